@@ -1,0 +1,16 @@
+"""The one exception a user may see: everything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    ``message`` names file, key or thing in one line; ``hint`` says what to do about it.
+    Only ``skiff.__main__`` turns it into exit status 2.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint

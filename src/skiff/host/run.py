@@ -1,0 +1,151 @@
+"""The gateway to other programs: no other module imports subprocess."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from skiff.host.errors import UserError
+
+Argv = Sequence[str | os.PathLike[str]]
+
+# Debian package that brings a program, for the remedy when one is missing.
+_PACKAGE_OF = {
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "mksquashfs": "squashfs-tools",
+    "unsquashfs": "squashfs-tools",
+    "mke2fs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "zstd": "zstd",
+    "xz": "xz-utils",
+    "depmod": "kmod",
+    "modinfo": "kmod",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-riscv64": "qemu-system-misc",
+}
+
+
+class CommandError(UserError):
+    """A program ended with a status other than zero; the message shows it ready to paste."""
+
+    def __init__(self, argv: Argv, status: int, output: str) -> None:
+        self.status = status
+        self.output = output
+        tail = "\n".join(output.strip().splitlines()[-20:])
+        ended = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+        super().__init__(f"{shell_form(argv)}\n{ended}" + (f":\n{tail}" if tail else ""))
+
+
+def shell_form(argv: Argv) -> str:
+    """The command as one line that a shell would run alike."""
+    return shlex.join(os.fspath(word) for word in argv)
+
+
+def which(program: str) -> str | None:
+    """Absolute path of a program, looked up on PATH and in the sbin folders; None if absent."""
+    path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+    return shutil.which(program, path=path)
+
+
+def require(*programs: str) -> None:
+    """Raise one UserError that names every missing program and the apt line that brings them."""
+    missing = [name for name in programs if which(name) is None]
+    if missing:
+        packages = sorted({_PACKAGE_OF.get(name, name) for name in missing})
+        raise UserError(
+            f"not installed on this machine: {', '.join(missing)}",
+            hint=f"sudo apt-get install --no-install-recommends {' '.join(packages)}",
+        )
+
+
+def _resolved(argv: Argv) -> list[str]:
+    words = [os.fspath(word) for word in argv]
+    if "/" not in words[0]:
+        found = which(words[0])
+        if found is None:
+            require(words[0])
+        words[0] = found or words[0]
+    return words
+
+
+def run(
+    argv: Argv,
+    *,
+    input: bytes | None = None,
+    stdin: IO[bytes] | int | None = None,
+    stdout: IO[bytes] | int | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end and return it, its output captured unless ``stdout`` is given.
+
+    ``env`` is added to the environment; ``timeout`` is in seconds.
+    Raises CommandError when it fails (unless ``check`` is False), UserError when it is missing.
+    """
+    words = _resolved(argv)
+    try:
+        done = subprocess.run(
+            words,
+            input=input,
+            stdin=stdin if input is None else None,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise CommandError(argv, -signal.SIGALRM, f"no end after {timeout} s") from late
+    if check and done.returncode != 0:
+        raise CommandError(argv, done.returncode, _both(done))
+    return done
+
+
+def _both(done: subprocess.CompletedProcess[bytes]) -> str:
+    return ((done.stdout or b"") + (done.stderr or b"")).decode(errors="replace")
+
+
+def spawn(
+    argv: Argv,
+    *,
+    stdin: IO[bytes] | int | None = None,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    env: Mapping[str, str] | None = None,
+    new_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a program and return at once. ``new_session`` detaches it from this terminal."""
+    return subprocess.Popen(
+        _resolved(argv),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, **(env or {})},
+        start_new_session=new_session,
+    )
+
+
+def replace(argv: Argv) -> None:
+    """Become another program (exec): its streams and exit status are then exactly its own."""
+    words = _resolved(argv)
+    os.execv(words[0], words)
+
+
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+STDOUT = subprocess.STDOUT

@@ -1,0 +1,68 @@
+"""The frozen value between `resolve` and `build`: nothing after it reads layers or the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from skiff.model.arch import Arch
+from skiff.model.layer import UserEntry
+
+
+class LayerRef(msgspec.Struct, frozen=True):
+    """One layer of a recipe: its name and the folder it was read from."""
+
+    name: str
+    path: Path
+
+    @property
+    def rootfs(self) -> Path:
+        """Files laid over the tree."""
+        return self.path / "rootfs"
+
+    @property
+    def services(self) -> Path:
+        """Service folders (runit)."""
+        return self.path / "services"
+
+    @property
+    def hooks(self) -> Path:
+        """Programs run on the host while building."""
+        return self.path / "hooks"
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """Everything an image is made of. Tuples keep the order of the layers, first layer first."""
+
+    arch: Arch
+    layers: tuple[LayerRef, ...]
+    packages: tuple[str, ...] = ()
+    provided: tuple[str, ...] = ()
+    keep: dict[str, tuple[str, ...]] = {}
+    trim_drop: tuple[str, ...] = ()
+    trim_keep: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    dirs: dict[str, str] = {}
+    links: dict[str, str] = {}
+    groups: dict[str, int] = {}
+    users: tuple[UserEntry, ...] = ()
+    kernel_package: str = ""
+    modules: tuple[str, ...] = ()
+    boot_modules: tuple[str, ...] = ()
+    load_modules: tuple[str, ...] = ()
+    cmdline: tuple[str, ...] = ()
+    hostname: str = "skiff"
+    engine: str = ""
+    qemu_machine: str = ""
+    qemu_memory: int = 512
+    qemu_cpus: int = 2
+    # Public keys (whole lines of authorized_keys) that root accepts.
+    authorized_keys: tuple[str, ...] = ()
+    # For each value, `key` or `key[item]`, the layer that set it last.
+    origins: dict[str, str] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers, first to last."""
+        return tuple(layer.name for layer in self.layers)
