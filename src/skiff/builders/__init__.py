@@ -1,0 +1,1 @@
+"""Builders turn a recipe into a tree and a kernel."""

@@ -38,9 +38,12 @@ class Arch(enum.Enum):
     @property
     def oci(self) -> str:
         """OCI platform, as in ``docker build --platform``."""
-        return {"amd64": "linux/amd64", "arm64": "linux/arm64", "armhf": "linux/arm/v7", "riscv64": "linux/riscv64"}[
-            self.value
-        ]
+        return {
+            "amd64": "linux/amd64",
+            "arm64": "linux/arm64",
+            "armhf": "linux/arm/v7",
+            "riscv64": "linux/riscv64",
+        }[self.value]
 
     @property
     def triple(self) -> str:

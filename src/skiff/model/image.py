@@ -41,3 +41,37 @@ class Image(msgspec.Struct, frozen=True):
             if item.name == name:
                 return item
         raise KeyError(name)
+
+
+class FileFact(msgspec.Struct, frozen=True, array_like=True):
+    """One file in the image: where, how large before compression, and who brought it."""
+
+    path: str
+    bytes: int
+    origin: str
+    part: str
+
+
+class PartFact(msgspec.Struct, frozen=True):
+    """One part of the initramfs and its bytes in it."""
+
+    name: str
+    bytes: int
+
+
+class PackageFact(msgspec.Struct, frozen=True):
+    """A package of the image, for its owner's list of what is inside."""
+
+    name: str
+    version: str
+    arch: str
+    sha256: str
+    licences: tuple[str, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What the image is made of, written beside it as manifest.json."""
+
+    parts: tuple[PartFact, ...]
+    files: tuple[FileFact, ...]
+    packages: tuple[PackageFact, ...]

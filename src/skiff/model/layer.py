@@ -13,18 +13,23 @@ class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the `debian` builder takes from the archive."""
 
     packages: Annotated[
-        tuple[str, ...], Doc(description="Packages to unpack, with what they depend on.", examples=[["iproute2"]])
+        tuple[str, ...],
+        Doc(description="Packages to unpack, with what they depend on.", examples=[["iproute2"]]),
     ] = ()
     packages_for: Annotated[
-        dict[str, tuple[str, ...]], Doc(description="Further packages for one CPU: `arm64 = [\"…\"]`.")
+        dict[str, tuple[str, ...]], Doc(description='Further packages for one CPU: `arm64 = ["…"]`.')
     ] = {}
     provided: Annotated[
         tuple[str, ...],
-        Doc(description="Packages that are never unpacked, though others depend on them: the image does their job another way."),
+        Doc(
+            description="Packages that are never unpacked, though others depend on them: the image does their job another way."
+        ),
     ] = ()
     keep: Annotated[
         dict[str, tuple[str, ...]],
-        Doc(description="For a package, the only paths taken from it (globs without leading slash; `**` crosses folders). Shared libraries that a kept program needs always come along."),
+        Doc(
+            description="For a package, the only paths taken from it (globs without leading slash; `**` crosses folders). Shared libraries that a kept program needs always come along."
+        ),
     ] = {}
 
 
@@ -34,7 +39,9 @@ class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drop: Annotated[tuple[str, ...], Doc(description="Path globs that are removed.")] = ()
     keep: Annotated[
         tuple[str, ...],
-        Doc(description="Path globs that stay although a `drop` or the removal of unneeded libraries would take them (libraries loaded by dlopen, for example)."),
+        Doc(
+            description="Path globs that stay although a `drop` or the removal of unneeded libraries would take them (libraries loaded by dlopen, for example)."
+        ),
     ] = ()
 
 
@@ -54,8 +61,20 @@ class TreePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     programs: Annotated[
         tuple[str, ...], Doc(description="Programs that must be there and executable, or the build fails.")
     ] = ()
-    dirs: Annotated[dict[str, str], Doc(description="Folders and their octal mode: `\"/mnt/persist\" = \"0755\"`.")] = {}
+    dirs: Annotated[
+        dict[str, str], Doc(description='Folders and their octal mode: `"/mnt/persist" = "0755"`.')
+    ] = {}
     links: Annotated[dict[str, str], Doc(description="Symbolic links and their target.")] = {}
+    applets: Annotated[
+        tuple[str, ...],
+        Doc(description="Paths that become links to busybox, unless a package brings a program there."),
+    ] = ()
+    early: Annotated[
+        tuple[str, ...],
+        Doc(
+            description="Path globs of programs that boot runs before SSH answers. They and the libraries they load lie unpacked in RAM: faster to start, at the price of their unpacked size."
+        ),
+    ] = ()
     groups: Annotated[dict[str, int], Doc(description="System groups and their number.")] = {}
     users: Annotated[tuple[UserEntry, ...], Doc(description="System users.")] = ()
 
@@ -66,25 +85,41 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     package: Annotated[dict[str, str], Doc(description="Debian kernel package for each CPU.")] = {}
     modules: Annotated[
         tuple[str, ...],
-        Doc(description="Modules in the image, by name or by glob over the path below `kernel/` (`drivers/net/usb/*`). What they depend on comes along; a name that the kernel has built in is fine. A leading `?` marks one that may be missing."),
+        Doc(
+            description="Modules in the image, by name or by glob over the path below `kernel/` (`drivers/net/usb/*`). What they depend on comes along; a name that the kernel has built in is fine. A leading `?` marks one that may be missing."
+        ),
     ] = ()
-    boot: Annotated[tuple[str, ...], Doc(description="Modules that `/init` loads before the root file system is there, in this order.")] = ()
-    load: Annotated[tuple[str, ...], Doc(description="Modules loaded by name at boot, besides those that the hardware asks for.")] = ()
+    boot: Annotated[
+        tuple[str, ...],
+        Doc(description="Modules that `/init` loads before the root file system is there, in this order."),
+    ] = ()
+    load: Annotated[
+        tuple[str, ...],
+        Doc(description="Modules loaded by name at boot, besides those that the hardware asks for."),
+    ] = ()
     cmdline: Annotated[tuple[str, ...], Doc(description="Words for the kernel's command line.")] = ()
 
 
 class DevicePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the device presents itself."""
 
-    hostname: Annotated[str | None, Doc(description="Host name, unless persist holds another.", pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = None
-    engine: Annotated[str | None, Doc(description="Container engine: `docker` or `podman`.")] = None
+    hostname: Annotated[
+        str,
+        Doc(
+            description="Host name, unless persist holds another.",
+            pattern="^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        ),
+    ] = ""
+    engine: Annotated[
+        str, Doc(description="Container engine: `docker` or `podman`.", pattern="^(docker|podman)?$")
+    ] = ""
 
 
 class QemuPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How `skiff run` starts this image."""
 
-    memory: Annotated[int | None, Doc(description="Memory of the virtual machine, in MiB.", ge=32)] = None
-    cpus: Annotated[int | None, Doc(description="Virtual CPUs.", ge=1)] = None
+    memory: Annotated[int, Doc(description="Memory of the virtual machine, in MiB.", ge=0)] = 0
+    cpus: Annotated[int, Doc(description="Virtual CPUs.", ge=0)] = 0
     machine: Annotated[dict[str, str], Doc(description="QEMU machine for each CPU.")] = {}
 
 
@@ -92,9 +127,14 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole layer.toml."""
 
     description: Annotated[str, Doc(description="One line, shown by `skiff layers`.")]
-    requires: Annotated[tuple[str, ...], Doc(description="Layers that come before this one, and are added when missing.")] = ()
+    requires: Annotated[
+        tuple[str, ...], Doc(description="Layers that come before this one, and are added when missing.")
+    ] = ()
     conflicts: Annotated[tuple[str, ...], Doc(description="Layers that cannot be in the same recipe.")] = ()
-    arch: Annotated[tuple[str, ...], Doc(description="CPUs this layer is for (`amd64`, `arm64`, `armhf`, `riscv64`); empty means all.")] = ()
+    arch: Annotated[
+        tuple[str, ...],
+        Doc(description="CPUs this layer is for (`amd64`, `arm64`, `armhf`, `riscv64`); empty means all."),
+    ] = ()
     listed: Annotated[bool, Doc(description="Whether `skiff layers` shows it without `--all`.")] = True
     debian: DebianPart = DebianPart()
     trim: TrimPart = TrimPart()

@@ -105,7 +105,12 @@ class Tree:
             if str(parent) not in self.entries:
                 self.entries[str(parent)] = Entry(Kind.DIR, 0o755, entry.origin)
         old = self.entries.get(path)
-        if entry.kind is Kind.DIR and old is not None and old.kind is Kind.LINK and self.resolve(path) is not None:
+        if (
+            entry.kind is Kind.DIR
+            and old is not None
+            and old.kind is Kind.LINK
+            and self.resolve(path) is not None
+        ):
             return
         self.entries[path] = entry
 

@@ -1,0 +1,279 @@
+"""Packages from a signed Debian archive: apt resolves and downloads, in folders of our own."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+import urllib.parse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.run import CommandError, require, run
+from skiff.model.arch import Arch
+from skiff.model.packages import Package, PackageSet
+
+SUITE = "trixie"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+SECURITY_MIRROR = "http://deb.debian.org/debian-security"
+# Age in seconds after which the archive's lists are fetched anew.
+LISTS_MAX_AGE = 24 * 3600
+_URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})$")
+Progress = Callable[[str], None]
+
+
+class Archive:
+    """A Debian mirror seen through apt, with state and cache below ``cache``."""
+
+    def __init__(self, arch: Arch, cache: Path, mirror: str | None = None) -> None:
+        require("apt-get", "dpkg-deb")
+        if not KEYRING.exists():
+            raise UserError(
+                f"{KEYRING} is missing: package signatures cannot be checked",
+                hint="sudo apt-get install debian-archive-keyring",
+            )
+        self.arch = arch
+        self.mirror = (mirror or host_mirror() or DEFAULT_MIRROR).rstrip("/")
+        self.debs = cache / "debs"
+        name = digest(f"{SUITE} {arch.value} {self.mirror}")[:12]
+        self.state = cache / "apt" / f"{SUITE}-{arch.value}-{name}"
+
+    @property
+    def _security(self) -> str:
+        return self.mirror + "-security" if self.mirror.endswith("/debian") else SECURITY_MIRROR
+
+    def _apt(self, argv: Sequence[str], provided: Sequence[str] = ()) -> str:
+        conf = self._configure(provided)
+        # LC_ALL: messages are matched below.
+        done = run(argv, env={"APT_CONFIG": str(conf), "LC_ALL": "C"})
+        return done.stdout.decode()
+
+    def _configure(self, provided: Sequence[str]) -> Path:
+        """Write apt's configuration. ``provided`` packages are shown to it as installed."""
+        for folder in (
+            "lists/partial",
+            "cache/archives/partial",
+            "etc/apt.conf.d",
+            "etc/preferences.d",
+            "log",
+        ):
+            (self.state / folder).mkdir(parents=True, exist_ok=True)
+        stanzas = (
+            f"Package: {name}\nStatus: install ok installed\nVersion: 9999:0\nArchitecture: {self.arch.debian}\n"
+            "Multi-Arch: allowed\nMaintainer: none\nDescription: provided by the image\n"
+            for name in provided
+        )
+        write_atomic(self.state / "status", "\n".join(stanzas).encode())
+        sources = "".join(
+            f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\nSigned-By: {KEYRING}\n\n"
+            for uri, suites in (
+                (self.mirror, f"{SUITE} {SUITE}-updates"),
+                (self._security, f"{SUITE}-security"),
+            )
+        )
+        write_atomic(self.state / "debian.sources", sources.encode())
+        settings = {
+            "Dir::State": self.state,
+            "Dir::State::lists": self.state / "lists",
+            "Dir::State::status": self.state / "status",
+            "Dir::Cache": self.state / "cache",
+            "Dir::Log": self.state / "log",
+            "Dir::Etc": self.state / "etc",
+            "Dir::Etc::sourcelist": self.state / "debian.sources",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "APT::Architecture": self.arch.debian,
+            "APT::Architectures": self.arch.debian,
+            "APT::Install-Recommends": "false",
+            "APT::Get::AllowUnauthenticated": "false",
+            "Acquire::AllowInsecureRepositories": "false",
+            "Acquire::Languages": "none",
+            "Acquire::ForceHash": "SHA256",
+            "Acquire::Retries": "2",
+            # The state folder may be unreadable for apt's own user; the downloads are checked by hash.
+            "APT::Sandbox::User": "",
+        }
+        conf = self.state / "apt.conf"
+        text = "".join(f'{key} "{value}";\n' for key, value in settings.items())
+        write_atomic(conf, text.encode())
+        return conf
+
+    @property
+    def _release_files(self) -> list[Path]:
+        return sorted((self.state / "lists").glob("*_InRelease"))
+
+    def update(self, *, force: bool, warn: Progress) -> None:
+        """Fetch the archive's signed lists when they are older than a day, or when forced.
+
+        Without network, lists that are there already are used with a warning.
+        Raises UserError when there are none, and always when a signature is wrong.
+        """
+        stamp = self.state / "updated"
+        if not force and stamp.exists() and time.time() - stamp.stat().st_mtime < LISTS_MAX_AGE:
+            return
+        try:
+            self._apt(["apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any"])
+        except CommandError as error:
+            if re.search(
+                r"not signed|NO_PUBKEY|BADSIG|EXPKEYSIG|invalid signature|Hash Sum mismatch", error.output
+            ):
+                raise UserError(
+                    f"the package lists of {self.mirror} carry no valid signature of Debian:\n{_reasons(error)}",
+                    hint="use another mirror (--mirror URL); nothing of these lists was used",
+                ) from error
+            if not stamp.exists():
+                raise UserError(
+                    f"the package lists of {self.mirror} could not be fetched:\n{_reasons(error)}",
+                    hint="check the network, or name a mirror in reach with --mirror URL",
+                ) from error
+            warn(f"no network to {self.mirror}: going on with the package lists fetched earlier")
+            return
+        stamp.touch()
+
+    def resolve(self, request: Sequence[str], provided: Sequence[str]) -> PackageSet:
+        """Let apt choose versions and dependencies. Raises UserError for a package that is not there."""
+        argv = ["apt-get", "install", "--print-uris", "-y", *request]
+        try:
+            listing = self._apt(argv, provided)
+        except CommandError as error:
+            raise self._unresolved(error) from error
+        packages = []
+        for line in listing.splitlines():
+            found = _URI.match(line)
+            if found:
+                packages.append(self._package(found))
+        return PackageSet(
+            arch=self.arch,
+            suite=SUITE,
+            request=tuple(request),
+            provided=tuple(provided),
+            epoch=self._epoch(),
+            packages=tuple(sorted(packages)),
+        )
+
+    def _package(self, found: re.Match[str]) -> Package:
+        uri = found["uri"]
+        base = next(base for base in (self._security, self.mirror) if uri.startswith(base + "/"))
+        name, version, arch = found["file"].removesuffix(".deb").split("_")
+        return Package(
+            name=name,
+            version=urllib.parse.unquote(version),
+            arch=arch,
+            sha256=found["sha"],
+            bytes=int(found["size"]),
+            base="security" if base == self._security else "main",
+            path=urllib.parse.unquote(uri[len(base) + 1 :]),
+        )
+
+    def _epoch(self) -> int:
+        dates = [
+            email.utils.parsedate_to_datetime(line.partition(":")[2].strip()).timestamp()
+            for file in self._release_files
+            for line in file.read_text(errors="replace").splitlines()
+            if line.startswith("Date:")
+        ]
+        return int(max(dates))
+
+    def _unresolved(self, error: CommandError) -> UserError:
+        missing = re.findall(r"E: Unable to locate package (\S+)", error.output)
+        missing += re.findall(r"Package '?([^'\s]+)'? has no installation candidate", error.output)
+        missing += re.findall(r"Couldn't find any package by \S+ '([^']+)'", error.output)
+        if missing:
+            names = ", ".join(sorted(set(missing)))
+            return UserError(
+                f"Debian {SUITE} has no package {names} for {self.arch.debian}",
+                hint="`skiff show --why packages` tells which layer asks for it; "
+                "the layer's `debian.packages` or its `arch` needs correction",
+            )
+        return UserError(
+            f"apt found no consistent set of packages for {self.arch.debian}:\n{_reasons(error)}"
+        )
+
+    def fetch(self, packages: Sequence[Package], detail: Progress) -> dict[str, Path]:
+        """Have every package file in the cache, checked; returns its path by sha256.
+
+        Raises UserError when one cannot be had or has a wrong checksum.
+        """
+        self.debs.mkdir(parents=True, exist_ok=True)
+        paths = {item.sha256: self.debs / f"{item.sha256}.deb" for item in packages}
+        wanted = [item for item in packages if not paths[item.sha256].exists()]
+        for start in range(0, len(wanted), 16):
+            batch = wanted[start : start + 16]
+            detail(f"{start} of {len(wanted)}")
+            self._download(batch, paths)
+        return paths
+
+    def _download(self, batch: Sequence[Package], paths: dict[str, Path]) -> None:
+        words = []
+        for item in batch:
+            base = self._security if item.base == "security" else self.mirror
+            partial = paths[item.sha256].with_suffix(".partial")
+            partial.unlink(missing_ok=True)
+            words += [f"{base}/{urllib.parse.quote(item.path)}", str(partial), f"SHA256:{item.sha256}"]
+        try:
+            self._apt(["/usr/lib/apt/apt-helper", "-qq", "download-file", *words])
+        except CommandError as error:
+            if "Hash Sum mismatch" in error.output or "Hashes of" in error.output:
+                raise UserError(
+                    f"a package of {self.mirror} has a wrong checksum and was thrown away:\n{_reasons(error)}",
+                    hint="try again, or use another mirror (--mirror URL)",
+                ) from error
+            raise UserError(
+                f"packages could not be fetched from {self.mirror}:\n{_reasons(error)}",
+                hint="check network and disk space; a version that a lock names may be gone from this mirror "
+                "(`skiff lock` makes a new one, --mirror may name a snapshot)",
+            ) from error
+        finally:
+            for item in batch:
+                partial = paths[item.sha256].with_suffix(".partial")
+                if partial.exists() and file_digest(partial) == item.sha256:
+                    partial.replace(paths[item.sha256])
+
+
+def _reasons(error: CommandError) -> str:
+    lines = [line for line in error.output.splitlines() if line.startswith(("E:", "W:", "Err:", " "))]
+    return "\n".join(lines[-8:]) or error.output[-500:]
+
+
+def host_mirror() -> str | None:
+    """The mirror that this host's own apt uses for Debian, if it is a Debian host."""
+    try:
+        done = run(
+            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"], check=False
+        )
+    except UserError:
+        return None
+    for line in done.stdout.decode().splitlines():
+        uri, _, rest = line.partition(" ")
+        release = rest.partition(" ")[0]
+        if rest.endswith(" main") and uri.rstrip("/").endswith("/debian") and "-" not in release:
+            return uri.rstrip("/")
+    return None
+
+
+class Resolver:
+    """Answers "which packages" from a cache of earlier answers, a lock, or the archive."""
+
+    def __init__(self, archive: Archive, cache: Path) -> None:
+        self.archive = archive
+        self.folder = cache / "resolved"
+
+    def packages(
+        self, request: Sequence[str], provided: Sequence[str], *, update: bool, warn: Progress
+    ) -> PackageSet:
+        """The package set for a request, at most a day old unless there is no network."""
+        key = digest(
+            repr((SUITE, self.archive.arch.value, self.archive.mirror, list(request), list(provided)))
+        )
+        file = self.folder / f"{key}.json"
+        if not update and file.exists() and time.time() - file.stat().st_mtime < LISTS_MAX_AGE:
+            return msgspec.json.decode(file.read_bytes(), type=PackageSet)
+        self.archive.update(force=update, warn=warn)
+        resolved = self.archive.resolve(request, provided)
+        write_atomic(file, msgspec.json.encode(resolved))
+        file.touch()
+        return resolved

@@ -1,0 +1,41 @@
+"""A layer's `hooks/generate`: a program on the host whose output becomes files of the layer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from skiff.builders.debian.compose import scan
+from skiff.host.errors import UserError
+from skiff.host.run import CommandError, run
+from skiff.model.recipe import Recipe
+from skiff.model.tree import Entry
+
+
+def generated(recipe: Recipe, scratch: Path, notice: Callable[[str], None]) -> list[tuple[str, Entry]]:
+    """Run every layer's `hooks/generate` in an empty folder; what it leaves there is laid over the tree.
+
+    It finds the CPU in SKIFF_ARCH and its layer's folder in SKIFF_LAYER.
+    Raises UserError when it is not executable or fails.
+    """
+    entries: list[tuple[str, Entry]] = []
+    for layer in recipe.layers:
+        hook = layer.hooks / "generate"
+        if not hook.exists():
+            continue
+        if not os.access(hook, os.X_OK):
+            raise UserError(f"{hook}: not executable", hint=f"chmod +x {hook}")
+        notice(f"running {hook}")
+        out = scratch / layer.name.replace("/", "-")
+        out.mkdir(parents=True)
+        try:
+            run(
+                [hook.resolve()],
+                cwd=out,
+                env={"SKIFF_ARCH": recipe.arch.value, "SKIFF_LAYER": str(layer.path)},
+            )
+        except CommandError as error:
+            raise UserError(f"layer {layer.name}: its hook failed\n{error.message}") from error
+        entries += scan(out, f"layer {layer.name}")
+    return entries

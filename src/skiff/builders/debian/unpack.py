@@ -1,0 +1,167 @@
+"""Package files into the cache: each unpacked once, with its owners and modes in an index beside it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.files import write_atomic
+from skiff.host.run import PIPE, spawn
+from skiff.model.packages import Package
+from skiff.model.tree import Entry, Kind
+
+_KINDS = {
+    tarfile.REGTYPE: Kind.FILE,
+    tarfile.AREGTYPE: Kind.FILE,
+    tarfile.DIRTYPE: Kind.DIR,
+    tarfile.SYMTYPE: Kind.LINK,
+}
+# Documentation that no image carries; licences are read from it first.
+_DOCUMENTATION = (
+    "usr/share/doc/",
+    "usr/share/man/",
+    "usr/share/info/",
+    "usr/share/lintian/",
+    "usr/share/locale/",
+)
+_LICENCE = re.compile(rb"^License:[ \t]*(\S.*)$", re.MULTILINE)
+
+
+class IndexEntry(msgspec.Struct, frozen=True):
+    """One path of a package: what ``Entry`` needs besides the bytes."""
+
+    path: str
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    target: str = ""
+
+
+class Index(msgspec.Struct, frozen=True):
+    """A package's content list."""
+
+    entries: tuple[IndexEntry, ...]
+    licences: tuple[str, ...]
+
+
+class Unpacked(msgspec.Struct, frozen=True):
+    """A package in the cache."""
+
+    package: Package
+    root: Path
+    index: Index
+
+    def items(self) -> list[tuple[str, Entry]]:
+        """Path and entry of all it holds."""
+        return [
+            (
+                item.path,
+                Entry(
+                    kind=item.kind,
+                    mode=item.mode,
+                    uid=item.uid,
+                    gid=item.gid,
+                    target=item.target,
+                    origin=self.package.name,
+                    source=self.root / "files" / item.path if item.kind is Kind.FILE else b"",
+                ),
+            )
+            for item in self.index.entries
+        ]
+
+
+def unpack_all(
+    packages: Sequence[Package], debs: dict[str, Path], cache: Path, done: Callable[[str], None]
+) -> list[Unpacked]:
+    """Unpack what the cache lacks, two at a time; ``done`` hears each package's name."""
+
+    def one(package: Package) -> Unpacked:
+        result = _unpack(package, debs[package.sha256], cache / "unpacked" / package.sha256)
+        done(package.name)
+        return result
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(one, packages))
+
+
+def _unpack(package: Package, deb: Path, root: Path) -> Unpacked:
+    index_file = root / "index.json"
+    if not index_file.exists():
+        root.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=root.parent))
+        try:
+            index = _extract(deb, scratch / "files")
+            write_atomic(scratch / "index.json", msgspec.json.encode(index))
+            if not root.exists():
+                scratch.rename(root)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Unpacked(package, root, msgspec.json.decode(index_file.read_bytes(), type=Index))
+
+
+def _extract(deb: Path, files: Path) -> Index:
+    """Stream the package's data archive: files to disk, everything else into the index."""
+    entries: dict[str, IndexEntry] = {}
+    licences: set[str] = set()
+    process = spawn(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE)
+    assert process.stdout is not None
+    with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+        for member in archive:
+            path = _safe(member.name, deb)
+            if not path:
+                continue
+            if path.startswith("usr/share/doc/") and path.endswith("/copyright") and member.isreg():
+                stream = archive.extractfile(member)
+                assert stream is not None
+                licences |= {
+                    found.decode(errors="replace").strip() for found in _LICENCE.findall(stream.read())
+                }
+            if path.startswith(_DOCUMENTATION):
+                continue
+            if member.islnk():
+                first = _safe(member.linkname, deb)
+                _copy(files / first, files / path)
+                entries[path] = msgspec.structs.replace(entries[first], path=path)
+                continue
+            kind = _KINDS.get(member.type)
+            if kind is None:
+                raise UserError(f"{deb.name}: {path}: a package may not carry device nodes")
+            if kind is Kind.FILE:
+                stream = archive.extractfile(member)
+                assert stream is not None
+                target = files / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as out:
+                    shutil.copyfileobj(stream, out, 1 << 20)
+            entries[path] = IndexEntry(
+                path,
+                kind,
+                member.mode & 0o7777,
+                member.uid,
+                member.gid,
+                member.linkname if member.issym() else "",
+            )
+    if process.wait() != 0:
+        raise UserError(f"{deb}: dpkg-deb could not read it", hint="remove the file and build again")
+    return Index(tuple(entries.values()), tuple(sorted(licences)))
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.hardlink_to(source)
+
+
+def _safe(name: str, deb: Path) -> str:
+    path = name.removeprefix("./").strip("/")
+    if ".." in path.split("/"):
+        raise UserError(f"{deb.name}: path {name} leaves the package")
+    return "" if path == "." else path

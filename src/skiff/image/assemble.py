@@ -1,0 +1,113 @@
+"""Tree and kernel into the files of an image, swapped in whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.files import file_digest, write_atomic
+from skiff.image.initramfs import write_initramfs
+from skiff.image.parts import Part
+from skiff.image.squashfs import pack_part
+from skiff.model.image import Artefact, FileFact, Image, Manifest, PackageFact, PartFact
+from skiff.model.recipe import Recipe
+from skiff.model.tree import Entry
+
+
+def assemble(
+    target: Path,
+    recipe: Recipe,
+    *,
+    fingerprint: str,
+    epoch: int,
+    parts: Sequence[Part],
+    early: Mapping[str, Entry],
+    kernel: Path,
+    boot_modules: Sequence[tuple[str, Path]],
+    packages: Sequence[PackageFact],
+    cache: Path,
+    step: Callable[[str], None],
+) -> Image:
+    """Write kernel, initramfs, image.json and manifest.json to the folder ``target``, all or nothing."""
+    packed: dict[str, Path] = {}
+    for part in parts:
+        step(part.name)
+        packed[part.name] = pack_part(part.entries, part.compression, epoch, cache)
+    step("initramfs")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        shutil.copyfile(kernel, new / "kernel")
+        first = write_initramfs(
+            new / "initramfs", early=early, modules=boot_modules, parts=packed, epoch=epoch
+        )
+        image = Image(
+            arch=recipe.arch,
+            layers=recipe.names,
+            recipe_sha256=fingerprint,
+            artefacts=tuple(_artefact(name, new / name, target) for name in ("kernel", "initramfs")),
+            cmdline=recipe.cmdline,
+            hostname=recipe.hostname,
+            engine=recipe.engine,
+            qemu_machine=recipe.qemu_machine,
+            qemu_memory=recipe.qemu_memory,
+            qemu_cpus=recipe.qemu_cpus,
+            epoch=epoch,
+        )
+        sizes = [
+            PartFact("early", first),
+            *(PartFact(name, path.stat().st_size) for name, path in packed.items()),
+        ]
+        manifest = Manifest(tuple(sizes), tuple(_files(parts, early)), tuple(packages))
+        write_atomic(new / "image.json", msgspec.json.format(msgspec.json.encode(image)))
+        write_atomic(new / "manifest.json", msgspec.json.encode(manifest))
+        _swap(new, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return image
+
+
+def _artefact(name: str, path: Path, target: Path) -> Artefact:
+    return Artefact(name, target / name, path.stat().st_size, file_digest(path))
+
+
+def _files(parts: Sequence[Part], early: Mapping[str, Entry]) -> list[FileFact]:
+    facts = [FileFact(path, entry.size, entry.origin, "early") for path, entry in sorted(early.items())]
+    for part in parts:
+        facts += [
+            FileFact(path, entry.size, entry.origin, part.name)
+            for path, entry in sorted(part.entries.items())
+            if entry.size
+        ]
+    return facts
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put a folder in another's place; a reader sees the old one or the new one."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(new, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> Image | None:
+    """The image in a folder; None when there is none that is whole."""
+    try:
+        image = msgspec.json.decode((folder / "image.json").read_bytes(), type=Image)
+    except (OSError, msgspec.DecodeError):
+        return None
+    whole = all(item.path.exists() and item.path.stat().st_size == item.bytes for item in image.artefacts)
+    return image if whole else None
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of the image in a folder."""
+    return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)

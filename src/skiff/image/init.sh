@@ -1,0 +1,43 @@
+#!/bin/busybox sh
+# First program in RAM: brings the root file system together and hands over to the device's init.
+# Needs nothing but this initramfs. See docs/explanation/boot.md.
+
+say() { echo "skiff: $*" >/dev/console; }
+
+# The image is damaged or the machine too small: nothing below can help, another start may.
+die() {
+	say "cannot start: $*"
+	say "restarting in 10 seconds"
+	/bin/busybox sleep 10
+	/bin/busybox reboot -f
+}
+
+export PATH=/bin
+busybox mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+while read -r module; do
+	busybox insmod "/modules/$module.ko" || say "module $module: not loaded"
+done </modules/order
+
+busybox sha256sum -c -s /parts/sha256 || die "the image is damaged (checksum)"
+
+lower=/early
+for part in /parts/*.squashfs; do
+	name=${part%.squashfs}
+	busybox mount -t squashfs -o loop,ro "$part" "$name" || die "cannot mount ${part##*/}"
+	# Later parts lie over earlier ones.
+	lower=$name:$lower
+done
+busybox mount -t tmpfs -o mode=0755 ram /ram
+busybox mkdir /ram/upper /ram/work
+busybox mount -t overlay -o "lowerdir=$lower,upperdir=/ram/upper,workdir=/ram/work" root /root || die "cannot mount overlay"
+
+# What the image holds, untouched by anything written later.
+busybox mount -t tmpfs -o mode=0755 run /root/run
+busybox mkdir -p /root/run/skiff/image
+busybox mount -t overlay -o "ro,lowerdir=$lower:/ram" image /root/run/skiff/image
+busybox mount --move /dev /root/dev
+# Not switch_root: it would delete /early, which lies below the new root. What is deleted here is all that
+# the running system needs no more.
+busybox rm -rf /modules /init
+cd /root && busybox mount --move . / && exec busybox chroot . /sbin/init

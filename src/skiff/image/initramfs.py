@@ -1,0 +1,71 @@
+"""The initramfs: `/init` with what it needs, compressed, then the squashfs parts as they are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path, PurePosixPath
+
+from skiff.host.files import file_digest
+from skiff.host.run import require, run
+from skiff.image.cpio import write_cpio
+from skiff.model.tree import Entry, Kind
+
+_ORIGIN = "initramfs"
+
+
+def _file(data: bytes | Path, mode: int = 0o644) -> Entry:
+    return Entry(Kind.FILE, mode, _ORIGIN, source=data)
+
+
+def _dir() -> Entry:
+    return Entry(Kind.DIR, 0o755, _ORIGIN)
+
+
+def write_initramfs(
+    target: Path,
+    *,
+    early: Mapping[str, Entry],
+    modules: Sequence[tuple[str, Path]],
+    parts: Mapping[str, Path],
+    epoch: int,
+) -> int:
+    """Write the initramfs atomically; returns the bytes of its first archive.
+
+    ``early`` files lie unpacked in RAM, below all parts; ``modules`` are inserted in order;
+    ``parts`` are squashfs files by name, lowest first.
+    The first archive is compressed; the second holds the parts, which are compressed already.
+    """
+    require("zstd")
+    init = resources.files("skiff.image").joinpath("init.sh").read_bytes()
+    first: list[tuple[str, Entry]] = [
+        (name, _dir()) for name in ("bin", "dev", "early", "modules", "ram", "root")
+    ]
+    first += [
+        ("dev/console", Entry(Kind.CHAR, 0o600, _ORIGIN, device=(5, 1))),
+        ("bin/busybox", Entry(Kind.LINK, 0o777, _ORIGIN, target="/early/usr/bin/busybox")),
+        ("init", _file(init, 0o755)),
+        ("modules/order", _file("".join(f"{name}\n" for name, _ in modules).encode())),
+    ]
+    first += [(f"modules/{name}.ko", _file(path)) for name, path in modules]
+    folders = {str(parent) for path in early for parent in PurePosixPath(path).parents} - {"."}
+    first += [(f"early/{name}", _dir()) for name in sorted(folders)]
+    first += [(f"early/{name}", early[name]) for name in sorted(early)]
+    sums = "".join(f"{file_digest(path)}  /parts/{name}.squashfs\n" for name, path in parts.items())
+    second: list[tuple[str, Entry]] = [("parts", _dir()), ("parts/sha256", _file(sums.encode()))]
+    for name, path in parts.items():
+        second += [(f"parts/{name}", _dir()), (f"parts/{name}.squashfs", _file(path))]
+    with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=target.parent) as scratch:
+        plain, packed, whole = (Path(scratch) / name for name in ("plain", "packed", "whole"))
+        with plain.open("wb") as out:
+            write_cpio(out, first, epoch)
+        run(["zstd", "-q", "-19", "--check", "-o", packed, plain])
+        with whole.open("wb") as out:
+            out.write(packed.read_bytes())
+            # The kernel looks for the next archive on a boundary of four bytes.
+            out.write(b"\0" * (-out.tell() % 4))
+            write_cpio(out, second, epoch)
+        os.replace(whole, target)
+        return packed.stat().st_size

@@ -1,0 +1,58 @@
+"""Which squashfs each path of a tree goes into, and how that one is compressed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skiff.image.squashfs import Compression
+from skiff.model.recipe import Recipe
+from skiff.model.tree import Entry, Tree
+
+# Unpacked bytes from which on a layer's own packages get a part of their own.
+OWN_PART = 8 << 20
+SYSTEM = Compression("xz", "1M")
+ENGINE = Compression("xz", "256K")
+FILES = Compression("zstd", "128K", ("-Xcompression-level", "19"))
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One squashfs of the image."""
+
+    name: str
+    entries: dict[str, Entry]
+    compression: Compression
+
+
+def split(tree: Tree, recipe: Recipe, early: frozenset[str]) -> list[Part]:
+    """Split a tree into parts, lowest first. ``early`` paths are in none: they lie unpacked beside them.
+
+    Packages that a layer names itself, when they are large, make a part: it is compressed once and
+    shared by all recipes. What layers and the builder write comes last: it changes most.
+    """
+    owners = {
+        key.removeprefix("packages[").removesuffix("]"): layer
+        for key, layer in recipe.origins.items()
+        if key.startswith("packages[")
+    }
+    weight: dict[str, int] = {}
+    for _, entry in tree.files():
+        owner = owners.get(entry.origin, "")
+        weight[owner] = weight.get(owner, 0) + entry.size
+    own = {name for name, size in weight.items() if name not in ("", "base") and size >= OWN_PART}
+    groups: dict[str, dict[str, Entry]] = {"system": {}, **{name: {} for name in sorted(own)}, "files": {}}
+    for path in tree:
+        if path in early:
+            continue
+        entry = tree[path]
+        owner = owners.get(entry.origin, "")
+        if owner in own:
+            groups[owner][path] = entry
+        elif entry.origin == "skiff" or entry.origin.startswith("layer "):
+            groups["files"][path] = entry
+        else:
+            groups["system"][path] = entry
+    settings = {"system": SYSTEM, "files": FILES}
+    return [
+        Part(f"{number}-{name.replace('/', '-')}", entries, settings.get(name, ENGINE))
+        for number, (name, entries) in enumerate(groups.items())
+    ]

@@ -1,0 +1,37 @@
+"""A resolved set of packages as a value: what a lock holds and a builder unpacks."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skiff.model.arch import Arch
+
+
+class Package(msgspec.Struct, frozen=True, order=True):
+    """One binary package, named so that exactly these bytes can be had again."""
+
+    name: str
+    version: str
+    arch: str
+    sha256: str
+    bytes: int
+    # Where it lies: the archive's base URL and the path below it.
+    base: str
+    path: str
+
+
+class PackageSet(msgspec.Struct, frozen=True):
+    """All packages of a recipe, and the request that they answer."""
+
+    arch: Arch
+    suite: str
+    request: tuple[str, ...]
+    provided: tuple[str, ...]
+    # Date of the newest Release file they were resolved from: seconds since 1970, UTC.
+    epoch: int
+    packages: tuple[Package, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all package files."""
+        return sum(item.bytes for item in self.packages)

@@ -1,0 +1,158 @@
+"""The way from recipe to image: the one place where the stages meet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import cache as once
+from pathlib import Path
+
+import msgspec
+
+import skiff
+from skiff.builders.debian.archive import Archive, Resolver
+from skiff.builders.debian.compose import Built, compose, request, scan
+from skiff.builders.debian.hooks import generated
+from skiff.builders.debian.unpack import Unpacked, unpack_all
+from skiff.host.errors import UserError
+from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.ui import Ui
+from skiff.image.assemble import assemble, load
+from skiff.image.parts import split
+from skiff.model.image import Image, PackageFact
+from skiff.model.packages import PackageSet
+from skiff.model.recipe import Recipe
+from skiff.model.workspace import Workspace
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How to build, as opposed to what."""
+
+    mirror: str | None = None
+    locked: bool = False
+    update: bool = False
+
+
+def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> tuple[Image, bool]:
+    """The image for a recipe, and whether it had to be built. Raises UserError for what the user can mend."""
+    packages = resolve_packages(recipe, workspace, cache, options, ui)
+    fingerprint = fingerprint_of(recipe, packages)
+    present = load(workspace.image)
+    if present is not None and present.recipe_sha256 == fingerprint:
+        return present, False
+    unpacked = _unpack(recipe, packages, cache, options, ui)
+    built = _compose(recipe, unpacked, packages.epoch, cache, ui)
+    parts = split(built.tree, recipe, built.early)
+    with ui.step("image", total=len(parts) + 1) as step:
+        image = assemble(
+            workspace.image,
+            recipe,
+            fingerprint=fingerprint,
+            epoch=packages.epoch,
+            parts=parts,
+            early={path: built.tree[path] for path in built.early},
+            kernel=built.kernel.file,
+            boot_modules=[(name, built.kernel.modules[name]) for name in built.kernel.boot],
+            packages=[
+                PackageFact(
+                    item.package.name,
+                    item.package.version,
+                    item.package.arch,
+                    item.package.sha256,
+                    item.index.licences,
+                )
+                for item in unpacked
+            ],
+            cache=cache,
+            step=_stepper(step.detail, step.advance),
+        )
+    return image, True
+
+
+def resolve_packages(
+    recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui
+) -> PackageSet:
+    """Which packages: from the lock when ``options.locked``, else from the archive."""
+    if options.locked:
+        return _locked(recipe, workspace)
+    with ui.step("resolve packages"):
+        archive = Archive(recipe.arch, cache, options.mirror)
+        return Resolver(archive, cache).packages(
+            request(recipe), recipe.provided, update=options.update, warn=ui.warn
+        )
+
+
+def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
+    try:
+        packages = msgspec.json.decode(workspace.lock.read_bytes(), type=PackageSet)
+    except FileNotFoundError as error:
+        raise UserError(f"{workspace.lock}: there is no lock", hint="write one with `skiff lock`") from error
+    except msgspec.DecodeError as error:
+        raise UserError(
+            f"{workspace.lock}: not a lock: {error}", hint="write a new one with `skiff lock`"
+        ) from error
+    if packages.request != tuple(request(recipe)) or packages.arch != recipe.arch:
+        raise UserError(
+            f"{workspace.lock}: the lock is for other packages or another CPU than this recipe's",
+            hint="write a new one with `skiff lock`",
+        )
+    return packages
+
+
+def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
+    """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
+    packages = resolve_packages(recipe, workspace, cache, options, ui)
+    write_atomic(workspace.lock, msgspec.json.format(msgspec.json.encode(packages)))
+    return packages
+
+
+def _unpack(recipe: Recipe, packages: PackageSet, cache: Path, options: Options, ui: Ui) -> list[Unpacked]:
+    archive = Archive(recipe.arch, cache, options.mirror)
+    with ui.step("fetch packages", total=len(packages.packages)) as step:
+        debs = archive.fetch(packages.packages, step.detail)
+        step.advance(len(debs))
+    with ui.step("unpack packages", total=len(packages.packages)) as step:
+        return unpack_all(packages.packages, debs, cache, _stepper(step.detail, step.advance))
+
+
+def _compose(recipe: Recipe, unpacked: list[Unpacked], epoch: int, cache: Path, ui: Ui) -> Built:
+    with tempfile.TemporaryDirectory(prefix="skiff-hooks-") as scratch:
+        extra = generated(recipe, Path(scratch), ui.notice)
+        # Read now what hooks wrote: their folder goes away.
+        extra = [(path, msgspec.structs.replace(entry, source=entry.read())) for path, entry in extra]
+    with ui.step("compose") as step:
+        return compose(recipe, unpacked, extra, epoch, cache, step.detail)
+
+
+def _stepper(detail: Callable[[str], None], advance: Callable[[int], None]) -> Callable[[str], None]:
+    def step(name: str) -> None:
+        detail(name)
+        advance(1)
+
+    return step
+
+
+def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
+    """One hash over all that an image depends on: recipe, packages, the layers' files and this tool."""
+    lines = [
+        skiff.__version__,
+        _tool_digest(),
+        *(item.sha256 for item in packages.packages),
+        str(packages.epoch),
+    ]
+    # Where a layer lies on disk does not matter, what is in it does.
+    plain = msgspec.structs.replace(recipe, layers=())
+    lines += [msgspec.json.encode(plain, order="sorted").decode(), *recipe.names]
+    for layer in recipe.layers:
+        for path, entry in scan(layer.path, layer.name):
+            content = file_digest(entry.source) if isinstance(entry.source, Path) else entry.target
+            lines.append(f"{layer.name}\0{path}\0{entry.mode:o}\0{content}")
+    return digest("\n".join(lines))
+
+
+@once
+def _tool_digest() -> str:
+    """Hash of this package's own source: another version of the tool may build another image."""
+    folder = Path(skiff.__file__).parent
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".sh"))
+    return digest("".join(file_digest(path) for path in files if "_layers" not in path.parts))
