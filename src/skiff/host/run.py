@@ -127,6 +127,7 @@ def spawn(
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     new_session: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program and return at once. ``new_session`` detaches it from this terminal."""
@@ -136,6 +137,7 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
         env={**os.environ, **(env or {})},
+        cwd=cwd,
         start_new_session=new_session,
     )
 

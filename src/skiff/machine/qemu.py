@@ -1,0 +1,133 @@
+"""QEMU's command line as a pure function of an image and the options of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from skiff.machine.files import Disk, MachineFiles
+from skiff.model.arch import Arch
+from skiff.model.image import Image
+
+# The board QEMU plays when the image names none.
+_MACHINE = {Arch.AMD64: "q35", Arch.ARM64: "virt", Arch.ARMHF: "virt", Arch.RISCV64: "virt"}
+
+# Debian's armmp kernel has no LPAE: it reaches PCI only below 4 GiB.
+_MACHINE_SETTINGS = {Arch.ARMHF: ",highmem=off"}
+
+# CPU under emulation. amd64: QEMU 7.2 emulates cmpxchg16b wrongly on several CPUs (guest kernels
+# panic at random in kmalloc); five-level page tables only cost time.
+_EMULATED_CPU = {
+    Arch.AMD64: "max,-cx16,-la57",
+    Arch.ARM64: "cortex-a72",
+    Arch.ARMHF: "cortex-a15",
+    Arch.RISCV64: "rv64",
+}
+
+# First serial port of those boards, as their kernels name it.
+_CONSOLE = {Arch.AMD64: "ttyS0", Arch.ARM64: "ttyAMA0", Arch.ARMHF: "ttyAMA0", Arch.RISCV64: "ttyS0"}
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the user chose for one run; ``memory`` in MiB, 0 meaning the image's own wish."""
+
+    memory: int = 0
+    cpus: int = 0
+    # 0: a free one.
+    ssh_port: int = 0
+    persist: bool = True
+    # Size of a persist disk that is made anew, in bytes. The file is sparse.
+    persist_bytes: int = 4 * 2**30
+    disks: tuple[Disk, ...] = ()
+    append: tuple[str, ...] = ()
+    # `auto`, `kvm` or `tcg`.
+    accel: str = "auto"
+    # Further words for QEMU, after all others.
+    extra: tuple[str, ...] = ()
+
+
+def command(image: Image, options: Options, files: MachineFiles, *, accel: str, ssh_port: int) -> list[str]:
+    """The words that start QEMU for this image. Paths of sockets are relative to ``files.root``,
+    because the kernel takes 108 bytes of socket path at most: start it there.
+
+    ``accel`` is `kvm` or `tcg`.
+    """
+    return [
+        image.arch.qemu,
+        *("-no-user-config", "-nodefaults", "-display", "none"),
+        *_board(image, options, accel),
+        *("-kernel", str(image.artefact("kernel").path)),
+        *("-initrd", str(image.artefact("initramfs").path)),
+        *("-append", kernel_command_line(image, options)),
+        *("-device", "virtio-rng-pci"),
+        *("-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
+        *("-device", "virtio-net-pci,netdev=net0"),
+        *_disks(options, files),
+        *("-device", "i6300esb", "-action", "watchdog=reset"),
+        *_console(files.console_log.name, files.console.name),
+        *("-chardev", f"socket,id=qmp,path={files.qmp.name},server=on,wait=off", "-mon", "qmp,mode=control"),
+        *("-pidfile", str(files.pid), "-daemonize"),
+        *options.extra,
+    ]
+
+
+def boot_only(image: Image, accel: str) -> list[str]:
+    """The words that boot the image's kernel without a root file system, its console on stdout:
+    the kernel panics where it would mount one, and QEMU ends there."""
+    return [
+        image.arch.qemu,
+        *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
+        *_board(image, Options(memory=256), accel),
+        *("-kernel", str(image.artefact("kernel").path)),
+        *("-append", f"console={_CONSOLE[image.arch]} panic=-1"),
+        *("-serial", "stdio"),
+    ]
+
+
+def kernel_command_line(image: Image, options: Options) -> str:
+    """The image's own words, the board's console when they do not name it, and the user's."""
+    console = f"console={_CONSOLE[image.arch]}"
+    named = any(word.split(",")[0] == console for word in image.cmdline)
+    return " ".join([*image.cmdline, *(() if named else (console,)), *options.append])
+
+
+def _board(image: Image, options: Options, accel: str) -> list[str]:
+    # One thread per virtual CPU under emulation too.
+    engine = "tcg,thread=multi" if accel == "tcg" else accel
+    cpu = _EMULATED_CPU[image.arch] if accel == "tcg" else "host"
+    machine = (image.qemu_machine or _MACHINE[image.arch]) + _MACHINE_SETTINGS.get(image.arch, "")
+    return [
+        *("-machine", machine, "-accel", engine, "-cpu", cpu),
+        *("-smp", str(options.cpus or image.qemu_cpus), "-m", str(options.memory or image.qemu_memory)),
+    ]
+
+
+def _disks(options: Options, files: MachineFiles) -> list[str]:
+    words: list[str] = []
+    if options.persist:
+        words += _disk("persist", Disk(files.persist))
+    for number, disk in enumerate(options.disks):
+        words += _disk(f"disk{number}", disk)
+    return words
+
+
+def _disk(name: str, disk: Disk) -> list[str]:
+    mode = ",readonly=on" if disk.read_only else ""
+    return [
+        *("-drive", f"if=none,id={name},format=raw,discard=unmap,file={_value(disk.path)}{mode}"),
+        *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
+    ]
+
+
+def _console(log: str, socket: str) -> list[str]:
+    # With nobody at the socket the output goes to the log alone; the guest never waits for a reader.
+    return [
+        *("-chardev", f"socket,id=console,path={socket},server=on,wait=off,logfile={log},logappend=off"),
+        *("-serial", "chardev:console"),
+    ]
+
+
+def _value(path: Path) -> str:
+    """A path inside a QEMU option list, where a comma is written twice."""
+    return str(path).replace(",", ",,")

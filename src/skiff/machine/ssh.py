@@ -1,0 +1,177 @@
+"""Reaching the machine over SSH: the command line, and waiting until it answers."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.run import CommandError, run
+
+# Names that ssh itself tries when it is given no key (ssh_config(5), IdentityFile).
+_USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
+
+# ssh's own exit status when it could not connect or log in.
+_SSH_FAILED = 255
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where and how to log in."""
+
+    port: int
+    # None: host keys are not checked, because they change with every boot (no persist disk).
+    known_hosts: Path | None
+    user: str = "root"
+    host: str = "127.0.0.1"
+    # Private keys to offer, besides those of the user's own agent.
+    keys: tuple[Path, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A machine's first answer over SSH."""
+
+    # Of the monotonic clock, when the first command had ended.
+    at: float
+    # It answered with another host key than this persist disk had before.
+    host_key_changed: bool = False
+
+
+def usable_keys(workspace_key: Path, home: Path) -> tuple[Path, ...]:
+    """The workspace's key and the user's own, those that exist."""
+    usual = [home / ".ssh" / name for name in _USUAL_KEYS]
+    return tuple(key for key in (workspace_key, *usual) if key.exists())
+
+
+def argv(
+    target: Target,
+    words: Sequence[str] = (),
+    *,
+    tty: bool = False,
+    batch: bool = False,
+    connect_timeout: int = 30,
+    options: Sequence[str] = (),
+) -> list[str]:
+    """The ssh command line. ``words`` reach the remote program exactly as they are here.
+
+    ``batch`` never asks for anything; ``connect_timeout`` is in seconds and includes the key exchange;
+    ``options`` are further `Key=value` settings. What the user's own ssh_config says about agents and
+    the like stays in force; what would bend streams, status or route is switched off.
+    """
+    settings = [
+        "HostKeyAlias=skiff",
+        f"StrictHostKeyChecking={'accept-new' if target.known_hosts else 'no'}",
+        f"UserKnownHostsFile={_quoted(target.known_hosts) if target.known_hosts else '/dev/null'}",
+        *("GlobalKnownHostsFile=/dev/null", "CheckHostIP=no", "UpdateHostKeys=no", "HashKnownHosts=no"),
+        *("ProxyCommand=none", "ProxyJump=none", "RemoteCommand=none", "PermitLocalCommand=no"),
+        *("ForwardX11=no", "ClearAllForwardings=yes", "LogLevel=ERROR"),
+        f"ConnectTimeout={connect_timeout}",
+        *(["BatchMode=yes"] if batch else []),
+        *(
+            ["ControlMaster=no", "ControlPath=none"]
+            if not any(o.startswith("Control") for o in options)
+            else []
+        ),
+        *options,
+    ]
+    return [
+        *("ssh", "-t" if tty else "-T", "-p", str(target.port), "-l", target.user),
+        *(word for key in target.keys for word in ("-i", str(key))),
+        *(word for setting in settings for word in ("-o", setting)),
+        target.host,
+        # The remote shell gets one string; quoted, it gives back the very same words.
+        *(("--", shlex.join(words)) if words else ()),
+    ]
+
+
+def plain_line(target: Target) -> str:
+    """A short ssh command to show to the user, ready to paste."""
+    words = ["ssh", "-p", str(target.port)]
+    if target.keys:
+        words += ["-i", str(target.keys[0])]
+    hosts = _quoted(target.known_hosts) if target.known_hosts else "/dev/null"
+    words += ["-o", f"UserKnownHostsFile={hosts}", "-o", "HostKeyAlias=skiff"]
+    return shlex.join([*words, f"{target.user}@{target.host}"])
+
+
+def has_banner(target: Target, timeout: float) -> bool:
+    """Whether an SSH server greets within ``timeout`` seconds.
+
+    QEMU takes a connection to a forwarded port at once, long before the guest can, so the connection
+    alone says nothing.
+    """
+    try:
+        with socket.create_connection((target.host, target.port), timeout) as link:
+            deadline = time.monotonic() + timeout
+            link.settimeout(timeout)
+            greeting = b""
+            while b"SSH-" not in greeting and len(greeting) < 8192 and time.monotonic() < deadline:
+                part = link.recv(256)
+                if not part:
+                    return False
+                greeting += part
+            return b"SSH-" in greeting
+    except OSError:
+        return False
+
+
+def wait_for_ssh(target: Target, *, deadline: float, check: Callable[[], None]) -> Answer:
+    """Wait until a command over SSH ends well.
+
+    ``deadline`` is a time of the monotonic clock. ``check`` is called between attempts and raises
+    to give up early (the machine died). Raises TimeoutError at the deadline, and UserError when the
+    machine answers but lets none of our keys in.
+    """
+    banner, refused = 1.0, 0
+    while True:
+        check()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        started = time.monotonic()
+        if not has_banner(target, min(banner, left)):
+            # A refused connection comes back at once: do not spin.
+            time.sleep(max(0.0, min(0.1, started + 0.1 - time.monotonic())))
+            # Short at first, since an attempt made before the guest has its network is lost;
+            # longer later, for a guest that is truly slow.
+            banner = min(banner * 1.2, 10.0)
+            continue
+        problem = _try_command(target, left)
+        if problem is None:
+            return Answer(time.monotonic())
+        if "IDENTIFICATION HAS CHANGED" in problem or "Host key verification failed" in problem:
+            if _try_command(msgspec.structs.replace(target, known_hosts=None), left) is None:
+                return Answer(time.monotonic(), host_key_changed=True)
+        elif "Permission denied" in problem:
+            refused += 1
+            if refused == 5:
+                raise UserError(
+                    f"the machine answers over SSH, but lets {target.user} in with none of these keys: "
+                    + (", ".join(str(key) for key in target.keys) or "(no key at all)"),
+                    hint="ssh-add the private half of a key that was in place when the image was built",
+                )
+
+
+def _try_command(target: Target, left: float) -> str | None:
+    """Run one command on a new connection; None when it ended well, else what ssh said."""
+    timeout = max(1.0, min(60.0, left))
+    try:
+        done = run(
+            argv(target, ["true"], batch=True, connect_timeout=max(1, int(timeout))),
+            input=b"",
+            timeout=timeout + 1,
+            check=False,
+        )
+    except CommandError as late:
+        return str(late)
+    return None if done.returncode == 0 else done.stderr.decode(errors="replace") or f"{done.returncode}"
+
+
+def _quoted(path: Path) -> str:
+    """A path as a value of an ssh option: `%` written twice, and quoted where ssh would split it."""
+    text = str(path).replace("%", "%%")
+    return f'"{text}"' if any(char.isspace() for char in text) else text
