@@ -1,0 +1,81 @@
+# The early look: what persist holds for overlay, keys, host name and network, copied to RAM before SSH starts.
+# Everything that touches a disk runs in a process of its own: a disk that hangs costs seconds, never SSH.
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC3045  # OVERLAY is for boot; ash has read -t
+
+# Controllers behind which a disk takes its time to appear.
+slow_disks() {
+	for path in "$SYS"/class/mmc_host/* "$SYS"/class/scsi_host/* "$SYS"/class/nvme/*; do
+		[ -e "$path" ] && return 0
+	done
+	return 1
+}
+
+# The disk's side of the look. Answers with one line on the FIFO: the folder that holds the overlay, or nothing.
+early_copy() {
+	mount_early
+	cd "$RUN/persist-early/skiff" 2>/dev/null || {
+		early_overlay
+		echo "$REPLY" >"$RUN/early"
+		return
+	}
+	# These are small; whatever they hold, no more than 1 MB is let into RAM. Keys come last: they are the many.
+	set --
+	for path in hostname machine-id ssh network keys; do
+		[ ! -e "$path" ] || set -- "$@" "$path"
+	done
+	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN" 2>/dev/null
+	early_overlay
+	echo "$REPLY" >"$RUN/early"
+}
+
+mount_early() {
+	cmdline_number skiff.persist_wait 3
+	tries=$REPLY
+	while :; do
+		scan_disks
+		[ -z "$PERSIST_DEV" ] || break
+		[ "$tries" -gt 0 ] || break
+		slow_disks || break
+		tries=$((tries - 1))
+		pause 1
+	done
+	[ -n "$PERSIST_DEV" ] || return 0
+	mkdir -p "$RUN/persist-early"
+	# noload: not even the journal is written; the check by fsck comes first.
+	mount -t ext4 -o ro,noload,nodev,nosuid "/dev/$PERSIST_DEV" "$RUN/persist-early" 2>/dev/null || :
+}
+
+# A partition labelled rootfs goes before the folder on persist. Sets REPLY.
+early_overlay() {
+	REPLY=
+	if [ -n "$ROOTFS_DEV" ]; then
+		mkdir -p "$RUN/rootfs"
+		if mount -t ext4 -o ro,noload,nodev "/dev/$ROOTFS_DEV" "$RUN/rootfs" 2>/dev/null; then
+			REPLY=$RUN/rootfs
+			return
+		fi
+		report overlay warn "partition rootfs (/dev/$ROOTFS_DEV) cannot be mounted: skipped" \
+			"e2fsck -f /dev/$ROOTFS_DEV"
+	fi
+	for path in "$RUN"/persist-early/skiff/overlay/* "$RUN"/persist-early/skiff/overlay/.[!.]*; do
+		[ -e "$path" ] || [ -L "$path" ] || continue
+		REPLY=$RUN/persist-early/skiff/overlay
+		return
+	done
+}
+
+# Sets OVERLAY to the folder to lay over /, if there is one. Takes a fixed number of seconds at most.
+early_look() {
+	OVERLAY=
+	cmdline_number skiff.persist_wait 3
+	limit=$((REPLY + 5))
+	mkfifo "$RUN/early"
+	early_copy </dev/null >/dev/null 2>&1 &
+	if IFS= read -r -t "$limit" OVERLAY <>"$RUN/early"; then
+		:
+	else
+		report persist warn "no answer from the disk within $limit seconds: started without it" \
+			"dmesg | tail; is the disk dying?"
+	fi
+}

@@ -1,0 +1,91 @@
+# Sourced by every script of the device: where things are, and how a step reports what came of it.
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC3045  # the paths are for the scripts that source this file; ash has read -t
+
+# Empty on a device; the tests point it at a folder that stands in for the whole machine.
+ROOT=${SKIFF_ROOT-}
+
+RUN=$ROOT/run/skiff
+STATUS=$RUN/status
+LIB=$ROOT/usr/lib/skiff
+ETC=$ROOT/etc
+SYS=$ROOT/sys
+PROC=$ROOT/proc
+# The image as it was built, read-only, below everything written since.
+IMAGE=$RUN/image
+PERSIST=$ROOT/mnt/persist
+# Copies in RAM of what persist held for the boot; nothing on the way to SSH reads the disk itself.
+SEEN=$RUN/seen
+KEYS=$ROOT/root/.ssh/authorized_keys
+
+TAB='	'
+NL='
+'
+
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+umask 022
+
+# report UNIT STATE TEXT [HINT]: what skiff-status shows. STATE is ok, wait, warn or fail.
+report() {
+	printf '%s\t%s\t%s\n' "$2" "$3" "${4-}" >"$STATUS/$1"
+	case $2 in
+	warn | fail) say "$1: $3" ;;
+	esac
+}
+
+# State of a unit, as last reported: sets STATE, TEXT and HINT, all empty when nothing was reported.
+# The fields are split by hand: read takes several tabs as one.
+reported() {
+	STATE='' TEXT='' HINT=''
+	[ -r "$STATUS/$1" ] || return 0
+	line=''
+	IFS= read -r line <"$STATUS/$1" || :
+	STATE=${line%%"$TAB"*}
+	line=${line#*"$TAB"}
+	TEXT=${line%%"$TAB"*}
+	HINT=${line#*"$TAB"}
+}
+
+# To the kernel's log: there from the first moment, shown on the console, picked up by the system log.
+say() { { echo "<4>skiff: $*" >"$ROOT/dev/kmsg"; } 2>/dev/null || :; }
+
+# When a step was reached, for `skiff.trace` on the kernel's command line.
+trace() { [ -z "${TRACE-}" ] || { echo "<4>skiff-trace: $*" >"$ROOT/dev/kmsg"; } 2>/dev/null; }
+
+# Value of WORD=value on the kernel's command line; the last one wins. Sets REPLY; false when it is not there.
+cmdline() {
+	REPLY=
+	[ -n "${CMDLINE+x}" ] || IFS= read -r CMDLINE <"$PROC/cmdline" || :
+	case " $CMDLINE " in
+	*" $1="*)
+		REPLY=" $CMDLINE "
+		REPLY=${REPLY##*" $1="}
+		REPLY=${REPLY%% *}
+		;;
+	*" $1 "*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# As cmdline, for a number; DEFAULT when it is missing or not a number.
+cmdline_number() {
+	cmdline "$1" || :
+	case $REPLY in
+	'' | *[!0-9]* | ???????*) REPLY=$2 ;;
+	esac
+}
+
+# Wait SECONDS without starting a program. The FIFO is never written to.
+pause() {
+	[ -p "$RUN/never" ] || mkfifo "$RUN/never" 2>/dev/null || :
+	# Opened for both directions: opening it for reading alone would wait for a writer.
+	IFS= read -r -t "$1" _ <>"$RUN/never" || :
+}
+
+# One line of a small file. Sets REPLY; false (and REPLY empty) when there is none.
+line_of() {
+	REPLY=
+	[ -r "$1" ] || return 1
+	IFS= read -r REPLY 2>/dev/null <"$1" || [ -n "$REPLY" ]
+}

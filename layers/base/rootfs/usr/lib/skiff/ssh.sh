@@ -1,0 +1,17 @@
+# The device's own SSH keys: made once, kept on persist, in RAM when persist is away. Sourced by the ssh service and persist.
+# shellcheck shell=sh
+
+HOST_KEYS=$RUN/ssh
+HOST_KEY=$HOST_KEYS/dropbear_ed25519_host_key
+
+# A key made here; what persist had was copied to RAM before SSH started.
+host_key() {
+	[ -s "$HOST_KEY" ] && return 0
+	if [ -s "$SEEN/ssh/dropbear_ed25519_host_key" ] &&
+		cp "$SEEN/ssh/dropbear_ed25519_host_key" "$HOST_KEY" &&
+		dropbearkey -y -f "$HOST_KEY" >"$HOST_KEYS/host_key.pub" 2>/dev/null; then
+		return 0
+	fi
+	rm -f "$HOST_KEY"
+	dropbearkey -t ed25519 -f "$HOST_KEY" >"$HOST_KEYS/host_key.pub" 2>/dev/null
+}
