@@ -15,6 +15,10 @@ class Disk(msgspec.Struct, frozen=True):
     path: Path
     read_only: bool = False
 
+    def __str__(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.path},ro" if self.read_only else str(self.path)
+
 
 class MachineFiles(msgspec.Struct, frozen=True):
     """Every path of a virtual machine, below the workspace's `machine` folder (absolute)."""
@@ -107,4 +111,5 @@ class State(msgspec.Struct, frozen=True):
     # What was booted: checksums of kernel and initramfs.
     image: str
     append: tuple[str, ...] = ()
-    disks: tuple[Disk, ...] = ()
+    # As written on the command line: a path, with `,ro` for reading only.
+    disks: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ def start(image: Image, options: qemu.Options, files: MachineFiles, accel: str) 
                 started=started,
                 image=identity(image),
                 append=options.append,
-                disks=options.disks,
+                disks=tuple(str(disk) for disk in options.disks),
             )
         files.save_state(state)
         return state
@@ -105,11 +105,17 @@ def too_late(files: MachineFiles, what: str, seconds: float) -> UserError:
     return UserError(f"no {what} within {seconds:.0f} s{_last_words(files)}", hint=_where(files))
 
 
-def stop(files: MachineFiles, *, power_off: Callable[[], object] | None, patience: float = 20.0) -> bool:
+def stop(
+    files: MachineFiles,
+    *,
+    power_off: Callable[[], object] | None,
+    patience: float = 20.0,
+    quit_limit: float = 3.0,
+) -> bool:
     """End this workspace's machine and return whether there was one.
 
     ``power_off`` asks the guest to shut down; it gets ``patience`` seconds to do so. Without it, or
-    after that, the power is cut.
+    after that, the power is cut: QEMU gets ``quit_limit`` seconds to go by itself, then is killed.
     """
     found = Process.find(files)
     if found is None:
@@ -122,9 +128,9 @@ def stop(files: MachineFiles, *, power_off: Callable[[], object] | None, patienc
                 return True
         # Asked over its own socket QEMU still closes its files in order.
         with contextlib.suppress(qmp.QmpError):
-            qmp.execute(files.qmp, "quit", timeout=2.0)
+            qmp.execute(files.qmp, "quit", timeout=quit_limit)
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if found.wait(3.0):
+            if found.wait(quit_limit):
                 break
             found.signal(number)
         found.wait(10.0)

@@ -1,0 +1,156 @@
+"""From image to a machine that answers: started or reused, waited for, and described."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.run import DEVNULL, PIPE, STDOUT, spawn
+from skiff.machine import lifecycle, ssh
+from skiff.machine.files import MachineFiles, State
+from skiff.machine.process import Process
+from skiff.machine.qemu import Options
+from skiff.model.image import Image
+
+# Runs a container through the image's engine, prints what it does, ends with status 0 when it went well.
+SELFTEST = "skiff-selftest"
+
+
+class Progress(Protocol):
+    """Who is told how far things are."""
+
+    def step(self, what: str) -> None:
+        """Something begins that may take a while."""
+
+    def detail(self, line: str) -> None:
+        """News of the step that is under way."""
+
+    def warn(self, line: str) -> None:
+        """Something the user should know, though it goes on."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A machine that has answered, and how long that took in seconds since power-on."""
+
+    state: State
+    ssh_seconds: float | None = None
+    engine_seconds: float | None = None
+
+
+def wait_until_ready(
+    files: MachineFiles,
+    state: State,
+    keys: tuple[Path, ...],
+    *,
+    engine: str,
+    power_on: float,
+    timeout: float,
+    progress: Progress,
+) -> Ready:
+    """Wait for SSH and, when ``engine`` is named, until it has run a container.
+
+    ``power_on`` is a time of the monotonic clock; ``timeout`` counts from now, in seconds.
+    Raises UserError with the console's last lines when the machine ends or takes too long.
+    """
+    target = lifecycle.target(files, state, keys)
+    deadline = time.monotonic() + timeout
+    check = lifecycle.watcher(files)
+    progress.step("waiting for SSH")
+    try:
+        answer = ssh.wait_for_ssh(target, deadline=deadline, check=check)
+    except TimeoutError:
+        raise lifecycle.too_late(files, "answer over SSH", timeout) from None
+    if answer.host_key_changed:
+        progress.warn("the machine shows another host key than before: is its persist disk in order?")
+        progress.warn("`skiff ssh -- skiff-status` tells; `skiff ssh --new-host-key` accepts the new key")
+        target = msgspec.structs.replace(target, known_hosts=None)
+    ready = Ready(state, ssh_seconds=answer.at - power_on)
+    if not engine:
+        return ready
+    progress.step(f"waiting for {engine} to run a container")
+    _selftest(files, target, engine, deadline, timeout, progress)
+    return msgspec.structs.replace(ready, engine_seconds=time.monotonic() - power_on)
+
+
+def _selftest(
+    files: MachineFiles, target: ssh.Target, engine: str, deadline: float, timeout: float, progress: Progress
+) -> None:
+    words = ssh.argv(target, [SELFTEST], batch=True, options=("ServerAliveInterval=15",))
+    said: list[str] = []
+    with spawn(words, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT) as process:
+        assert process.stdout is not None
+        try:
+            for line in _lines(process.stdout, deadline, lifecycle.watcher(files)):
+                said.append(line)
+                progress.detail(line)
+        except TimeoutError:
+            process.kill()
+            raise lifecycle.too_late(files, f"container run by {engine}", timeout) from None
+        except BaseException:
+            process.kill()
+            raise
+        status = process.wait()
+    if status != 0:
+        tail = "\n".join(said[-20:]) or "(no message)"
+        raise UserError(
+            f"{SELFTEST} on the machine failed with status {status}:\n{tail}",
+            hint="skiff run --detach --wait ssh, then: skiff ssh -- skiff-status",
+        )
+
+
+def _lines(stream: IO[bytes], deadline: float, check: Callable[[], None]) -> Iterator[str]:
+    """Lines as they come, until the stream ends. Raises TimeoutError at the deadline."""
+    poll = select.poll()
+    poll.register(stream, select.POLLIN | select.POLLHUP)
+    rest = b""
+    while True:
+        check()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if not poll.poll(1000 * min(left, 1.0)):
+            continue
+        part = os.read(stream.fileno(), 65536)
+        *whole, rest = (rest + part).split(b"\n")
+        for line in [*whole, *([rest] if not part and rest else [])]:
+            yield line.decode(errors="replace").rstrip()
+        if not part:
+            return
+
+
+def running(files: MachineFiles) -> State | None:
+    """The State of this workspace's machine if it runs now."""
+    found = Process.find(files)
+    if found is None:
+        return None
+    found.close()
+    return files.load_state()
+
+
+def difference(state: State, image: Image, options: Options) -> str:
+    """Why a running machine is not the one that is asked for; empty when it is.
+
+    What the user leaves open (`0`, nothing) is satisfied by anything.
+    """
+    if state.image != lifecycle.identity(image):
+        return "it runs an older image"
+    asked: list[tuple[str, object, object]] = [
+        ("memory", options.memory, state.memory),
+        ("cpus", options.cpus, state.cpus),
+        ("ssh-port", options.ssh_port, state.ssh_port),
+        ("append", options.append, state.append),
+        ("disk", tuple(str(disk) for disk in options.disks), state.disks),
+    ]
+    for name, wish, has in asked:
+        if wish and wish != has:
+            return f"it was started with another --{name}"
+    if not options.persist and state.persist:
+        return "it was started with its persist disk"
+    return ""
