@@ -46,28 +46,34 @@ def start(image: Image, options: qemu.Options, files: MachineFiles, accel: str) 
             path.unlink(missing_ok=True)
         if options.persist:
             make_persist(files, options.persist_bytes)
-        started = time.time()
-        port = _start_on_some_port(image, options, files, accel)
-        found = Process.find(files)
-        if found is None:
-            raise UserError(
-                f"QEMU ended at once: {_qemu_said(files)}", hint=f"its messages: {files.qemu_log}"
-            )
-        with found:
-            state = State(
-                pid=found.pid,
-                ssh_port=port,
-                accel=accel,
-                memory=options.memory or image.qemu_memory,
-                cpus=options.cpus or image.qemu_cpus,
-                persist=options.persist,
-                started=started,
-                image=identity(image),
-                append=options.append,
-                disks=tuple(str(disk) for disk in options.disks),
-            )
-        files.save_state(state)
+        try:
+            state = _power_on(image, options, files, accel)
+            files.save_state(state)
+        except BaseException:
+            cut_power(files)
+            raise
         return state
+
+
+def _power_on(image: Image, options: qemu.Options, files: MachineFiles, accel: str) -> State:
+    started = time.time()
+    port = _start_on_some_port(image, options, files, accel)
+    found = Process.find(files)
+    if found is None:
+        raise _ended(files)
+    with found:
+        return State(
+            pid=found.pid,
+            ssh_port=port,
+            accel=accel,
+            memory=options.memory or image.qemu_memory,
+            cpus=options.cpus or image.qemu_cpus,
+            persist=options.persist,
+            started=started,
+            image=identity(image),
+            append=options.append,
+            disks=tuple(str(disk) for disk in options.disks),
+        )
 
 
 def make_persist(files: MachineFiles, size: int) -> None:
@@ -94,7 +100,7 @@ def watcher(files: MachineFiles) -> Callable[[], None]:
     def check() -> None:
         found = Process.find(files)
         if found is None:
-            raise UserError("the machine ended before it answered" + _last_words(files), hint=_where(files))
+            raise _ended(files)
         found.close()
 
     return check
@@ -223,9 +229,15 @@ def _refused(said: str, files: MachineFiles) -> UserError:
     return UserError(f"QEMU does not start: {said}", hint=f"its messages: {files.qemu_log}")
 
 
+def _ended(files: MachineFiles) -> UserError:
+    said = _qemu_said(files)
+    why = f" (QEMU: {said})" if said else ""
+    return UserError(f"the machine ended before it answered{why}{_last_words(files)}", hint=_where(files))
+
+
 def _qemu_said(files: MachineFiles) -> str:
     lines = files.qemu_log.read_text(errors="replace").strip().splitlines() if files.qemu_log.exists() else []
-    return lines[-1] if lines else "(no message)"
+    return lines[-1] if lines else ""
 
 
 def _last_words(files: MachineFiles) -> str:

@@ -89,8 +89,8 @@ def listen(path: str) -> socket.socket:
 def serve(control: socket.socket, console: socket.socket, forward: socket.socket) -> None:
     waiting: list[socket.socket] = []
     with selectors.DefaultSelector() as selector:
-        for server in (control, console, forward):
-            selector.register(server, selectors.EVENT_READ, server)
+        for listener in (control, console, forward):
+            selector.register(listener, selectors.EVENT_READ, listener)
         while True:
             for key, _ in selector.select():
                 server: socket.socket = key.data
