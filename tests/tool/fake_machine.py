@@ -77,13 +77,15 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def small_image(folder: Path, *, engine: str = "", arch: Arch = Arch.AMD64) -> Image:
+def small_image(
+    folder: Path, *, engine: str = "", arch: Arch = Arch.AMD64, kernel: str = "a kernel"
+) -> Image:
     """An image whose kernel and initramfs are a few bytes, written as a build would."""
     folder.mkdir(parents=True, exist_ok=True)
     artefacts = []
-    for name in ("kernel", "initramfs"):
+    for name, text in (("kernel", kernel), ("initramfs", "an initramfs")):
         path = folder / name
-        path.write_text(f"{name} of {arch.debian}")
+        path.write_text(text)
         artefacts.append(Artefact(name, path, path.stat().st_size, file_digest(path)))
     image = Image(
         arch=arch,

@@ -1,0 +1,130 @@
+"""Disk images for tests, made and damaged without mounting anything and without root."""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from skiff.host.run import run
+
+MIB = 2**20
+
+# Where a lone partition starts, in bytes: the usual alignment.
+_START = MIB
+
+
+def blank(path: Path, size: int) -> Path:
+    """A disk without anything on it, ``size`` bytes long (sparse)."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def partitioned(
+    path: Path,
+    label: str,
+    content: Mapping[str, str | bytes] | None = None,
+    *,
+    size: int = 64 * MIB,
+    spare: int = 0,
+) -> Path:
+    """A GPT disk with one ext4 partition of that label (as partition name and file system label).
+
+    ``content`` is written to it, path to text; ``size`` counts the partition, ``spare`` the room
+    left behind it, in bytes.
+    """
+    blank(path, _START + size + spare + MIB)
+    table = f'label: gpt\nstart={_START // 512}, size={size // 512}, name="{label}"\n'
+    run(["sfdisk", "--quiet", path], input=table.encode())
+    with tempfile.TemporaryDirectory() as folder:
+        write_tree(Path(folder), content or {})
+        words = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", label, "-d", folder]
+        run([*words, "-E", f"offset={_START},root_owner=0:0", path, f"{size // 1024}k"])
+    return path
+
+
+def foreign(path: Path, label: str, *, size: int = 64 * MIB) -> Path:
+    """A GPT disk whose partition carries the label but a file system that is not ext4 (swap space)."""
+    blank(path, _START + size + MIB)
+    table = f'label: gpt\nstart={_START // 512}, size={size // 512}, name="{label}"\n'
+    run(["sfdisk", "--quiet", path], input=table.encode())
+    with path.open("r+b") as file:
+        # Signature of Linux swap space at the end of its first page (mkswap(8)).
+        file.seek(_START + 4086)
+        file.write(b"SWAPSPACE2")
+    return path
+
+
+def write_tree(root: Path, content: Mapping[str, str | bytes]) -> None:
+    """Files below a folder; a name that ends in `/` is an empty folder."""
+    for name, data in content.items():
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def offset(path: Path, number: int = 1) -> int:
+    """Where a partition starts, in bytes."""
+    table = json.loads(run(["sfdisk", "--json", path]).stdout)["partitiontable"]
+    return int(table["partitions"][number - 1]["start"]) * int(table.get("sectorsize", 512))
+
+
+def damage(path: Path, at: int, length: int, seed: int = 1) -> None:
+    """Overwrite bytes with noise, the same noise for the same seed."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(random.Random(seed).randbytes(length))
+
+
+def damage_superblock(path: Path, number: int = 1) -> None:
+    """Make a partition's first superblock unreadable (1024 bytes at 1024; ext4 on-disk layout)."""
+    damage(path, offset(path, number) + 1024, 1024)
+
+
+def inject(path: Path, content: Mapping[str, str | bytes], number: int = 1) -> None:
+    """Write files into an ext4 partition that no machine uses now."""
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        made: set[str] = set()
+        for index, (name, data) in enumerate(content.items()):
+            for parent in reversed(list(Path(name).parents)[:-1]):
+                if str(parent) not in made:
+                    made.add(str(parent))
+                    lines.append(f'mkdir "{parent}"')
+            source = Path(folder, str(index))
+            source.write_bytes(data.encode() if isinstance(data, str) else data)
+            lines += [f'rm "{name}"', f'write "{source}" "{name}"']
+        script = Path(folder, "script")
+        script.write_text("\n".join(lines) + "\n")
+        run(["debugfs", "-w", "-f", script, f"{path}?offset={offset(path, number)}"])
+
+
+def read(path: Path, name: str, number: int = 1) -> bytes:
+    """A file of an ext4 partition that no machine uses now; empty when it is not there."""
+    device = f"{path}?offset={offset(path, number)}"
+    return run(["debugfs", "-R", f'cat "{name}"', device]).stdout
+
+
+def is_sound(path: Path, number: int = 1) -> bool:
+    """Whether an ext4 partition is whole: looked at in a copy, after what every boot does.
+
+    That is replaying the journal and clearing up after open files (`e2fsck -p`, status 0 or 1);
+    then a full check must find nothing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        device = f"{copy(path, Path(folder, 'disk'))}?offset={offset(path, number)}"
+        if run(["e2fsck", "-p", device], check=False).returncode > 1:
+            return False
+        return run(["e2fsck", "-f", "-n", device], check=False).returncode == 0
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A copy that stays sparse."""
+    run(["cp", "--sparse=always", source, target])
+    return target

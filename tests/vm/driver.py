@@ -1,0 +1,261 @@
+"""A device under test, in plain words: start it, wait, run commands, pull the plug.
+
+What the product does wrong is a ProductFailure; what keeps the test from being carried out at all is a
+HarnessError, so that nobody hunts a ghost in the product.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.run import CommandError, run
+from skiff.machine import lifecycle, ssh
+from skiff.machine.files import Disk, MachineFiles, State
+from skiff.machine.process import Process
+from skiff.machine.qemu import Options
+from skiff.model.image import Image
+
+# Where the device keeps the services it supervises.
+SERVICES = "/run/skiff/services"
+
+
+class ProductFailure(AssertionError):
+    """The device does not do what it should."""
+
+
+class HarnessError(Exception):
+    """The test could not be carried out: QEMU, disk images or the host are at fault."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A command that ended on the device."""
+
+    command: str
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Device:
+    """A virtual machine with one image and, unless said otherwise, a persist disk of its own."""
+
+    def __init__(self, image: Image, folder: Path, key: Path, *, name: str = "device") -> None:
+        self.name = name
+        self.image = image
+        self.files = MachineFiles(folder)
+        self.files.root.mkdir(parents=True, exist_ok=True)
+        self.options = Options()
+        self.accel = "tcg"
+        self._key = key
+        self._state: State | None = None
+        self._power_on = 0.0
+        # Socket paths are short, temporary folders of tests are not.
+        self._control = Path(tempfile.mkdtemp(prefix="skiff-vm."))
+
+    # Power
+
+    @property
+    def persist(self) -> Path:
+        """The persist disk's image; while the device is off a test may change it."""
+        return self.files.persist
+
+    def start(
+        self,
+        *,
+        memory: int | None = None,
+        persist: bool | None = None,
+        disks: tuple[Disk, ...] | None = None,
+        append: tuple[str, ...] | None = None,
+        extra: tuple[str, ...] | None = None,
+    ) -> None:
+        """Switch it on. What is given stays so for later starts. It does not wait for anything."""
+        changes = {"memory": memory, "persist": persist, "disks": disks, "append": append, "extra": extra}
+        self.options = msgspec.structs.replace(
+            self.options, **{key: value for key, value in changes.items() if value is not None}
+        )
+        self._hang_up()
+        self._power_on = time.monotonic()
+        try:
+            self._state = lifecycle.start(self.image, self.options, self.files, self.accel)
+        except UserError as error:
+            raise HarnessError(f"{error.message} ({error.hint})") from error
+
+    def cut_power(self) -> None:
+        """Pull the plug: QEMU is killed, nothing on the device gets to say good-bye."""
+        self._hang_up()
+        if not lifecycle.cut_power(self.files):
+            raise HarnessError(f"{self.name} does not run")
+
+    def shut_down(self, timeout: float = 60) -> None:
+        """Ask it to power off, and wait until it has."""
+        found = Process.find(self.files)
+        if found is None:
+            raise HarnessError(f"{self.name} does not run")
+        with found:
+            self.execute("poweroff", timeout=30)
+            self._hang_up()
+            if not found.wait(timeout):
+                self._fail(f"not powered off within {timeout:.0f} s")
+
+    def is_running(self) -> bool:
+        """Whether QEMU runs."""
+        found = Process.find(self.files)
+        if found is not None:
+            found.close()
+        return found is not None
+
+    def close(self) -> None:
+        """End it whatever its state, and leave nothing behind but its folder."""
+        self._hang_up()
+        lifecycle.cut_power(self.files)
+        shutil.rmtree(self._control, ignore_errors=True)
+
+    # Reaching it
+
+    @property
+    def ssh_port(self) -> int:
+        """Port on 127.0.0.1 that leads to the device's SSH."""
+        return self._running().ssh_port
+
+    def target(self, user: str = "root") -> ssh.Target:
+        """How to log in. Host keys are not checked: tests damage disks, and keys with them."""
+        return ssh.Target(port=self.ssh_port, known_hosts=None, user=user, keys=(self._key,), agent=False)
+
+    def wait_for_ssh(self, timeout: float = 120) -> float:
+        """Wait until a new connection runs a command; seconds since power-on."""
+        try:
+            answer = ssh.wait_for_ssh(
+                self.target(), deadline=time.monotonic() + timeout, check=self._check_alive
+            )
+        except TimeoutError:
+            self._fail(f"no answer over SSH within {timeout:.0f} s")
+        except UserError as error:
+            self._fail(error.message)
+        return answer.at - self._power_on
+
+    def execute(self, command: str, *, timeout: float = 60, input: bytes = b"", user: str = "root") -> Result:
+        """Run a shell command on the device, whatever its status. ``timeout`` is in seconds."""
+        words = ssh.argv(self.target(user), ["sh", "-c", command], batch=True, options=self._sharing(user))
+        try:
+            done = run(words, input=input, timeout=timeout, check=False)
+        except CommandError:
+            self._check_alive()
+            self._fail(f"no end within {timeout:.0f} s: {command}")
+        stderr = done.stderr.decode(errors="replace")
+        if done.returncode == 255 and not done.stdout:
+            self._fail(f"the connection failed: {command}\n{stderr}")
+        return Result(command, done.returncode, done.stdout.decode(errors="replace"), stderr)
+
+    def succeed(self, command: str, *, timeout: float = 60, input: bytes = b"", user: str = "root") -> str:
+        """Run a command that must end with status 0; what it printed."""
+        done = self.execute(command, timeout=timeout, input=input, user=user)
+        if done.status != 0:
+            self._fail(f"status {done.status}: {command}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def fail(self, command: str, *, timeout: float = 60, user: str = "root") -> str:
+        """Run a command that must end with another status than 0; what it printed, errors too."""
+        done = self.execute(command, timeout=timeout, user=user)
+        if done.status == 0:
+            self._fail(f"should have failed: {command}\n{done.stdout}")
+        return done.stdout + done.stderr
+
+    def wait_until_succeeds(self, command: str, timeout: float = 60) -> str:
+        """Run a command again and again until it ends with status 0; what it printed then.
+
+        The repeating is done on the device, which costs one log-in however long it takes.
+        """
+        loop = f"until ({command}); do sleep 0.3; done"
+        words = f"timeout {timeout:.0f} sh -c {shlex.quote(loop)}"
+        done = self.execute(words, timeout=timeout + 30)
+        if done.status != 0:
+            self._fail(f"not within {timeout:.0f} s: {command}\n{(done.stdout + done.stderr)[-2000:]}")
+        return done.stdout
+
+    def wait_for_service(self, name: str, timeout: float = 60) -> None:
+        """Wait until a supervised service is up."""
+        self.wait_until_succeeds(f"sv status {SERVICES}/{name} | grep -q ^run:", timeout)
+
+    def wait_for_engine(self, timeout: float = 180) -> None:
+        """Wait until the container engine has run a container."""
+        self.succeed("skiff-selftest", timeout=timeout)
+
+    def copy_to(self, source: Path, target: str) -> None:
+        """Copy a file onto the device."""
+        self.succeed(f"cat >{shlex.quote(target)}", input=source.read_bytes(), timeout=300)
+
+    def copy_from(self, source: str, target: Path) -> None:
+        """Copy a file from the device."""
+        words = ssh.argv(self.target(), ["cat", source], batch=True, options=self._sharing("root"))
+        done = run(words, input=b"", timeout=300, check=False)
+        if done.returncode != 0:
+            self._fail(f"cannot read {source}: {done.stderr.decode(errors='replace')}")
+        target.write_bytes(done.stdout)
+
+    # Looking at it
+
+    def console(self) -> str:
+        """Everything it wrote to its console since power-on."""
+        try:
+            return self.files.console_log.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def wait_for_console(self, text: str, timeout: float = 60) -> None:
+        """Wait until its console says something."""
+        self._wait(lambda: text in self.console(), timeout, f"the console does not say {text!r}")
+
+    def status(self) -> str:
+        """What `skiff-status` says, for reports: never fails."""
+        try:
+            words = ssh.argv(self.target(), ["skiff-status"], batch=True, connect_timeout=10)
+            done = run(words, input=b"", timeout=20, check=False)
+        except (UserError, HarnessError) as error:
+            return f"(not to be had: {error})"
+        return (done.stdout + done.stderr).decode(errors="replace")
+
+    # Within
+
+    def _running(self) -> State:
+        if self._state is None:
+            raise HarnessError(f"{self.name} was never started")
+        return self._state
+
+    def _sharing(self, user: str) -> tuple[str, ...]:
+        """Settings of ssh that let many commands use one connection."""
+        path = self._control / user
+        return ("ControlMaster=auto", f"ControlPath={path}", "ControlPersist=120")
+
+    def _hang_up(self) -> None:
+        """Close the shared connections; a new start must not meet an old one."""
+        if self._state is None:
+            return
+        for path in self._control.iterdir():
+            words = ssh.argv(self.target(path.name), options=(f"ControlPath={path}",))
+            run([words[0], "-O", "exit", *words[1:]], check=False)
+            path.unlink(missing_ok=True)
+
+    def _check_alive(self) -> None:
+        if not self.is_running():
+            self._fail("QEMU has ended")
+
+    def _wait(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+        deadline = time.monotonic() + timeout
+        found = Process.find(self.files)
+        while not condition():
+            if time.monotonic() > deadline or found is None or found.wait(0.1):
+                self._fail(f"{otherwise} (within {timeout:.0f} s)")
+        if found is not None:
+            found.close()
+
+    def _fail(self, message: str) -> NoReturn:
+        raise ProductFailure(f"{self.name}: {message}")
