@@ -21,7 +21,7 @@ early_copy() {
 	}
 	# These are small; whatever they hold, no more than 1 MB is let into RAM. Keys come last: they are the many.
 	set --
-	for path in hostname machine-id ssh network keys; do
+	for path in clock hostname machine-id ssh network keys; do
 		[ ! -e "$path" ] || set -- "$@" "$path"
 	done
 	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN" 2>/dev/null
@@ -42,8 +42,8 @@ mount_early() {
 	done
 	[ -n "$PERSIST_DEV" ] || return 0
 	mkdir -p "$RUN/persist-early"
-	# noload: not even the journal is written; the check by fsck comes first.
-	mount -t ext4 -o ro,noload,nodev,nosuid "/dev/$PERSIST_DEV" "$RUN/persist-early" 2>/dev/null || :
+	# After a power cut this replays the journal, as fsck would: without it the files written last are not there.
+	mount -t ext4 -o ro,nodev,nosuid "/dev/$PERSIST_DEV" "$RUN/persist-early" 2>/dev/null || :
 }
 
 # A partition labelled rootfs goes before the folder on persist. Sets REPLY.
@@ -51,7 +51,7 @@ early_overlay() {
 	REPLY=
 	if [ -n "$ROOTFS_DEV" ]; then
 		mkdir -p "$RUN/rootfs"
-		if mount -t ext4 -o ro,noload,nodev "/dev/$ROOTFS_DEV" "$RUN/rootfs" 2>/dev/null; then
+		if mount -t ext4 -o ro,nodev "/dev/$ROOTFS_DEV" "$RUN/rootfs" 2>/dev/null; then
 			REPLY=$RUN/rootfs
 			return
 		fi

@@ -80,3 +80,29 @@ set_hostname() {
 	HOSTNAME=$REPLY
 	{ printf %s "$HOSTNAME" >"$PROC/sys/kernel/hostname"; } 2>/dev/null || :
 }
+
+valid_machine_id() {
+	line_of "$1" || return 1
+	case $REPLY in
+	*[!0-9a-f]*) return 1 ;;
+	esac
+	[ ${#REPLY} = 32 ]
+}
+
+# /etc/machine-id: persist's, or one made at random.
+machine_id() {
+	valid_machine_id "$ETC/machine-id" && return
+	if ! valid_machine_id "$SEEN/machine-id"; then
+		line_of "$PROC/sys/kernel/random/uuid" || return
+		uuid=$REPLY
+		REPLY=
+		while [ -n "$uuid" ]; do
+			REPLY=$REPLY${uuid%%-*}
+			case $uuid in
+			*-*) uuid=${uuid#*-} ;;
+			*) uuid= ;;
+			esac
+		done
+	fi
+	printf '%s\n' "$REPLY" >"$ETC/machine-id"
+}

@@ -51,6 +51,8 @@ reported() {
 say() { { echo "<4>skiff: $*" >"$ROOT/dev/kmsg"; } 2>/dev/null || :; }
 
 # When a step was reached, for `skiff.trace` on the kernel's command line.
+TRACE=
+[ ! -e "$RUN/trace" ] || TRACE=yes
 trace() { [ -z "${TRACE-}" ] || { echo "<4>skiff-trace: $*" >"$ROOT/dev/kmsg"; } 2>/dev/null; }
 
 # Value of WORD=value on the kernel's command line; the last one wins. Sets REPLY; false when it is not there.

@@ -1,0 +1,83 @@
+# What persist changes while the device runs: host keys, machine id, keys, host name, network. Sourced by the persist service.
+# shellcheck shell=sh
+# shellcheck disable=SC3013  # ash has -nt
+
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/keys.sh
+. "$LIB/keys.sh"
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/ssh.sh
+. "$LIB/ssh.sh"
+
+# Copies a small file so that it is either the old or the new one, also after a power cut.
+keep() { # FROM TO
+	cp "$1" "$2.new" && sync "$2.new" && mv "$2.new" "$2"
+}
+
+# The host key of persist goes before one made in RAM; one made in RAM is kept when persist has none.
+live_host_key() {
+	kept=$PERSIST/skiff/ssh/${HOST_KEY##*/}
+	if [ -s "$kept" ] && dropbearkey -y -f "$kept" >/dev/null 2>&1; then
+		cmp -s "$kept" "$HOST_KEY" && return
+		mkdir -p "$SEEN/ssh"
+		cp "$kept" "$SEEN/ssh/" && rm -f "$HOST_KEY" && sv restart /etc/service/ssh >/dev/null 2>&1
+		return
+	fi
+	[ -s "$HOST_KEY" ] || return
+	(umask 077 && keep "$HOST_KEY" "$kept") 2>/dev/null ||
+		report hostkey warn "the host key could not be kept on persist" "is persist full?"
+}
+
+# One id for the device's life; a random one was made at boot in case persist stays away.
+live_machine_id() {
+	kept=$PERSIST/skiff/machine-id
+	if valid_machine_id "$kept"; then
+		line_of "$ETC/machine-id" && cmp -s "$kept" "$ETC/machine-id" && return
+		cp "$kept" "$ETC/machine-id"
+	else
+		machine_id
+		keep "$ETC/machine-id" "$kept" 2>/dev/null || :
+	fi
+}
+
+# Takes over what is on persist now. Cheap when nothing differs from the early look.
+live_take() {
+	[ -e "$RUN/live.stamp" ] || touch "$RUN/live.stamp"
+	rm -rf "$SEEN.new"
+	mkdir -p "$SEEN.new"
+	cd "$PERSIST/skiff" || return
+	set --
+	for path in hostname ssh network keys; do
+		[ ! -e "$path" ] || set -- "$@" "$path"
+	done
+	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN.new" 2>/dev/null
+	cd /
+	differs=$(diff -rq "$SEEN" "$SEEN.new" 2>&1)
+	rm -rf "$SEEN.old"
+	mv "$SEEN" "$SEEN.old"
+	mv "$SEEN.new" "$SEEN"
+	case $differs in
+	*keys*) write_keys ;;
+	esac
+	case $differs in
+	*hostname*) set_hostname ;;
+	esac
+	case $differs in
+	*network*) : >"$RUN/net/settings" ;;
+	esac
+	live_host_key
+	live_machine_id
+}
+
+# Takes over again when somebody changed a file of those.
+live_changes() {
+	[ -d "$PERSIST/skiff" ] || return 0
+	changed=
+	for path in "$PERSIST/skiff/hostname" "$PERSIST/skiff/keys" "$PERSIST"/skiff/keys/*.pub \
+		"$PERSIST/skiff/network" "$PERSIST"/skiff/network/*.conf; do
+		if [ "$path" -nt "$RUN/live.stamp" ]; then
+			changed=yes
+			# The stamp bears the newest date seen, which may lie in the future.
+			touch -r "$path" "$RUN/live.stamp"
+		fi
+	done
+	[ -z "$changed" ] || live_take
+}

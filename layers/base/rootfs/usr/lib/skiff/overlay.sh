@@ -1,0 +1,190 @@
+# Lays the overlay (partition rootfs, or skiff/overlay/ on persist) over / in RAM, and makes sure that SSH outlives it.
+# Sourced by boot when there is an overlay.
+# shellcheck shell=sh
+# shellcheck disable=SC3045  # ash has read -t
+
+# Never taken from an overlay: what is no file of the system, and what has to stand to bring SSH up.
+NOT_LAID='/proc /sys /dev /run /mnt/persist /lost+found /tmp /usr/lib/skiff /etc/inittab /etc/fstab'
+
+# MemAvailable in KB. Sets REPLY.
+memory_available() {
+	while read -r name REPLY _; do
+		[ "$name" != MemAvailable: ] || return 0
+	done <"$PROC/meminfo"
+	REPLY=0
+}
+
+# Measures the overlay before a byte is copied. Sets WHY; false when it is too much for this machine.
+overlay_fits() {
+	memory_available
+	room=$((REPLY / 3)) most=$((REPLY / 16))
+	# Each file costs RAM besides its content, and an endless pile of them must not be counted to its end.
+	files=$(timeout -k 1 "$quarter" find "$OVERLAY" -xdev 2>/dev/null | head -n $((most + 1)) | wc -l)
+	if [ "$files" -gt "$most" ]; then
+		WHY="more than $most files, too many for the memory of this machine"
+		return 1
+	fi
+	kilobytes=$(timeout -k 1 "$quarter" du -skx "$OVERLAY" 2>/dev/null) || {
+		WHY="cannot be measured within $quarter seconds"
+		return 1
+	}
+	kilobytes=${kilobytes%%[!0-9]*}
+	if [ "${kilobytes:-0}" -gt "$room" ]; then
+		WHY="$((kilobytes / 1024)) MiB, and only $((room / 1024)) MiB of memory can be given to it"
+		return 1
+	fi
+}
+
+# The disk's side: measure, copy, report.
+overlay_copy() {
+	quarter=$((timeout / 4 + 1))
+	if ! overlay_fits; then
+		report overlay fail "skipped: $WHY" "$hint"
+		return
+	fi
+	set --
+	for path in $NOT_LAID; do
+		set -- "$@" "--exclude=$path"
+	done
+	# -K: a folder lib/ in the overlay goes into /usr/lib, where /lib points, instead of replacing it.
+	timeout -k 2 "$((timeout / 2 + 1))" rsync -aHK --no-D --omit-dir-times "$@" "$OVERLAY/" / >/dev/null 2>"$RUN/overlay.log"
+	code=$?
+	case $code in
+	0) report overlay ok "$files files from ${hint#look at }" ;;
+	124 | 137 | 143)
+		report overlay fail "stopped after $((timeout / 2 + 1)) seconds, only part of it is there" \
+			"skiff.overlay_timeout=SECONDS on the kernel's command line; $hint"
+		;;
+	*)
+		line_of "$RUN/overlay.log" || :
+		report overlay fail "only part of it could be copied (rsync ended with $code): $REPLY" "$hint"
+		;;
+	esac
+}
+
+# within SECONDS FUNCTION: runs it in a process of its own and leaves it behind when it takes longer; false then.
+within() {
+	[ -p "$RUN/within" ] || mkfifo "$RUN/within"
+	{
+		"$2" </dev/null >/dev/null 2>&1
+		echo >"$RUN/within"
+	} &
+	IFS= read -r -t "$1" _ <>"$RUN/within" && return 0
+	kill -9 $! 2>/dev/null
+	return 1
+}
+
+overlay_apply() {
+	cmdline_number skiff.overlay_timeout 20
+	timeout=$REPLY WHY=
+	case $OVERLAY in
+	*/rootfs) hint='look at the partition labelled rootfs' ;;
+	*) hint='look at skiff/overlay/ on persist' ;;
+	esac
+	if [ "$timeout" = 0 ]; then
+		report overlay warn "switched off on the kernel's command line (skiff.overlay_timeout=0)"
+		return
+	fi
+	within $((timeout + 8)) overlay_copy ||
+		report overlay fail "the disk did not answer within $((timeout + 8)) seconds" "dmesg; $hint"
+	# Keys that come this way are merged like all others.
+	[ ! -e "$KEYS" ] || mv "$KEYS" "$ETC/skiff/authorized_keys/overlay.pub"
+	overlay_sane
+}
+
+# Restores one file from the image when it does not hold. Adds it to MENDED.
+mend() {
+	MENDED="$MENDED /$1"
+	"$IMAGE/usr/bin/busybox" cp -a "$IMAGE/$1" "$ROOT/$1.image" && "$IMAGE/usr/bin/busybox" mv "$ROOT/$1.image" "$ROOT/$1"
+}
+
+# Whether root is in a passwd file with number 0, home /root and a shell that can be run.
+passwd_sane() {
+	while IFS=: read -r name _ uid gid _ home shell || [ -n "$name" ]; do
+		[ "$name" = root ] || continue
+		[ "$uid" = 0 ] && [ "$gid" = 0 ] && [ "$home" = /root ] && [ -n "$shell" ] || return 1
+		[ -x "$shell" ] && "$shell" -c : >/dev/null 2>&1 </dev/null
+		return
+	done 2>/dev/null <"$ETC/passwd"
+	return 1
+}
+
+# A shell that /etc/shells does not list is refused by dropbear.
+shells_sane() {
+	[ -e "$ETC/shells" ] || return 0
+	while read -r line || [ -n "$line" ]; do
+		[ "$line" != "$shell" ] || return 0
+	done <"$ETC/shells"
+	return 1
+}
+
+# Everything on the way to a log-in: owners, accounts, the programs. What does not hold comes from the image again;
+# if the programs do not run, the whole overlay is taken back.
+overlay_sane() {
+	MENDED=
+	busybox=$IMAGE/usr/bin/busybox
+	# dropbear refuses keys below folders that others may write to.
+	"$busybox" chown 0:0 / /etc /root /usr /usr/bin /usr/sbin /usr/lib
+	"$busybox" chmod go-w / /etc /root /usr /usr/bin /usr/sbin /usr/lib
+	if [ -e /root/.ssh ]; then
+		"$busybox" chown -R 0:0 /root/.ssh && "$busybox" chmod 700 /root/.ssh
+	fi
+	if ! programs_sane; then
+		MENDED=' everything'
+		within 20 overlay_withdraw
+	fi
+	passwd_sane || mend etc/passwd
+	passwd_sane || :
+	shells_sane || mend_shells
+	for path in etc/shadow etc/group etc/nsswitch.conf; do
+		if [ ! -f "/$path" ] || [ ! -s "/$path" ]; then mend "$path"; fi
+	done
+	case $(cat /etc/group) in
+	*root:*:0:*) ;;
+	*) mend etc/group ;;
+	esac
+	case $(cat /etc/nsswitch.conf) in
+	*passwd:*files*) ;;
+	*) mend etc/nsswitch.conf ;;
+	esac
+	[ -n "$MENDED" ] || return 0
+	report overlay fail "laid over, but restored from the image, SSH would not have worked:$MENDED" \
+		"take that out of the overlay, or put it right"
+}
+
+mend_shells() {
+	MENDED="$MENDED /etc/shells"
+	echo "$shell" >>"$ETC/shells"
+}
+
+# The programs and libraries that a log-in needs run, and the service that starts them is there.
+programs_sane() {
+	/bin/sh -c : >/dev/null 2>&1 </dev/null || return 1
+	busybox true >/dev/null 2>&1 </dev/null || return 1
+	/bin/sh -n /etc/service/ssh/run 2>/dev/null && [ -x /etc/service/ssh/run ] && [ ! -e /etc/service/ssh/down ] || return 1
+	for program in dropbear dropbearkey runsvdir runsv sshd; do
+		[ -e "$IMAGE/usr/sbin/$program" ] || [ -e "$IMAGE/usr/bin/$program" ] || continue
+		# 127: not there or not run by its loader; 126: not executable.
+		timeout -k 1 5 "$program" -V >/dev/null 2>&1 </dev/null
+		case $? in
+		12[67] | 13[0-9]) return 1 ;;
+		esac
+	done
+}
+
+# Puts back every file of the image that the overlay replaced, and removes what it added to folders of programs.
+overlay_withdraw() {
+	# shellcheck disable=SC2016
+	"$IMAGE/usr/bin/busybox" sh -c '
+		image=$1 overlay=$2
+		PATH=
+		cd "$overlay" || exit
+		find . -xdev ! -type d | while IFS= read -r path; do
+			case $path in
+			./proc/* | ./sys/* | ./dev/* | ./run/* | ./mnt/persist/* | ./tmp/* | ./usr/lib/skiff/*) continue ;;
+			esac
+			rm -f "/$path"
+			if [ -e "$image/$path" ] || [ -L "$image/$path" ]; then cp -a "$image/$path" "/$path"; fi
+		done
+	' withdraw "$IMAGE" "$OVERLAY" 2>/dev/null
+}

@@ -1,0 +1,78 @@
+# Checks and mounts the persist partition. Sourced by the persist service.
+# shellcheck shell=sh
+# shellcheck disable=SC2034  # WHY is for the persist service
+
+# Runs e2fsck with a limit. Sets CODE; what it said is in $RUN/fsck.
+fsck() {
+	cmdline_number skiff.fsck_timeout 1800
+	timeout -k 10 "$REPLY" e2fsck "$@" >"$RUN/fsck" 2>&1 </dev/null
+	CODE=$?
+}
+
+# Checks a device. Sets RESULT to what came of it; false (and WHY set) when it must not be mounted.
+persist_check() {
+	device=/dev/$1 RESULT=
+	fsck -p "$device"
+	case $CODE in
+	0) RESULT=clean ;;
+	1 | 2) RESULT='small errors corrected' ;;
+	124 | 137 | 143)
+		WHY="the check of $device did not end in time"
+		return 1
+		;;
+	*) persist_repair "$device" || return 1 ;;
+	esac
+	line_of "$RUN/fsck" || :
+	case $RESULT:$REPLY in
+	clean:*'recovering journal'*) RESULT='journal replayed' ;;
+	esac
+}
+
+# The careful check gave up: another file system, or damage that needs decisions.
+persist_repair() {
+	# A superblock that is gone leaves no label; only then may another file system be what stands there.
+	ext_label "${1#/dev/}"
+	if [ "$REPLY" != persist ] && signature "$1"; then
+		case $REPLY in
+		*' ext'[234]*) ;;
+		*)
+			WHY="$1 is not ext4: $REPLY"
+			return 1
+			;;
+		esac
+	fi
+	report persist wait "repairing $1"
+	fsck -f -y "$1"
+	if [ "$CODE" -gt 2 ]; then
+		# Places of the first copy of the superblock for blocks of 4 KB and of 1 KB.
+		for copy in '32768 4096' '8193 1024'; do
+			fsck -f -y -b "${copy% *}" -B "${copy#* }" "$1"
+			[ "$CODE" -gt 2 ] || break
+		done
+	fi
+	if [ "$CODE" -gt 2 ]; then
+		WHY="$1 cannot be repaired (e2fsck ended with $CODE)"
+		return 1
+	fi
+	RESULT='damage repaired, look into lost+found'
+}
+
+persist_mount() {
+	mkdir -p "$PERSIST"
+	if ! mount -t ext4 -o noatime,errors=remount-ro "/dev/$1" "$PERSIST" 2>"$RUN/mount"; then
+		line_of "$RUN/mount" || :
+		WHY="/dev/$1 cannot be mounted: $REPLY"
+		return 1
+	fi
+	# The file system follows a partition that has grown, now or when power was cut in between.
+	resize2fs "/dev/$1" >/dev/null 2>&1 || :
+}
+
+# How the mounted persist is: sets REPLY to rw, ro or nothing.
+persist_mode() {
+	REPLY=
+	while read -r _ place _ options _; do
+		[ "$place" = "$PERSIST" ] || continue
+		REPLY=${options%%,*}
+	done <"$PROC/mounts"
+}

@@ -1,0 +1,195 @@
+# Makes the persist partition on first boot, and lets it grow. Never touches a byte that something else may own.
+# Sourced by the persist service, which runs after SSH.
+# shellcheck shell=sh
+# shellcheck disable=SC2034  # WHY is for the persist service
+
+# Less room than this (MiB) is not worth a partition, nor the growing of one.
+LEAST=64
+
+# Whether a region of a device holds nothing but zeros.
+zeros() { # DEVICE FIRST_SECTOR SECTORS
+	dd if="$1" bs=512 skip="$2" count="$3" 2>/dev/null | tr -d '\0' | head -c 1 >"$RUN/zeros"
+	[ ! -s "$RUN/zeros" ]
+}
+
+# What e2fsprogs' own look says a device holds, in one line ("contains a xfs file system"). Sets REPLY; false when nothing.
+signature() {
+	REPLY=$(/usr/sbin/mke2fs -n -q -t ext4 "$1" 2>&1 </dev/null | grep -E -m 1 'contains |[Ff]ound a')
+	[ -n "$REPLY" ]
+}
+
+sectors_of() {
+	line_of "$SYS/class/block/$1/size" || REPLY=0
+}
+
+# A disk that was never used; or one where a power cut hit while the first partition table was being written.
+# That is known by the name of our unfinished partition in the table's copy at the end (34 and 33 sectors: GPT's tables).
+is_blank() { # DISK
+	sectors_of "$1"
+	size=$REPLY device=$ROOT/dev/$1
+	[ "$size" -gt 8192 ] || return 1
+	zeros "$device" 34 2014 && zeros "$device" $((size - 2048)) 2015 || return 1
+	zeros "$device" 0 34 && zeros "$device" $((size - 33)) 33 && return 0
+	case $(dd if="$device" bs=512 skip=$((size - 33)) count=32 2>/dev/null) in
+	*persist-new*) return 0 ;;
+	esac
+	return 1
+}
+
+# The largest unallocated region of a disk: sets START and SECTORS (512 bytes each).
+free_region() {
+	START=0 SECTORS=0
+	line_of "$SYS/block/$1/queue/logical_block_size" || REPLY=512
+	unit=$((REPLY / 512))
+	while read -r start end sectors _; do
+		case $start$end$sectors in
+		'' | *[!0-9]*) continue ;;
+		esac
+		if [ "$sectors" -gt "$SECTORS" ]; then
+			START=$start SECTORS=$sectors
+		fi
+	done <<-FREE
+		$(sfdisk --list-free --output Start,End,Sectors "/dev/$1" 2>/dev/null)
+	FREE
+	SECTORS=$((SECTORS * unit))
+	[ "$SECTORS" -gt $((LEAST * 2048)) ]
+}
+
+# The partition of a disk that creation left unfinished. Sets PART (vda3) and NUMBER.
+unfinished() {
+	for path in "$SYS/block/$1/$1"*; do
+		line_of "$path/partition" || continue
+		NUMBER=$REPLY PART=${path##*/}
+		part_name "$path"
+		[ "$REPLY" != persist-new ] || return 0
+		# A table of the old kind has no names: our mark there is the type.
+		[ "$LABEL" = dos ] || continue
+		[ "$(sfdisk --part-type "/dev/$1" "$NUMBER" 2>/dev/null)" != da ] || return 0
+	done
+	return 1
+}
+
+table_of() {
+	LABEL=
+	case $(sfdisk --dump "/dev/$1" 2>/dev/null) in
+	*'label: gpt'*) LABEL=gpt ;;
+	*'label: dos'*) LABEL=dos ;;
+	esac
+}
+
+# What stood in a free region before: sets REPLY, false when nothing. FOUND_LABEL is its label if it is ext4.
+old_content() { # DISK START
+	loop=$(losetup -f)
+	losetup -r -o $(($2 * 512)) "$loop" "/dev/$1" || return 1
+	FOUND_LABEL=
+	signature "$loop"
+	found=$? what=$REPLY
+	ext_label "${loop#/dev/}"
+	FOUND_LABEL=$REPLY
+	losetup -d "$loop"
+	REPLY=$what
+	return $found
+}
+
+# persist_create DISK: makes and formats the partition. Sets WHY when it did not; false then.
+persist_create() {
+	disk=$1 WHY=
+	line_of "$SYS/block/$disk/ro" || REPLY=1
+	[ "$REPLY" = 0 ] || {
+		WHY="/dev/$disk is read-only"
+		return 1
+	}
+	table_of "$disk"
+	if [ -z "$LABEL" ]; then
+		if ! is_blank "$disk"; then
+			signature "/dev/$disk" || REPLY="holds something"
+			WHY="/dev/$disk has no partition table and is not empty ($REPLY): left alone"
+			return 1
+		fi
+		say "persist: new partition table on /dev/$disk"
+		printf 'label: gpt\nname=persist-new, type=linux\n' |
+			sfdisk -q --wipe always "/dev/$disk" >/dev/null 2>&1
+		table_of "$disk"
+	elif ! unfinished "$disk"; then
+		if ! free_region "$disk"; then
+			WHY="no partition labelled persist, and /dev/$disk has no $LEAST MiB unallocated"
+			return 1
+		fi
+		if old_content "$disk" "$START"; then
+			if [ "$FOUND_LABEL" != persist ]; then
+				WHY="unallocated room on /dev/$disk holds old data ($REPLY): left alone"
+				return 1
+			fi
+			# The card was written anew: what persist held is still there.
+			say "persist: taking back the partition that stood on /dev/$disk before"
+			add_partition "$disk" persist 83
+			return
+		fi
+		say "persist: new partition on /dev/$disk"
+		add_partition "$disk" persist-new da || return 1
+	fi
+	settle "$disk" || {
+		WHY="the new partition on /dev/$disk does not appear"
+		return 1
+	}
+	report persist wait "making a file system on /dev/$PART"
+	if ! /usr/sbin/mke2fs -q -F -t ext4 -L persist -m 1 -E lazy_itable_init=1,lazy_journal_init=1 "/dev/$PART" >/dev/null 2>&1; then
+		WHY="mke2fs failed on /dev/$PART"
+		return 1
+	fi
+	sync
+	# From here on it is persist; before, it would have been made anew.
+	if [ "$LABEL" = gpt ]; then
+		sfdisk -q --part-label "/dev/$disk" "$NUMBER" persist >/dev/null 2>&1
+	else
+		sfdisk -q --part-type "/dev/$disk" "$NUMBER" 83 >/dev/null 2>&1
+	fi
+	sync
+}
+
+add_partition() { # DISK NAME TYPE
+	if [ "$LABEL" = gpt ]; then
+		line="start=$START, name=$2, type=linux"
+	else
+		line="start=$START, type=$3"
+	fi
+	if ! echo "$line" | sfdisk -q --append --wipe never --wipe-partitions never "/dev/$1" >/dev/null 2>&1; then
+		WHY="sfdisk could not add a partition to /dev/$1"
+		return 1
+	fi
+}
+
+# Waits for the kernel to show the new partition.
+settle() {
+	for _ in 1 2 3 4 5; do
+		unfinished "$1" && return 0
+		pause 1
+		blockdev --rereadpt "/dev/$1" 2>/dev/null
+	done
+	return 1
+}
+
+# Lets the last partition of a disk reach the end of the disk. Nothing of that disk is mounted at this time.
+persist_grow() { # PART
+	line_of "$SYS/class/block/$1/partition" || return 0
+	number=$REPLY
+	for path in "$SYS"/block/*/"$1"; do
+		disk=${path%/*}
+		disk=${disk##*/}
+	done
+	line_of "$path/start" || return 0
+	start=$REPLY
+	line_of "$path/size" || return 0
+	end=$((start + REPLY))
+	for path in "$SYS/block/$disk/$disk"*; do
+		line_of "$path/start" && [ "$REPLY" -gt "$start" ] && return 0
+	done
+	sectors_of "$disk"
+	# The copy of a GPT takes the last 33 sectors; a MiB is left to it.
+	[ $((REPLY - end)) -gt $((LEAST * 2048 + 2048)) ] || return 0
+	say "persist: growing /dev/$1 to the end of /dev/$disk"
+	table_of "$disk"
+	[ "$LABEL" != gpt ] || sfdisk -q --relocate gpt-bak-std "/dev/$disk" >/dev/null 2>&1
+	echo ", +" | sfdisk -q -N "$number" --wipe never --wipe-partitions never "/dev/$disk" >/dev/null 2>&1 ||
+		say "persist: /dev/$1 could not be grown"
+}
