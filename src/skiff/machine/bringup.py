@@ -125,6 +125,87 @@ def _lines(stream: IO[bytes], deadline: float, check: Callable[[], None]) -> Ite
             return
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """What the user wants of a run besides the machine's own options."""
+
+    # `ssh`, `engine` (of the image, if it has one) or `no`.
+    wait: str = "engine"
+    # Seconds for all of the waiting.
+    timeout: float = 300.0
+    # End a machine that runs another image or was started with other options.
+    restart: bool = False
+
+
+def ensure_started(
+    image: Image,
+    options: Options,
+    files: MachineFiles,
+    wish: Wish,
+    *,
+    accel: Callable[[], str],
+    progress: Progress,
+) -> tuple[State, bool]:
+    """The workspace's machine, started unless it runs already, and whether it was started now.
+
+    ``accel`` is asked for `kvm` or `tcg` only when there is something to start.
+    """
+    state = running(files)
+    if state is not None:
+        other = difference(state, image, options)
+        if not wish.restart or not other:
+            progress.warn(f"the machine runs already (process {state.pid})")
+            if other:
+                progress.warn(f"but {other}: add --restart to start it anew")
+            return state, False
+        progress.step("stopping the machine that runs")
+        lifecycle.stop(files, power_off=None)
+    chosen = accel()
+    progress.step("starting QEMU")
+    return lifecycle.start(image, options, files, chosen), True
+
+
+def bring_up(
+    image: Image,
+    options: Options,
+    files: MachineFiles,
+    keys: tuple[Path, ...],
+    wish: Wish,
+    *,
+    accel: Callable[[], str],
+    progress: Progress,
+) -> Ready:
+    """A machine in the background that has answered as far as wished.
+
+    When it does not, or at Ctrl-C, a machine started here is ended again. One that ran before is
+    waited for too, but its times mean nothing and are left out.
+    """
+    state, new = ensure_started(image, options, files, wish, accel=accel, progress=progress)
+    try:
+        ready = await_wish(image, files, state, keys, wish, progress)
+        return ready if new else Ready(state)
+    except BaseException:
+        if new:
+            lifecycle.cut_power(files)
+        raise
+
+
+def await_wish(
+    image: Image, files: MachineFiles, state: State, keys: tuple[Path, ...], wish: Wish, progress: Progress
+) -> Ready:
+    """Wait for what was wished of a machine that runs."""
+    if wish.wait == "no":
+        return Ready(state)
+    return wait_until_ready(
+        files,
+        state,
+        keys,
+        engine=image.engine if wish.wait == "engine" else "",
+        power_on=time.monotonic() - (time.time() - state.started),
+        timeout=wish.timeout,
+        progress=progress,
+    )
+
+
 def running(files: MachineFiles) -> State | None:
     """The State of this workspace's machine if it runs now."""
     found = Process.find(files)
