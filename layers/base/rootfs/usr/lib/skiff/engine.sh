@@ -1,0 +1,62 @@
+# What the container engines have in common: they wait for persist, tell when they are ready and why they are not.
+# Sourced by the engine's service.
+# shellcheck shell=sh
+
+engine_wait_persist() { # NAME
+	[ -e "$RUN/persist" ] && return
+	report engine wait "$1 waits for persist"
+	turns=0
+	until [ -e "$RUN/persist" ]; do
+		turns=$((turns + 1))
+		[ $turns != 40 ] || report engine fail "$1 is not started: there is no persist for its data" "see the line persist"
+		pause 0.5
+	done
+}
+
+# Small machines: the collector runs more often, so that the engine's own memory stays small.
+engine_small_memory() {
+	while read -r name kilobytes _; do
+		[ "$name" != MemTotal: ] || break
+	done <"$PROC/meminfo"
+	[ "$kilobytes" -gt 700000 ] || export GOGC=50
+}
+
+# Waits until the engine answers, then reports it. The request itself waits for an engine that is still starting.
+engine_watch() { # NAME SOCKET
+	report engine wait "$1 is starting"
+	version=
+	until [ -n "$version" ]; do
+		pause 0.5
+		[ -e "$RUN/persist" ] || return
+		[ -S "$2" ] || continue
+		version=$(timeout 300 docker version --format '{{.Server.Version}}' 2>/dev/null </dev/null)
+	done
+	rm -f "$RUN/engine.ends"
+	if line_of "$RUN/engine.note"; then
+		report engine warn "$1 $version; $REPLY" "put skiff/docker.json right, then: sv restart docker"
+	else
+		report engine ok "$1 $version"
+	fi
+	trace "engine: ready"
+}
+
+# Counts ends in a row, waits a while, and from the third on says what the engine said last.
+engine_ended() { # NAME PROGRAM STATUS
+	line_of "$RUN/engine.ends" || REPLY=0
+	ends=$((REPLY + 1))
+	echo "$ends" >"$RUN/engine.ends"
+	if [ ! -e "$RUN/persist" ]; then
+		report engine fail "$1 stopped: persist is gone" "see the line persist"
+		return
+	fi
+	if [ "$ends" -ge 3 ]; then
+		last=$(grep "$1:" /run/log/messages 2>/dev/null | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
+		last=${last##*"$1: "}
+		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" \
+			"if its data is damaged: sv down $1; mv /mnt/persist/skiff/$1 /mnt/persist/skiff/$1.old; sv up $1"
+	else
+		report engine warn "$2 ended with status $3 and is started again"
+	fi
+	[ "$ends" -le 10 ] || ends=10
+	pause $((ends * 3))
+}
