@@ -4,7 +4,9 @@
 # shellcheck disable=SC3045  # ash has read -t
 
 # Never taken from an overlay: what is no file of the system, and what has to stand to bring SSH up.
-NOT_LAID='/proc /sys /dev /run /mnt/persist /lost+found /tmp /usr/lib/skiff /etc/inittab /etc/fstab'
+NOT_LAID='/proc /sys /dev /run /mnt/persist /lost+found /tmp /var/run /var/lock /var/log /usr/lib/skiff /etc/inittab /etc/fstab'
+# Links into /usr. A folder of that name in the overlay goes where the link points.
+MERGED='bin sbin lib lib64'
 
 # MemAvailable in KB. Sets REPLY.
 memory_available() {
@@ -35,6 +37,15 @@ overlay_fits() {
 	fi
 }
 
+# Copies one tree; the first thing that goes wrong stays in code. A link to a folder is followed, not replaced.
+lay() { # FROM TO OPTION…
+	[ "$code" = 0 ] || return
+	from=$1 to=$2
+	shift 2
+	timeout -k 2 "$limit" rsync -aHK --no-D --omit-dir-times "$@" "$from" "$to" >/dev/null 2>>"$RUN/overlay.log"
+	code=$?
+}
+
 # The disk's side: measure, copy, report.
 overlay_copy() {
 	quarter=$((timeout / 4 + 1))
@@ -42,17 +53,25 @@ overlay_copy() {
 		report overlay fail "skipped: $WHY" "$hint"
 		return
 	fi
+	limit=$((timeout / 2 + 1)) code=0
+	: >"$RUN/overlay.log"
+	for name in $MERGED; do
+		if [ -d "$OVERLAY/$name" ] && [ ! -L "$OVERLAY/$name" ]; then
+			lay "$OVERLAY/$name/" "/usr/$name/" --exclude=/skiff
+		fi
+	done
 	set --
 	for path in $NOT_LAID; do
 		set -- "$@" "--exclude=$path"
 	done
-	# -K: a folder lib/ in the overlay goes into /usr/lib, where /lib points, instead of replacing it.
-	timeout -k 2 "$((timeout / 2 + 1))" rsync -aHK --no-D --omit-dir-times "$@" "$OVERLAY/" / >/dev/null 2>"$RUN/overlay.log"
-	code=$?
+	for name in $MERGED; do
+		set -- "$@" "--exclude=/$name"
+	done
+	lay "$OVERLAY/" / "$@"
 	case $code in
 	0) report overlay ok "$files files from ${hint#look at }" ;;
 	124 | 137 | 143)
-		report overlay fail "stopped after $((timeout / 2 + 1)) seconds, only part of it is there" \
+		report overlay fail "stopped after $limit seconds, only part of it is there" \
 			"skiff.overlay_timeout=SECONDS on the kernel's command line; $hint"
 		;;
 	*)
@@ -162,7 +181,12 @@ programs_sane() {
 	/bin/sh -c : >/dev/null 2>&1 </dev/null || return 1
 	busybox true >/dev/null 2>&1 </dev/null || return 1
 	/bin/sh -n /etc/service/ssh/run 2>/dev/null && [ -x /etc/service/ssh/run ] && [ ! -e /etc/service/ssh/down ] || return 1
-	for program in dropbear dropbearkey runsvdir runsv sshd; do
+	# runsv answers no question; one with a folder that is not there ends at once.
+	runsv "$RUN/nowhere" >/dev/null 2>&1 </dev/null
+	case $? in
+	12[67] | 13[0-9]) return 1 ;;
+	esac
+	for program in dropbear dropbearkey sshd; do
 		[ -e "$IMAGE/usr/sbin/$program" ] || [ -e "$IMAGE/usr/bin/$program" ] || continue
 		# 127: not there or not run by its loader; 126: not executable.
 		timeout -k 1 5 "$program" -V >/dev/null 2>&1 </dev/null

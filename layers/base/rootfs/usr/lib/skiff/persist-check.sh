@@ -34,9 +34,9 @@ persist_repair() {
 	ext_label "${1#/dev/}"
 	if [ "$REPLY" != persist ] && signature "$1"; then
 		case $REPLY in
-		*' ext'[234]*) ;;
+		ext[234]) ;;
 		*)
-			WHY="$1 is not ext4: $REPLY"
+			WHY="$1 is not ext4 but $REPLY"
 			return 1
 			;;
 		esac

@@ -12,9 +12,22 @@ zeros() { # DEVICE FIRST_SECTOR SECTORS
 	[ ! -s "$RUN/zeros" ]
 }
 
-# What e2fsprogs' own look says a device holds, in one line ("contains a xfs file system"). Sets REPLY; false when nothing.
-signature() {
-	REPLY=$(/usr/sbin/mke2fs -n -q -t ext4 "$1" 2>&1 </dev/null | grep -E -m 1 'contains |[Ff]ound a')
+# What a device holds from a byte on, as libblkid knows it ("xfs", "gpt"). Sets REPLY; false when nothing known.
+signature() { # DEVICE [OFFSET]
+	found=$(blkid -p -O "${2-0}" -o export "$1" 2>/dev/null)
+	code=$?
+	REPLY=
+	while IFS='=' read -r key value; do
+		case $key in
+		TYPE | PTTYPE) REPLY=${REPLY:+$REPLY, }$value ;;
+		esac
+	done <<-FOUND
+		$found
+	FOUND
+	case $code in
+	# Several at once: blkid names none of them.
+	8) REPLY='several file systems' ;;
+	esac
 	[ -n "$REPLY" ]
 }
 
@@ -79,16 +92,8 @@ table_of() {
 
 # What stood in a free region before: sets REPLY, false when nothing. FOUND_LABEL is its label if it is ext4.
 old_content() { # DISK START
-	loop=$(losetup -f)
-	losetup -r -o $(($2 * 512)) "$loop" "/dev/$1" || return 1
-	FOUND_LABEL=
-	signature "$loop"
-	found=$? what=$REPLY
-	ext_label "${loop#/dev/}"
-	FOUND_LABEL=$REPLY
-	losetup -d "$loop"
-	REPLY=$what
-	return $found
+	FOUND_LABEL=$(dd if="/dev/$1" bs=8 skip=$(($2 * 64 + 143)) count=2 2>/dev/null)
+	signature "/dev/$1" $(($2 * 512))
 }
 
 # persist_create DISK: makes and formats the partition. Sets WHY when it did not; false then.
@@ -102,8 +107,8 @@ persist_create() {
 	table_of "$disk"
 	if [ -z "$LABEL" ]; then
 		if ! is_blank "$disk"; then
-			signature "/dev/$disk" || REPLY="holds something"
-			WHY="/dev/$disk has no partition table and is not empty ($REPLY): left alone"
+			signature "/dev/$disk" || REPLY=data
+			WHY="/dev/$disk has no partition table but holds something ($REPLY): left alone"
 			return 1
 		fi
 		say "persist: new partition table on /dev/$disk"

@@ -66,7 +66,7 @@ gather_network() {
 
 gather_persist() {
 	reported persist
-	if [ "$STATE" = ok ]; then
+	if [ "$STATE" = ok ] || [ "$STATE" = warn ]; then
 		# Device, size, used, free, percent, place.
 		# shellcheck disable=SC2046
 		set -- $(df -mP "$PERSIST" 2>/dev/null | tail -n 1)
