@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from skiff.host.errors import UserError
+from skiff.host.ui import Ui
 from skiff.machine import bringup, lifecycle, ssh
 from skiff.machine.files import Disk, MachineFiles, State
 from skiff.machine.process import Process
@@ -37,27 +39,13 @@ def files(tmp_path: Path) -> MachineFiles:
     return machine_files(tmp_path / "a, b" / ("deep" * 30))
 
 
-class Notes:
-    """A Progress that remembers."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def step(self, what: str) -> None:
-        self.said.append(f"step: {what}")
-
-    def detail(self, line: str) -> None:
-        self.said.append(f"detail: {line}")
-
-    def warn(self, line: str) -> None:
-        self.said.append(f"warn: {line}")
-
-
 def start(image: Image, files: MachineFiles, options: Options = Options()) -> State:  # noqa: B008
     return lifecycle.start(image, options, files, "tcg")
 
 
-def ready(files: MachineFiles, state: State, *, engine: str = "", timeout: float = 20) -> bringup.Ready:
+def ready(
+    files: MachineFiles, state: State, *, engine: str = "", timeout: float = 20, said: StringIO | None = None
+) -> bringup.Ready:
     return bringup.wait_until_ready(
         files,
         state,
@@ -65,7 +53,7 @@ def ready(files: MachineFiles, state: State, *, engine: str = "", timeout: float
         engine=engine,
         power_on=time.monotonic(),
         timeout=timeout,
-        progress=Notes(),
+        ui=Ui(stream=said or StringIO(), live=False),
     )
 
 
@@ -228,26 +216,21 @@ def test_another_host_key_is_a_warning(host: FakeHost, image: Image, files: Mach
     host.program(
         "ssh", 'case "$*" in *accept-new*) echo "Host key verification failed." >&2; exit 255;; esac; exit 0'
     )
-    notes = Notes()
-    done = bringup.wait_until_ready(
-        files, state, (), engine="", power_on=time.monotonic(), timeout=20, progress=notes
-    )
-    assert done.ssh_seconds is not None
-    assert any("another host key" in line for line in notes.said)
+    said = StringIO()
+    assert ready(files, state, said=said).ssh_seconds is not None
+    assert "warning: the machine shows another host key" in said.getvalue()
 
 
 def test_the_engine_is_tested_on_the_machine(host: FakeHost, image: Image, files: MachineFiles) -> None:
     host.program("skiff-selftest", "echo starting docker; echo ran a container")
-    notes = Notes()
-    state = start(image, files)
-    done = bringup.wait_until_ready(
-        files, state, (), engine="docker", power_on=time.monotonic(), timeout=20, progress=notes
-    )
+    said = StringIO()
+    done = ready(files, start(image, files), engine="docker", said=said)
     assert done.engine_seconds is not None
-    assert notes.said[-3:] == [
-        "step: waiting for docker to run a container",
-        "detail: starting docker",
-        "detail: ran a container",
+    assert [line.split(":")[0] for line in said.getvalue().splitlines()] == [
+        "Waiting for SSH …",
+        "Waiting for SSH",
+        "Waiting for docker to run a container …",
+        "Waiting for docker to run a container",
     ]
 
 

@@ -104,7 +104,7 @@ def test_options_of_the_caller_win() -> None:
     assert settings(ssh.argv(TARGET, options=("ControlMaster=auto",)))["ControlMaster"] == "auto"
 
 
-def test_the_workspaces_key_is_used_alone(tmp_path: Path) -> None:
+def test_the_workspaces_key_comes_before_the_users_own(tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / ".ssh").mkdir(parents=True)
     own = home / ".ssh" / "id_ed25519"
@@ -112,7 +112,9 @@ def test_the_workspaces_key_is_used_alone(tmp_path: Path) -> None:
     made = tmp_path / "made"
     assert ssh.usable_keys(made, home) == (own,)
     made.touch()
-    assert ssh.usable_keys(made, home) == (made,)
+    assert ssh.usable_keys(made, home) == (made, own)
+    # An agent full of other keys would make the server hang up before ours is tried.
+    assert settings(ssh.argv(ssh.Target(port=1, known_hosts=None, keys=(made,))))["IdentitiesOnly"] == "yes"
 
 
 def test_the_plain_line_can_be_pasted(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Device:
 
     def target(self, user: str = "root") -> ssh.Target:
         """How to log in. Host keys are not checked: tests damage disks, and keys with them."""
-        return ssh.Target(port=self.ssh_port, known_hosts=None, user=user, keys=(self._key,), agent=False)
+        return ssh.Target(port=self.ssh_port, known_hosts=None, user=user, keys=(self._key,))
 
     def wait_for_ssh(self, timeout: float = 120) -> float:
         """Wait until a new connection runs a command; seconds since power-on."""

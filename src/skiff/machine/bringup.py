@@ -7,12 +7,13 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import msgspec
 
 from skiff.host.errors import UserError
 from skiff.host.run import DEVNULL, PIPE, STDOUT, spawn
+from skiff.host.ui import Step, Ui
 from skiff.machine import lifecycle, ssh
 from skiff.machine.files import MachineFiles, State
 from skiff.machine.process import Process
@@ -21,19 +22,6 @@ from skiff.model.image import Image
 
 # Runs a container through the image's engine, prints what it does, ends with status 0 when it went well.
 SELFTEST = "skiff-selftest"
-
-
-class Progress(Protocol):
-    """Who is told how far things are."""
-
-    def step(self, what: str) -> None:
-        """Something begins that may take a while."""
-
-    def detail(self, line: str) -> None:
-        """News of the step that is under way."""
-
-    def warn(self, line: str) -> None:
-        """Something the user should know, though it goes on."""
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -52,7 +40,7 @@ def wait_until_ready(
     engine: str,
     power_on: float,
     timeout: float,
-    progress: Progress,
+    ui: Ui,
 ) -> Ready:
     """Wait for SSH and, when ``engine`` is named, until it has run a container.
 
@@ -61,40 +49,53 @@ def wait_until_ready(
     """
     target = lifecycle.target(files, state, keys)
     deadline = time.monotonic() + timeout
-    check = lifecycle.watcher(files)
-    progress.step("waiting for SSH")
-    try:
-        answer = ssh.wait_for_ssh(target, deadline=deadline, check=check)
-    except TimeoutError:
-        raise lifecycle.too_late(files, "answer over SSH", timeout) from None
+    with ui.step("Waiting for SSH") as step:
+        try:
+            answer = ssh.wait_for_ssh(target, deadline=deadline, check=_watch(files, step))
+        except TimeoutError:
+            raise lifecycle.too_late(files, "answer over SSH", timeout) from None
+        step.detail("")
     if answer.host_key_changed:
-        progress.warn("the machine shows another host key than before: is its persist disk in order?")
-        progress.warn("`skiff ssh -- skiff-status` tells; `skiff ssh --new-host-key` accepts the new key")
+        ui.warn("the machine shows another host key than before: is its persist disk in order?")
+        ui.warn("`skiff ssh --new-host-key` accepts the new key, `skiff-status` on the machine tells more")
         target = msgspec.structs.replace(target, known_hosts=None)
     ready = Ready(state, ssh_seconds=answer.at - power_on)
     if not engine:
         return ready
-    progress.step(f"waiting for {engine} to run a container")
-    _selftest(files, target, engine, deadline, timeout, progress)
+    with ui.step(f"Waiting for {engine} to run a container") as step:
+        _selftest(files, target, engine, deadline, timeout, step)
     return msgspec.structs.replace(ready, engine_seconds=time.monotonic() - power_on)
 
 
+def _watch(files: MachineFiles, step: Step) -> Callable[[], None]:
+    """A check that ends the waiting when the machine has ended, and shows what its console says."""
+    alive = lifecycle.watcher(files)
+
+    def check() -> None:
+        alive()
+        step.detail(files.console_tail(1)[:100])
+
+    return check
+
+
 def _selftest(
-    files: MachineFiles, target: ssh.Target, engine: str, deadline: float, timeout: float, progress: Progress
+    files: MachineFiles, target: ssh.Target, engine: str, deadline: float, timeout: float, step: Step
 ) -> None:
-    words = ssh.argv(target, [SELFTEST], batch=True, options=("ServerAliveInterval=15",))
+    # It gives up by itself, with a reason, a little before we do.
+    left = max(1, round(deadline - time.monotonic() - 5))
+    test = [SELFTEST, "--timeout", str(left)]
+    words = ssh.argv(target, test, batch=True, options=("ServerAliveInterval=15",))
     said: list[str] = []
     with spawn(words, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT) as process:
         assert process.stdout is not None
         try:
             for line in _lines(process.stdout, deadline, lifecycle.watcher(files)):
                 said.append(line)
-                progress.detail(line)
-        except TimeoutError:
+                step.detail(line)
+        except BaseException as error:
             process.kill()
-            raise lifecycle.too_late(files, f"container run by {engine}", timeout) from None
-        except BaseException:
-            process.kill()
+            if isinstance(error, TimeoutError):
+                raise lifecycle.too_late(files, f"container run by {engine}", timeout) from None
             raise
         status = process.wait()
     if status != 0:
@@ -143,7 +144,7 @@ def ensure_started(
     wish: Wish,
     *,
     accel: Callable[[], str],
-    progress: Progress,
+    ui: Ui,
 ) -> tuple[State, bool]:
     """The workspace's machine, started unless it runs already, and whether it was started now.
 
@@ -153,15 +154,15 @@ def ensure_started(
     if state is not None:
         other = difference(state, image, options)
         if not wish.restart or not other:
-            progress.warn(f"the machine runs already (process {state.pid})")
+            ui.notice(f"the machine runs already (process {state.pid})")
             if other:
-                progress.warn(f"but {other}: add --restart to start it anew")
+                ui.warn(f"the machine that runs is not the one asked for: {other}; --restart starts it anew")
             return state, False
-        progress.step("stopping the machine that runs")
-        lifecycle.stop(files, power_off=None)
+        with ui.step("Stopping the machine that runs"):
+            lifecycle.stop(files, power_off=None)
     chosen = accel()
-    progress.step("starting QEMU")
-    return lifecycle.start(image, options, files, chosen), True
+    with ui.step("Starting QEMU"):
+        return lifecycle.start(image, options, files, chosen), True
 
 
 def bring_up(
@@ -172,16 +173,16 @@ def bring_up(
     wish: Wish,
     *,
     accel: Callable[[], str],
-    progress: Progress,
+    ui: Ui,
 ) -> Ready:
     """A machine in the background that has answered as far as wished.
 
     When it does not, or at Ctrl-C, a machine started here is ended again. One that ran before is
     waited for too, but its times mean nothing and are left out.
     """
-    state, new = ensure_started(image, options, files, wish, accel=accel, progress=progress)
+    state, new = ensure_started(image, options, files, wish, accel=accel, ui=ui)
     try:
-        ready = await_wish(image, files, state, keys, wish, progress)
+        ready = await_wish(image, files, state, keys, wish, ui)
         return ready if new else Ready(state)
     except BaseException:
         if new:
@@ -190,7 +191,7 @@ def bring_up(
 
 
 def await_wish(
-    image: Image, files: MachineFiles, state: State, keys: tuple[Path, ...], wish: Wish, progress: Progress
+    image: Image, files: MachineFiles, state: State, keys: tuple[Path, ...], wish: Wish, ui: Ui
 ) -> Ready:
     """Wait for what was wished of a machine that runs."""
     if wish.wait == "no":
@@ -202,7 +203,7 @@ def await_wish(
         engine=image.engine if wish.wait == "engine" else "",
         power_on=time.monotonic() - (time.time() - state.started),
         timeout=wish.timeout,
-        progress=progress,
+        ui=ui,
     )
 
 

@@ -79,7 +79,8 @@ def _raw(keyboard: int) -> Iterator[None]:
         return
     before = termios.tcgetattr(keyboard)
     try:
-        tty.setraw(keyboard)
+        # Not flushing: what was typed already counts.
+        tty.setraw(keyboard, termios.TCSADRAIN)
         yield
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

@@ -13,7 +13,8 @@ import msgspec
 from skiff.host.errors import UserError
 from skiff.host.run import CommandError, run
 
-# Names that ssh itself tries when it is given no key (ssh_config(5), IdentityFile).
+# Names that ssh itself tries when it is given no key (ssh_config(5), IdentityFile); not all of them,
+# because a server hangs up after a few keys that it does not know (dropbear here: four).
 _USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 # ssh's own exit status when it could not connect or log in.
@@ -28,10 +29,8 @@ class Target(msgspec.Struct, frozen=True):
     known_hosts: Path | None
     user: str = "root"
     host: str = "127.0.0.1"
-    # Private keys to offer.
+    # Private keys to offer, best first. With any, no others from the user's agent are tried.
     keys: tuple[Path, ...] = ()
-    # False: offer none but those, not the others in the user's agent.
-    agent: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -44,13 +43,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def usable_keys(workspace_key: Path, home: Path) -> tuple[Path, ...]:
-    """The private keys that exist: the one made for the workspace alone, else the user's own.
-
-    Alone, because an SSH server hangs up after a few keys that it does not know.
-    """
-    if workspace_key.exists():
-        return (workspace_key,)
-    return tuple(key for key in (home / ".ssh" / name for name in _USUAL_KEYS) if key.exists())
+    """The private keys that exist: the one made for the workspace, then the user's own."""
+    usual = [home / ".ssh" / name for name in _USUAL_KEYS]
+    return tuple(key for key in (workspace_key, *usual) if key.exists())
 
 
 def argv(
@@ -76,7 +71,7 @@ def argv(
         *("ProxyCommand=none", "ProxyJump=none", "RemoteCommand=none", "PermitLocalCommand=no"),
         *("ForwardX11=no", "ClearAllForwardings=yes", "LogLevel=ERROR"),
         f"ConnectTimeout={connect_timeout}",
-        *([] if target.agent else ["IdentitiesOnly=yes"]),
+        *(["IdentitiesOnly=yes"] if target.keys else []),
         *(["BatchMode=yes"] if batch else []),
         *(
             ["ControlMaster=no", "ControlPath=none"]
