@@ -1,0 +1,65 @@
+"""The command line: a group that loads one verb from one file, and only the verb that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+import skiff
+
+# Verb → its line in `skiff --help`. Written here too, so that help need not load every verb.
+VERBS = {
+    "layers": "List the layers there are.",
+    "show": "Show what the layers add up to, and which layer set what.",
+    "configure": "Choose a workspace's layers and remember them.",
+    "lock": "Write down the exact packages, to build from them again.",
+    "build": "Build the image.",
+    "run": "Build the image and boot it in a virtual machine.",
+    "ssh": "Log in to the machine, or run a command there.",
+    "status": "Tell how the machine is.",
+    "stop": "Stop the machine.",
+    "size": "Show what the image's bytes are spent on.",
+    "sbom": "List the packages in the image, with versions and licences.",
+    "clean": "Remove what was built.",
+    "completion": "Print the shell's completion script.",
+}
+
+EPILOG = """\b
+Examples:
+  skiff run virt/qemu,engine/docker    build, boot, wait until it answers
+  skiff ssh                            log in to it
+  skiff build --help                   all about one verb"""
+
+
+class Verbs(click.Group):
+    """Finds a verb in the module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Verbs in the order in which one meets them."""
+        folder = Path(__file__).parent
+        return [name for name in VERBS if (folder / f"{name}.py").exists()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one verb. None for a word that is none."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"skiff.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, without loading them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, VERBS[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+    subcommand_metavar="VERB [WORDS]…",
+)
+@click.version_option(skiff.__version__, prog_name="skiff", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Compose layers into a small system image that runs from RAM; build it, run it, reach it."""

@@ -1,0 +1,52 @@
+"""The way in: runs a verb, and turns what went wrong into messages and exit statuses.
+
+0: done. 2: the user can mend it. 1: a bug, with its traceback. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from skiff.cli import cli
+from skiff.host.errors import UserError
+
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line (``words``, else sys.argv) and return the exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Ended from outside, it tidies up as it does after Ctrl-C. Under nohup the signal stays ignored.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+    try:
+        status = cli.main(args=words, prog_name="skiff", standalone_mode=False)
+    except UserError as error:
+        _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("skiff: interrupted")
+        return INTERRUPTED
+    return status if isinstance(status, int) else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        if line:
+            print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""`skiff clean`: remove what was built."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from skiff.cli.options import examples, ui_option, workspace_option
+from skiff.host.dirs import cache_dir
+from skiff.host.errors import UserError
+from skiff.host.lock import exclusive
+from skiff.host.ui import Ui
+from skiff.model.workspace import Workspace
+
+
+@click.command(
+    epilog=examples(
+        "skiff clean                 the workspace's image",
+        "skiff clean --all -w arm    all of workspace arm: image, configuration, keys, persist disk",
+        "skiff clean --cache         downloads and other things that all workspaces share",
+    )
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="The whole workspace, with its persist disk and keys."
+)
+@click.option("--cache", is_flag=True, help="The cache that all workspaces share, instead of the image.")
+@workspace_option
+@ui_option
+def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None:
+    """Remove what was built: the image, and with options more. The next build makes it anew."""
+    doomed = [cache_dir()] if cache else []
+    if everything:
+        _refuse_running(workspace)
+        doomed.append(workspace.root)
+    elif not cache:
+        doomed.append(workspace.image)
+    for folder in doomed:
+        if not folder.exists():
+            ui.notice(f"nothing there: {folder}")
+            continue
+        if folder.is_relative_to(workspace.root):
+            with exclusive(workspace.busy, f"another build of workspace {workspace.name}"):
+                _remove(folder)
+        else:
+            _remove(folder)
+        ui.notice(f"removed {folder}")
+
+
+def _refuse_running(workspace: Workspace) -> None:
+    from skiff.machine.bringup import running
+    from skiff.machine.files import MachineFiles
+
+    if running(MachineFiles(workspace.machine)) is not None:
+        raise UserError(f"the machine of workspace {workspace.name} is running", hint="skiff stop")
+
+
+def _remove(folder: Path) -> None:
+    # Unpacked packages may hold folders that even their owner may not write to.
+    def forced(remove: object, path: str, error: object) -> None:
+        Path(path).parent.chmod(0o700)
+        Path(path).chmod(0o700)
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
+
+    try:
+        shutil.rmtree(folder, onerror=forced)
+    except OSError as error:
+        raise UserError(
+            f"cannot remove {error.filename}: {error.strerror}", hint="see who owns it"
+        ) from error

@@ -1,0 +1,40 @@
+"""`skiff configure`: choose a workspace's layers and remember them."""
+
+from __future__ import annotations
+
+import click
+
+from skiff.cli.common import print_json, resolve_config, settle
+from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.host.ui import Ui
+from skiff.host.workspace import save_config
+from skiff.model.workspace import Workspace
+
+
+@click.command(
+    epilog=examples(
+        "skiff configure virt/qemu,engine/docker          for this machine's CPU",
+        "skiff configure virt/qemu --arch arm64 -w arm    another workspace, another CPU",
+        "skiff configure                                  show what is configured",
+    )
+)
+@recipe_options
+@workspace_option
+@ui_option
+@json_option
+def command(choice: Choice, workspace: Workspace, ui: Ui, as_json: bool) -> None:
+    """Choose a workspace's layers and remember them.
+
+    LAYERS are names, or paths of folders; commas or spaces between them. Without LAYERS those of
+    SKIFF_CONFIG are taken, else the layers stay as they are.
+    """
+    config = settle(choice, workspace)
+    # Resolved before it is saved: what does not fit together is not remembered.
+    recipe = resolve_config(config, workspace)
+    save_config(workspace, config)
+    if as_json:
+        print_json({"workspace": workspace.root, "config": config, "recipe_layers": recipe.names})
+        return
+    click.echo(f"workspace  {workspace.root}")
+    click.echo(f"layers     {', '.join(recipe.names)}")
+    click.echo(f"cpu        {recipe.arch.value}")

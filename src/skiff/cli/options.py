@@ -1,0 +1,174 @@
+"""Options that several verbs share. Each decorator adds options and hands the verb one ready value."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from click.shell_completion import CompletionItem
+
+from skiff.host.ui import Ui
+from skiff.host.workspace import open_workspace
+from skiff.model.arch import Arch
+from skiff.model.workspace import Workspace
+
+Verb = Callable[..., Any]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What was asked for on this command line. None or empty: not said."""
+
+    layers: tuple[str, ...] = ()
+    arch: Arch | None = None
+    layers_dirs: tuple[Path, ...] = ()
+    ssh_keys: tuple[Path, ...] = ()
+    user_keys: bool | None = None
+    workspace_key: bool | None = None
+    allow_unreachable: bool | None = None
+
+
+def examples(*lines: str) -> str:
+    """The end of a verb's help. Each line is a command, two spaces or more, and what it does."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def split_names(words: tuple[str, ...] | str) -> tuple[str, ...]:
+    """Layer names from words in which commas and spaces separate them, as in `SKIFF_CONFIG`."""
+    text = words if isinstance(words, str) else " ".join(words)
+    return tuple(text.replace(",", " ").split())
+
+
+def _complete_layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from skiff.layers import available, search_path
+
+    done, comma, last = incomplete.rpartition(",")
+    names = available(search_path(ctx.params.get("layers_dirs") or ()))
+    return [CompletionItem(f"{done}{comma}{name}") for name in names if name.startswith(last)]
+
+
+def _complete_workspaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    parent = open_workspace("any").root.parent
+    names = sorted(path.name for path in parent.glob("*/")) if parent.is_dir() else []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+_LAYERS_DIR = click.option(
+    "--layers-dir",
+    "layers_dirs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="A folder with layers of your own (DIR/<namespace>/<name>). Can be given several times.",
+)
+
+_RECIPE_PARAMETERS = [
+    click.argument("layers", nargs=-1, shell_complete=_complete_layers),
+    click.option(
+        "--arch",
+        type=click.Choice([arch.value for arch in Arch]),
+        help="The CPU to build for. [default: what the layers are for, this machine's if they allow it]",
+    ),
+    _LAYERS_DIR,
+    click.option(
+        "--ssh-key",
+        "ssh_keys",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="A file with public keys that may log in. Can be given several times.",
+    ),
+    click.option(
+        "--user-keys/--no-user-keys",
+        default=None,
+        help="Whether your own public keys (~/.ssh/id_*.pub) may log in. [default: they may]",
+    ),
+    click.option(
+        "--workspace-key/--no-workspace-key",
+        default=None,
+        help="Whether the key that `skiff ssh` uses, made in the workspace, may log in. [default: it may]",
+    ),
+    click.option(
+        "--allow-unreachable/--no-allow-unreachable",
+        default=None,
+        help="Build even when no key at all may log in.",
+    ),
+]
+
+
+def recipe_options(verb: Verb) -> Verb:
+    """LAYERS and the options that say what the image is made of, as ``choice: Choice``."""
+
+    @functools.wraps(verb)
+    def wrapper(
+        *args: Any,
+        layers: tuple[str, ...],
+        arch: str | None,
+        layers_dirs: tuple[Path, ...],
+        ssh_keys: tuple[Path, ...],
+        user_keys: bool | None,
+        workspace_key: bool | None,
+        allow_unreachable: bool | None,
+        **kwargs: Any,
+    ) -> Any:
+        choice = Choice(
+            layers=split_names(layers),
+            arch=Arch(arch) if arch else None,
+            layers_dirs=tuple(path.absolute() for path in layers_dirs),
+            ssh_keys=tuple(path.expanduser().absolute() for path in ssh_keys),
+            user_keys=user_keys,
+            workspace_key=workspace_key,
+            allow_unreachable=allow_unreachable,
+        )
+        return verb(*args, choice=choice, **kwargs)
+
+    decorated: Verb = wrapper
+    for parameter in reversed(_RECIPE_PARAMETERS):
+        decorated = parameter(decorated)
+    return decorated
+
+
+def layers_dir_option(verb: Verb) -> Verb:
+    """`--layers-dir DIR`, as ``layers_dirs: tuple[Path, ...]``; already among `recipe_options`."""
+    return _LAYERS_DIR(verb)
+
+
+def workspace_option(verb: Verb) -> Verb:
+    """`--workspace NAME`, as ``workspace: Workspace``."""
+
+    def opened(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
+        return open_workspace(value)
+
+    return click.option(
+        "-w",
+        "--workspace",
+        metavar="NAME",
+        callback=opened,
+        shell_complete=_complete_workspaces,
+        help="The workspace, a folder in ./workspaces. [default: SKIFF_WORKSPACE, else default]",
+    )(verb)
+
+
+def ui_option(verb: Verb) -> Verb:
+    """`--quiet`, as ``ui: Ui``."""
+
+    def made(ctx: click.Context, param: click.Parameter, value: bool) -> Ui:
+        return Ui(quiet=value or os.environ.get("SKIFF_QUIET", "") not in ("", "0"))
+
+    return click.option(
+        "-q",
+        "--quiet",
+        "ui",
+        is_flag=True,
+        callback=made,
+        help="Say nothing but results, warnings and errors.",
+    )(verb)
+
+
+def json_option(verb: Verb) -> Verb:
+    """`--json`, as ``as_json: bool``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")(verb)

@@ -1,0 +1,111 @@
+"""Where layers lie: the built-in ones, folders of the user's own, single paths, and overrides."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.dirs import builtin_layers
+from skiff.host.errors import UserError
+from skiff.model.recipe import LayerRef
+
+FILE = "layer.toml"
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
+
+
+class Search(msgspec.Struct, frozen=True):
+    """Where names are looked up: the user's folders first, so that they can replace a built-in layer."""
+
+    builtin: Path
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every folder, in the order of lookup."""
+        return (*self.folders, self.builtin)
+
+
+def search_path(folders: Iterable[Path] = ()) -> Search:
+    """Where to look: ``folders``, then those of `SKIFF_EXTRA_CONFIGS_PATH`, then the built-in layers.
+
+    Raises UserError for a folder that is not there.
+    """
+    extra = os.environ.get("SKIFF_EXTRA_CONFIGS_PATH", "")
+    named = [Path(part).expanduser() for part in extra.split(":") if part]
+    for folder in named:
+        if not folder.is_dir():
+            raise UserError(
+                f"SKIFF_EXTRA_CONFIGS_PATH: {folder}: no such folder", hint="name folders that hold layers"
+            )
+    every = [*(Path(folder) for folder in folders), *named]
+    return Search(builtin=builtin_layers(), folders=tuple(dict.fromkeys(path.absolute() for path in every)))
+
+
+def available(search: Search) -> dict[str, Path]:
+    """Every layer that can be asked for by name, sorted, with its folder."""
+    found: dict[str, Path] = {}
+    for root in reversed(search.all):
+        for file in [*root.glob(f"*/{FILE}"), *root.glob(f"*/*/{FILE}")]:
+            found[file.parent.relative_to(root).as_posix()] = file.parent
+    return dict(sorted(found.items()))
+
+
+def is_path(name: str) -> bool:
+    """Whether a word means a folder (`./mine`, `../mine`, `/srv/mine`, `~/mine`) rather than a name."""
+    return name.startswith(("/", "./", "../", "~")) or name in (".", "..")
+
+
+def find(name: str, search: Search, *, base: Path | None = None, wanted_by: str = "") -> LayerRef:
+    """The layer of that name, or at that path (relative ones: below ``base``, else the current folder).
+
+    ``wanted_by`` begins the message when it is another layer that asks for it. Raises UserError.
+    """
+    if is_path(name):
+        return _at_path((base or Path.cwd()) / Path(name).expanduser(), wanted_by)
+    if _NAME.fullmatch(name):
+        for root in search.all:
+            if (root / name / FILE).is_file():
+                return LayerRef(name=name, path=root / name)
+    prefix = f"{wanted_by}: " if wanted_by else ""
+    raise UserError(f"{prefix}unknown layer {name!r}", hint=_nearest(name, search))
+
+
+def _at_path(path: Path, wanted_by: str) -> LayerRef:
+    path = Path(os.path.normpath(path))
+    if not (path / FILE).is_file():
+        prefix = f"{wanted_by}: " if wanted_by else ""
+        what = f"no {FILE} in this folder" if path.is_dir() else "no such folder"
+        raise UserError(
+            f"{prefix}layer {shown(path)}: {what}", hint=f"a layer is a folder with a {FILE} in it"
+        )
+    # Named as if it lay in a folder of layers: <namespace>/<name>.
+    return LayerRef(name="/".join(path.parts[-2:]).lstrip("/"), path=path)
+
+
+def _nearest(name: str, search: Search) -> str:
+    names = list(available(search))
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # Somebody who knows half of the name: `qemu`, `docker`.
+    near += [other for other in names if name in other.split("/") and other not in near]
+    asked = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{asked}`skiff layers --all` lists what there is"
+
+
+def override_folders(project: Path, workspace: str) -> tuple[LayerRef, ...]:
+    """The folders `overrides` and `overrides/workspaces/<workspace>` of a project that are there."""
+    names: Sequence[str] = ("overrides", f"overrides/workspaces/{workspace}")
+    return tuple(LayerRef(name=name, path=project / name) for name in names if (project / name).is_dir())
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the current folder when it lies there."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

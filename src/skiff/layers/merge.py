@@ -1,0 +1,162 @@
+"""Layers in their order → one Recipe: lists grow, tables and single values are overruled by later layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from skiff.host.errors import UserError
+from skiff.layers.load import Layer
+from skiff.model.arch import Arch
+from skiff.model.layer import UserEntry
+from skiff.model.recipe import Recipe
+
+# Field of Recipe ← key of layer.toml.
+_LISTS = {
+    "packages": "debian.packages",
+    "provided": "debian.provided",
+    "trim_drop": "trim.drop",
+    "trim_keep": "trim.keep",
+    "programs": "tree.programs",
+    "applets": "tree.applets",
+    "early": "tree.early",
+    "modules": "kernel.modules",
+    "boot_modules": "kernel.boot",
+    "load_modules": "kernel.load",
+    "cmdline": "kernel.cmdline",
+}
+_TABLES = {"dirs": "tree.dirs", "links": "tree.links", "groups": "tree.groups"}
+_SINGLE = {
+    "hostname": "device.hostname",
+    "engine": "device.engine",
+    "qemu_memory": "qemu.memory",
+    "qemu_cpus": "qemu.cpus",
+}
+_BY_ARCH = {"kernel_package": "kernel.package", "qemu_machine": "qemu.machine"}
+
+# Every field of Recipe that layers set ← its key in layer.toml.
+FIELDS: dict[str, str] = {
+    **_LISTS,
+    "keep": "debian.keep",
+    **_TABLES,
+    "users": "tree.users",
+    **_BY_ARCH,
+    **_SINGLE,
+}
+
+
+def merge(layers: Sequence[Layer], arch: Arch, authorized_keys: tuple[str, ...] = ()) -> Recipe:
+    """The recipe for one CPU.
+
+    Raises UserError when a layer takes away what is not there, or none sets a kernel for the CPU.
+    """
+    merger = _Merger(arch)
+    for layer in layers:
+        merger.add(layer)
+    return merger.recipe(layers, authorized_keys)
+
+
+class _Merger:
+    """What has been put together so far, and which layer set it."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.lists: dict[str, list[str]] = {field: [] for field in _LISTS}
+        self.keep: dict[str, list[str]] = {}
+        self.tables: dict[str, dict[str, Any]] = {field: {} for field in _TABLES}
+        self.users: dict[str, UserEntry] = {}
+        self.single: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+
+    def add(self, layer: Layer) -> None:
+        """Lay one more layer on top."""
+        for field, key in _LISTS.items():
+            words = list(_value(layer, key))
+            if field == "packages":
+                words += layer.file.debian.packages_for.get(self.arch.value, ())
+            self._extend(self.lists[field], words, field, key, layer)
+        for package, globs in layer.file.debian.keep.items():
+            # A package once restricted stays so: a later layer adds to what is taken from it.
+            self._extend(self.keep.setdefault(package, []), list(globs), "", f"debian.keep.{package}", layer)
+            self.origins[f"keep[{package}]"] = layer.name
+        for field, key in _TABLES.items():
+            for name, value in _value(layer, key).items():
+                self.tables[field][name] = value
+                self.origins[f"{field}[{name}]"] = layer.name
+        for user in layer.file.tree.users:
+            self.users[user.name] = user
+            self.origins[f"users[{user.name}]"] = layer.name
+        for field, key in {**_SINGLE, **_BY_ARCH}.items():
+            value = _value(layer, key)
+            if isinstance(value, dict):
+                value = value.get(self.arch.value)
+            if value:
+                self.single[field] = value
+                self.origins[field] = layer.name
+
+    def _extend(self, have: list[str], words: list[str], field: str, key: str, layer: Layer) -> None:
+        """Append what is new. `-word` takes an earlier layer's word away, `-?word` does if it is there."""
+        earlier = list(have)
+        for word in words:
+            if word.startswith("-") and len(word) > 1:
+                self._remove(have, earlier, word, field, key, layer)
+                continue
+            if field == "modules":
+                # Once needed by somebody, a module is needed: `?name` and `name` are one entry.
+                name = word.removeprefix("?")
+                if f"?{name}" in have:
+                    have[have.index(f"?{name}")] = word
+                    self.origins.pop(f"{field}[?{name}]", None)
+                elif name in have:
+                    word = name
+            if word not in have:
+                have.append(word)
+            if field:
+                self.origins[f"{field}[{word}]"] = layer.name
+
+    def _remove(
+        self, have: list[str], earlier: list[str], word: str, field: str, key: str, layer: Layer
+    ) -> None:
+        optional = word.startswith("-?")
+        name = word.removeprefix("-").removeprefix("?")
+        hits = [item for item in (name, f"?{name}") if item in earlier and item in have]
+        for item in hits:
+            have.remove(item)
+            self.origins.pop(f"{field}[{item}]", None)
+        if not hits and not optional:
+            raise UserError(
+                f"{layer.toml}: {key}: nothing to take away: no earlier layer has {name!r}",
+                hint=f'take "{word}" out, or write "-?{name}" if it may be missing',
+            )
+
+    def recipe(self, layers: Sequence[Layer], authorized_keys: tuple[str, ...]) -> Recipe:
+        """All of it as a value."""
+        # A package that a layer asks for by name is unpacked, though another thought it could do without.
+        asked = set(self.lists["packages"])
+        for name in [name for name in self.lists["provided"] if name in asked]:
+            self.lists["provided"].remove(name)
+            self.origins.pop(f"provided[{name}]", None)
+        if "kernel_package" not in self.single:
+            names = ", ".join(layer.name for layer in layers)
+            raise UserError(
+                f"no kernel package for {self.arch.value} in any of these layers: {names}",
+                hint=f'set it in a layer of yours: [kernel.package] {self.arch.value} = "linux-image-…"',
+            )
+        return Recipe(
+            arch=self.arch,
+            layers=tuple(layer.ref for layer in layers),
+            **{field: tuple(words) for field, words in self.lists.items()},  # type: ignore[arg-type]
+            keep={package: tuple(globs) for package, globs in self.keep.items()},
+            dirs=self.tables["dirs"],
+            links=self.tables["links"],
+            groups=self.tables["groups"],
+            users=tuple(self.users.values()),
+            **self.single,
+            authorized_keys=authorized_keys,
+            origins=self.origins,
+        )
+
+
+def _value(layer: Layer, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(layer.file, section), name)
