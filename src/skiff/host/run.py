@@ -145,6 +145,8 @@ def spawn(
 def replace(argv: Argv) -> None:
     """Become another program (exec): its streams and exit status are then exactly its own."""
     words = _resolved(argv)
+    # Python ignores SIGPIPE, and that would be inherited.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execv(words[0], words)
 
 

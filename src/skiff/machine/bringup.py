@@ -16,7 +16,6 @@ from skiff.host.run import DEVNULL, PIPE, STDOUT, spawn
 from skiff.host.ui import Step, Ui
 from skiff.machine import lifecycle, ssh
 from skiff.machine.files import MachineFiles, State
-from skiff.machine.process import Process
 from skiff.machine.qemu import Options
 from skiff.model.image import Image
 
@@ -49,7 +48,7 @@ def wait_until_ready(
     """
     target = lifecycle.target(files, state, keys)
     deadline = time.monotonic() + timeout
-    with ui.step("Waiting for SSH") as step:
+    with ui.step("wait for SSH") as step:
         try:
             answer = ssh.wait_for_ssh(target, deadline=deadline, check=_watch(files, step))
         except TimeoutError:
@@ -62,7 +61,7 @@ def wait_until_ready(
     ready = Ready(state, ssh_seconds=answer.at - power_on)
     if not engine:
         return ready
-    with ui.step(f"Waiting for {engine} to run a container") as step:
+    with ui.step(f"wait for {engine} to run a container") as step:
         _selftest(files, target, engine, deadline, timeout, step)
     return msgspec.structs.replace(ready, engine_seconds=time.monotonic() - power_on)
 
@@ -158,10 +157,10 @@ def ensure_started(
             if other:
                 ui.warn(f"the machine that runs is not the one asked for: {other}; --restart starts it anew")
             return state, False
-        with ui.step("Stopping the machine that runs"):
+        with ui.step("stop the machine that runs"):
             lifecycle.stop(files, power_off=None)
     chosen = accel()
-    with ui.step("Starting QEMU"):
+    with ui.step("start QEMU"):
         return lifecycle.start(image, options, files, chosen), True
 
 
@@ -209,11 +208,7 @@ def await_wish(
 
 def running(files: MachineFiles) -> State | None:
     """The State of this workspace's machine if it runs now."""
-    found = Process.find(files)
-    if found is None:
-        return None
-    found.close()
-    return files.load_state()
+    return files.load_state() if lifecycle.is_running(files) else None
 
 
 def difference(state: State, image: Image, options: Options) -> str:

@@ -94,14 +94,20 @@ def target(files: MachineFiles, state: State, keys: tuple[Path, ...], user: str 
     return ssh.Target(port=state.ssh_port, known_hosts=known_hosts, user=user, keys=keys)
 
 
+def is_running(files: MachineFiles) -> bool:
+    """Whether this workspace's machine runs now."""
+    found = Process.find(files)
+    if found is not None:
+        found.close()
+    return found is not None
+
+
 def watcher(files: MachineFiles) -> Callable[[], None]:
     """A check to call while waiting: raises UserError with the console's last lines once QEMU ended."""
 
     def check() -> None:
-        found = Process.find(files)
-        if found is None:
+        if not is_running(files):
             raise _ended(files)
-        found.close()
 
     return check
 
@@ -114,24 +120,23 @@ def too_late(files: MachineFiles, what: str, seconds: float) -> UserError:
 def stop(
     files: MachineFiles,
     *,
-    power_off: Callable[[], object] | None,
+    power_off: Callable[[], bool] | None,
     patience: float = 20.0,
     quit_limit: float = 3.0,
 ) -> bool:
     """End this workspace's machine and return whether there was one.
 
-    ``power_off`` asks the guest to shut down; it gets ``patience`` seconds to do so. Without it, or
-    after that, the power is cut: QEMU gets ``quit_limit`` seconds to go by itself, then is killed.
+    ``power_off`` asks the guest to shut down and tells whether that was possible; the guest then gets
+    ``patience`` seconds. Without it, or after that, the power is cut: QEMU gets ``quit_limit`` seconds
+    to go by itself, then is killed.
     """
     found = Process.find(files)
     if found is None:
         return False
     with found:
-        if power_off is not None:
-            power_off()
-            if found.wait(patience):
-                _forget(files)
-                return True
+        if power_off is not None and power_off() and found.wait(patience):
+            _forget(files)
+            return True
         # Asked over its own socket QEMU still closes its files in order.
         with contextlib.suppress(qmp.QmpError):
             qmp.execute(files.qmp, "quit", timeout=quit_limit)

@@ -158,6 +158,18 @@ def wait_for_ssh(target: Target, *, deadline: float, check: Callable[[], None]) 
                 )
 
 
+def power_off(target: Target) -> bool:
+    """Ask the system to power off; whether it took the order."""
+    if not has_banner(target, 2.0):
+        return False
+    words = argv(target, ["poweroff"], batch=True, connect_timeout=5)
+    try:
+        # 255: the connection went away with the system.
+        return run(words, input=b"", timeout=10, check=False).returncode in (0, _SSH_FAILED)
+    except CommandError:
+        return False
+
+
 def _try_command(target: Target, left: float) -> str | None:
     """Run one command on a new connection; None when it ended well, else what ssh said."""
     timeout = max(1.0, min(60.0, left))
