@@ -1,4 +1,4 @@
-"""A newc cpio archive, the kernel's initramfs format (Documentation/driver-api/early-userspace/buffer-format)."""
+"""A newc cpio archive, the initramfs format of the kernel's driver-api/early-userspace/buffer-format."""
 
 from __future__ import annotations
 

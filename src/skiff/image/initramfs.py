@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -67,5 +66,5 @@ def write_initramfs(
             # The kernel looks for the next archive on a boundary of four bytes.
             out.write(b"\0" * (-out.tell() % 4))
             write_cpio(out, second, epoch)
-        os.replace(whole, target)
+        whole.replace(target)
         return packed.stat().st_size

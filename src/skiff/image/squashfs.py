@@ -81,7 +81,8 @@ def pack_part(entries: Mapping[str, Entry], compression: Compression, epoch: int
 
 def _write(entries: Mapping[str, Entry], compression: Compression, epoch: int, target: Path) -> None:
     argv = [
-        "mksquashfs", "-", str(target), "-tar", "-noappend", *compression.words, "-no-progress", "-no-xattrs", "-exit-on-error",
+        "mksquashfs", "-", str(target), "-tar", "-noappend", *compression.words,
+        "-no-progress", "-no-xattrs", "-exit-on-error",
         "-mkfs-time", str(epoch), "-all-time", str(epoch),
         "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
     ]  # fmt: skip

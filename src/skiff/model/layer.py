@@ -22,13 +22,20 @@ class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provided: Annotated[
         tuple[str, ...],
         Doc(
-            description="Packages that are never unpacked, though others depend on them: the image does their job another way."
+            description=(
+                "Packages that are never unpacked, though others depend on them: the image "
+                "does their job another way."
+            )
         ),
     ] = ()
     keep: Annotated[
         dict[str, tuple[str, ...]],
         Doc(
-            description="For a package, the only paths taken from it (globs without leading slash; `**` crosses folders). Shared libraries that a kept program needs always come along."
+            description=(
+                "For a package, the only paths taken from it (globs without leading slash; "
+                "`**` crosses folders). Shared libraries that a kept program needs always "
+                "come along."
+            )
         ),
     ] = {}
 
@@ -40,7 +47,10 @@ class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: Annotated[
         tuple[str, ...],
         Doc(
-            description="Path globs that stay although a `drop` or the removal of unneeded libraries would take them (libraries loaded by dlopen, for example)."
+            description=(
+                "Path globs that stay although a `drop` or the removal of unneeded libraries "
+                "would take them (libraries loaded by dlopen, for example)."
+            )
         ),
     ] = ()
 
@@ -72,7 +82,11 @@ class TreePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     early: Annotated[
         tuple[str, ...],
         Doc(
-            description="Path globs of programs that boot runs before SSH answers. They and the libraries they load lie unpacked in RAM: faster to start, at the price of their unpacked size."
+            description=(
+                "Path globs of programs that boot runs before SSH answers. They and the "
+                "libraries they load lie unpacked in RAM: faster to start, at the price of "
+                "their unpacked size."
+            )
         ),
     ] = ()
     groups: Annotated[dict[str, int], Doc(description="System groups and their number.")] = {}
@@ -86,7 +100,11 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     modules: Annotated[
         tuple[str, ...],
         Doc(
-            description="Modules in the image, by name or by glob over the path below `kernel/` (`drivers/net/usb/*`). What they depend on comes along; a name that the kernel has built in is fine. A leading `?` marks one that may be missing."
+            description=(
+                "Modules in the image, by name or by glob over the path below `kernel/` "
+                "(`drivers/net/usb/*`). What they depend on comes along; a name that the "
+                "kernel has built in is fine. A leading `?` marks one that may be missing."
+            )
         ),
     ] = ()
     boot: Annotated[

@@ -64,13 +64,14 @@ class Archive:
         ):
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         stanzas = (
-            f"Package: {name}\nStatus: install ok installed\nVersion: 9999:0\nArchitecture: {self.arch.debian}\n"
-            "Multi-Arch: allowed\nMaintainer: none\nDescription: provided by the image\n"
+            f"Package: {name}\nStatus: install ok installed\nVersion: 9999:0\n"
+            f"Architecture: {self.arch.debian}\nMulti-Arch: allowed\nMaintainer: none\nDescription: provided by the image\n"
             for name in provided
         )
         write_atomic(self.state / "status", "\n".join(stanzas).encode())
         sources = "".join(
-            f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\nSigned-By: {KEYRING}\n\n"
+            f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\n"
+            f"Signed-By: {KEYRING}\n\n"
             for uri, suites in (
                 (self.mirror, f"{SUITE} {SUITE}-updates"),
                 (self._security, f"{SUITE}-security"),
@@ -122,7 +123,8 @@ class Archive:
                 r"not signed|NO_PUBKEY|BADSIG|EXPKEYSIG|invalid signature|Hash Sum mismatch", error.output
             ):
                 raise UserError(
-                    f"the package lists of {self.mirror} carry no valid signature of Debian:\n{_reasons(error)}",
+                    f"the package lists of {self.mirror} carry no valid signature of Debian:\n"
+                    f"{_reasons(error)}",
                     hint="use another mirror (--mirror URL); nothing of these lists was used",
                 ) from error
             if not stamp.exists():
@@ -219,7 +221,8 @@ class Archive:
         except CommandError as error:
             if "Hash Sum mismatch" in error.output or "Hashes of" in error.output:
                 raise UserError(
-                    f"a package of {self.mirror} has a wrong checksum and was thrown away:\n{_reasons(error)}",
+                    f"a package of {self.mirror} has a wrong checksum and was thrown away:\n"
+                    f"{_reasons(error)}",
                     hint="try again, or use another mirror (--mirror URL)",
                 ) from error
             raise UserError(

@@ -128,7 +128,7 @@ def scan(folder: Path, origin: str) -> Iterable[tuple[str, Entry]]:
             info = path.lstat()
             relative = path.relative_to(folder).as_posix()
             if stat.S_ISLNK(info.st_mode):
-                yield relative, Entry(Kind.LINK, 0o777, origin, target=os.readlink(path))
+                yield relative, Entry(Kind.LINK, 0o777, origin, target=str(path.readlink()))
             elif stat.S_ISDIR(info.st_mode):
                 yield relative, Entry(Kind.DIR, 0o755, origin)
             elif stat.S_ISREG(info.st_mode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 from elftools.common.exceptions import ELFError
@@ -43,12 +44,13 @@ def read_elf(source: Path | bytes) -> ElfFacts | None:
                 if isinstance(segment, InterpSegment):
                     interpreter = segment.get_interp_name()
                 if isinstance(segment, DynamicSegment):
-                    for tag in segment.iter_tags():
-                        if tag.entry.d_tag == "DT_NEEDED":
-                            needed.append(tag.needed)
-                        elif tag.entry.d_tag in ("DT_RUNPATH", "DT_RPATH"):
-                            value = tag.runpath if tag.entry.d_tag == "DT_RUNPATH" else tag.rpath
-                            runpath += value.split(":")
+                    tags: list[Any] = list(segment.iter_tags())
+                    needed = [tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED"]
+                    for tag in tags:
+                        if tag.entry.d_tag == "DT_RUNPATH":
+                            runpath += tag.runpath.split(":")
+                        elif tag.entry.d_tag == "DT_RPATH":
+                            runpath += tag.rpath.split(":")
             return ElfFacts(tuple(needed), tuple(runpath), interpreter, _machine(elf))
         except (ELFError, UnicodeDecodeError, KeyError):
             return None

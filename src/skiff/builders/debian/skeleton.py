@@ -40,7 +40,8 @@ _LINKS = {
 # Fixed numbers of Debian's base-passwd.
 _GROUPS = {
     "root": 0, "daemon": 1, "bin": 2, "sys": 3, "adm": 4, "tty": 5, "disk": 6, "mail": 8, "kmem": 15,
-    "dialout": 20, "sudo": 27, "audio": 29, "shadow": 42, "utmp": 43, "video": 44, "users": 100, "nogroup": 65534,
+    "dialout": 20, "sudo": 27, "audio": 29, "shadow": 42, "utmp": 43, "video": 44, "users": 100,
+    "nogroup": 65534,
 }  # fmt: skip
 _USERS = (
     ("root", 0, 0, "/root", "/bin/sh"),

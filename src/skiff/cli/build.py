@@ -1,0 +1,71 @@
+"""`skiff build`: recipe → image."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from skiff import pipeline
+from skiff.cli.common import print_json, resolve_recipe
+from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.host.dirs import cache_dir
+from skiff.host.lock import hold
+from skiff.host.ui import Ui
+from skiff.model.image import Image
+from skiff.model.recipe import Recipe
+from skiff.model.workspace import Workspace
+
+
+def build_options(verb: Verb) -> Verb:
+    """How to build: handed to the verb as `mirror`, `locked` and `update`."""
+    for option in (
+        click.option("--update", is_flag=True, help="Fetch the package lists even if today's are there."),
+        click.option("--locked", is_flag=True, help="Use exactly the packages that `skiff lock` wrote down."),
+        click.option("--mirror", metavar="URL", help="Debian mirror. [default: this host's own]"),
+    ):
+        verb = option(verb)
+    return verb
+
+
+def build_image(
+    recipe: Recipe, workspace: Workspace, ui: Ui, options: pipeline.Options
+) -> tuple[Image, bool]:
+    """The image, and whether it had to be built; one build at a time in a workspace."""
+    with hold(workspace):
+        return pipeline.build(recipe, workspace, cache_dir(), options, ui)
+
+
+@click.command(
+    epilog=examples(
+        "skiff build virt/qemu,engine/docker   the image for a virtual machine with Docker",
+        "skiff build                           the same layers again",
+        "skiff build --locked --json           the packages of the lock; artefacts as JSON",
+    )
+)
+@recipe_options
+@build_options
+@workspace_option
+@json_option
+@ui_option
+def command(
+    choice: Choice,
+    workspace: Workspace,
+    ui: Ui,
+    as_json: bool,
+    mirror: str | None,
+    locked: bool,
+    update: bool,
+) -> None:
+    """Build the image: kernel and initramfs, in the workspace's `image/`."""
+    started = time.monotonic()
+    recipe = resolve_recipe(choice, workspace, ui)
+    image, fresh = build_image(recipe, workspace, ui, pipeline.Options(mirror, locked, update))
+    if as_json:
+        print_json(image)
+        return
+    total = sum(item.bytes for item in image.artefacts)
+    for item in image.artefacts:
+        click.echo(f"{item.bytes / 1e6:8.2f} MB  {item.path}")
+    how = f"built in {time.monotonic() - started:.1f} s" if fresh else "nothing changed"
+    click.echo(f"{total / 1e6:8.2f} MB  in all, {how}")

@@ -1,0 +1,71 @@
+"""An image's manifest as tables: sizes by origin, and the bill of materials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.image.assemble import load, load_manifest
+from skiff.model.image import Image, Manifest
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of `skiff size`; both sizes in bytes."""
+
+    name: str
+    bytes: int
+    # Share of its part's compressed bytes, in proportion to its own size.
+    compressed: int
+
+
+def require_image(folder: Path) -> tuple[Image, Manifest]:
+    """Image and manifest of a folder. Raises UserError when nothing was built."""
+    image = load(folder)
+    if image is None:
+        raise UserError(f"{folder}: no image there", hint="build one with `skiff build`")
+    return image, load_manifest(folder)
+
+
+def ratios(manifest: Manifest) -> dict[str, float]:
+    """Compressed bytes for each unpacked byte, by part."""
+    unpacked: dict[str, int] = {}
+    for fact in manifest.files:
+        unpacked[fact.part] = unpacked.get(fact.part, 0) + fact.bytes
+    return {part.name: part.bytes / max(1, unpacked.get(part.name, 0)) for part in manifest.parts}
+
+
+def by_origin(manifest: Manifest, *, single: bool = False) -> list[Row]:
+    """Sizes by package and layer, or by file when ``single``; largest first."""
+    ratio = ratios(manifest)
+    sums: dict[str, tuple[int, float]] = {}
+    for fact in manifest.files:
+        key = f"/{fact.path}" if single else fact.origin
+        size, packed = sums.get(key, (0, 0.0))
+        sums[key] = (size + fact.bytes, packed + fact.bytes * ratio[fact.part])
+    rows = [Row(name, size, round(packed)) for name, (size, packed) in sums.items()]
+    return sorted(rows, key=lambda row: (-row.compressed, row.name))
+
+
+def cyclonedx(image: Image, manifest: Manifest) -> dict[str, object]:
+    """A CycloneDX 1.5 document of the packages (https://cyclonedx.org/docs/1.5/json/)."""
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {
+            "component": {"type": "operating-system", "name": "skiff", "version": image.recipe_sha256}
+        },
+        "components": [
+            {
+                "type": "library",
+                "name": item.name,
+                "version": item.version,
+                "purl": f"pkg:deb/debian/{item.name}@{quote(item.version)}?arch={item.arch}",
+                "licenses": [{"license": {"name": name}} for name in item.licences],
+            }
+            for item in manifest.packages
+        ],
+    }
