@@ -14,6 +14,7 @@ from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.compose import Built, compose, request, scan
 from skiff.builders.debian.hooks import generated
 from skiff.builders.debian.unpack import Unpacked, unpack_all
+from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.ui import Ui
@@ -84,7 +85,7 @@ def resolve_packages(
 
 def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
     try:
-        packages = msgspec.json.decode(workspace.lock.read_bytes(), type=PackageSet)
+        packages = json.decode(workspace.lock.read_bytes(), PackageSet)
     except FileNotFoundError as error:
         raise UserError(f"{workspace.lock}: there is no lock", hint="write one with `skiff lock`") from error
     except msgspec.DecodeError as error:
@@ -102,7 +103,7 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
 def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
     """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
     packages = resolve_packages(recipe, workspace, cache, options, ui)
-    write_atomic(workspace.lock, msgspec.json.format(msgspec.json.encode(packages)))
+    write_atomic(workspace.lock, json.encode(packages))
     return packages
 
 
@@ -142,7 +143,7 @@ def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
     ]
     # Where a layer lies on disk does not matter, what is in it does.
     plain = msgspec.structs.replace(recipe, layers=())
-    lines += [msgspec.json.encode(plain, order="sorted").decode(), *recipe.names]
+    lines += [json.encode(plain).decode(), *recipe.names]
     for layer in recipe.layers:
         for path, entry in scan(layer.path, layer.name):
             content = file_digest(entry.source) if isinstance(entry.source, Path) else entry.target

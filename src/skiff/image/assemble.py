@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from skiff.host import json
 from skiff.host.files import file_digest, write_atomic
 from skiff.image.initramfs import write_initramfs
 from skiff.image.parts import Part
@@ -64,8 +65,8 @@ def assemble(
             *(PartFact(name, path.stat().st_size) for name, path in packed.items()),
         ]
         manifest = Manifest(tuple(sizes), tuple(_files(parts, early)), tuple(packages))
-        write_atomic(new / "image.json", msgspec.json.format(msgspec.json.encode(image)))
-        write_atomic(new / "manifest.json", msgspec.json.encode(manifest))
+        write_atomic(new / "image.json", json.encode(image))
+        write_atomic(new / "manifest.json", json.encode(manifest))
         _swap(new, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -100,7 +101,7 @@ def _swap(new: Path, target: Path) -> None:
 def load(folder: Path) -> Image | None:
     """The image in a folder; None when there is none that is whole."""
     try:
-        image = msgspec.json.decode((folder / "image.json").read_bytes(), type=Image)
+        image = json.decode((folder / "image.json").read_bytes(), Image)
     except (OSError, msgspec.DecodeError):
         return None
     whole = all(item.path.exists() and item.path.stat().st_size == item.bytes for item in image.artefacts)
@@ -109,4 +110,4 @@ def load(folder: Path) -> Image | None:
 
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of the image in a folder."""
-    return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    return json.decode((folder / "manifest.json").read_bytes(), Manifest)

@@ -9,8 +9,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
+from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.run import CommandError, require, run
@@ -274,9 +273,9 @@ class Resolver:
         )
         file = self.folder / f"{key}.json"
         if not update and file.exists() and time.time() - file.stat().st_mtime < LISTS_MAX_AGE:
-            return msgspec.json.decode(file.read_bytes(), type=PackageSet)
+            return json.decode(file.read_bytes(), PackageSet)
         self.archive.update(force=update, warn=warn)
         resolved = self.archive.resolve(request, provided)
-        write_atomic(file, msgspec.json.encode(resolved))
+        write_atomic(file, json.encode(resolved))
         file.touch()
         return resolved

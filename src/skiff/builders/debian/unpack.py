@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 from skiff.host.run import PIPE, spawn
@@ -100,12 +101,12 @@ def _unpack(package: Package, deb: Path, root: Path) -> Unpacked:
         scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=root.parent))
         try:
             index = _extract(deb, scratch / "files")
-            write_atomic(scratch / "index.json", msgspec.json.encode(index))
+            write_atomic(scratch / "index.json", json.encode(index))
             if not root.exists():
                 scratch.rename(root)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    return Unpacked(package, root, msgspec.json.decode(index_file.read_bytes(), type=Index))
+    return Unpacked(package, root, json.decode(index_file.read_bytes(), Index))
 
 
 def _extract(deb: Path, files: Path) -> Index:
