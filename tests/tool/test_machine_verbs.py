@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from skiff.__main__ import main
-from skiff.host.run import run
+from skiff.host.run import PIPE, run, spawn
 from skiff.model.image import Image
 from skiff.model.recipe import Recipe
 from tests.tool.fake_machine import FakeHost, small_image
@@ -78,9 +77,8 @@ def status(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
 
 def test_run_ends_with_a_summary(host: FakeHost, image: Image, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--detach", "--accel", "tcg"]) == 0
-    rows = dict(
-        line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines() if line[2] != " "
-    )
+    lines = capsys.readouterr().out.splitlines()
+    rows = dict(line.strip().split("  ", 1) for line in lines if line[2] != " ")
     assert rows["image"].strip() == "0.0 MB: kernel 0.0 MB + initramfs 0.0 MB"
     assert "answered" in rows["ssh"] and "after power-on" in rows["ssh"]
     assert rows["log in"].strip() == "skiff ssh"
@@ -165,7 +163,7 @@ def test_ctrl_c_while_waiting_leaves_nothing_running(host: FakeHost, image: Imag
     )
     root = Path(__file__).parents[2]
     words = [sys.executable, "-c", script, str(root), str(tmp_path / "other")]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, env=os.environ) as process:
+    with spawn(words, stderr=PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if b"wait for SSH" in line or host.guests():

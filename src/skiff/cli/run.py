@@ -16,7 +16,7 @@ from skiff.cli.status import print_lines, verb_form
 from skiff.host.dirs import cache_dir
 from skiff.host.ui import Ui
 from skiff.machine import foreground, kvm, report
-from skiff.machine.bringup import Wish, bring_up, ensure_started
+from skiff.machine.bringup import Wish, bring_up, ended_on_failure, ensure_started
 from skiff.machine.files import Disk, MachineFiles
 from skiff.machine.qemu import Options
 from skiff.machine.ssh import usable_keys
@@ -152,11 +152,12 @@ def _here(image: Image, options: Options, wish: Wish, workspace: Workspace, ui: 
     files = MachineFiles(workspace.machine)
     keys = usable_keys(workspace.private_key, Path.home())
     accel = functools.partial(kvm.choose, image, options.accel, cache_dir(), ui.notice)
-    state, new = ensure_started(image, options, files, wish, accel=accel, ui=ui)
-    if console:
-        foreground.join(files, ui, stop=new)
-    elif new:
-        foreground.show(image, files, state, keys, wish, ui)
-    else:
+    with ended_on_failure(files):
+        state, new = ensure_started(image, options, files, wish, accel=accel, ui=ui)
+        if console:
+            foreground.join(files, ui, stop=new)
+        elif new:
+            foreground.show(image, files, state, keys, wish, ui)
+    if not new and not console:
         found = report.inspect(workspace.name, files, image, keys)
         print_lines(report.lines(found, engine=image.engine, verb=verb_form(workspace)))

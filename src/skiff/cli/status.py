@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -48,9 +47,11 @@ def print_lines(rows: list[tuple[str, str]]) -> None:
 
 def verb_form(workspace: Workspace) -> str:
     """How this workspace's verbs are typed here, with `{}` for the verb: `.venv/bin/skiff {}`."""
-    program = Path(sys.argv[0])
+    program = Path(sys.argv[0]).absolute()
     found = which("skiff")
     at_hand = found is not None and program.exists() and Path(found).samefile(program)
-    shown = "skiff" if at_hand or program.name != "skiff" else os.path.relpath(program)
+    below = program.is_relative_to(Path.cwd())
+    path = str(program.relative_to(Path.cwd()) if below else program)
+    shown = "skiff" if at_hand or program.name != "skiff" else path
     name = "" if open_workspace(None).name == workspace.name else f" -w {workspace.name}"
     return f"{shlex.quote(shown)} {{}}{name}"

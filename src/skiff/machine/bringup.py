@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -179,12 +180,21 @@ def bring_up(
     When it does not, or at Ctrl-C, a machine started here is ended again. One that ran before is
     waited for too, but its times mean nothing and are left out.
     """
-    state, new = ensure_started(image, options, files, wish, accel=accel, ui=ui)
-    try:
+    with ended_on_failure(files):
+        state, new = ensure_started(image, options, files, wish, accel=accel, ui=ui)
         ready = await_wish(image, files, state, keys, wish, ui)
-        return ready if new else Ready(state)
+    return ready if new else Ready(state)
+
+
+@contextlib.contextmanager
+def ended_on_failure(files: MachineFiles) -> Iterator[None]:
+    """A machine that is started within does not outlive an exception there, be it Ctrl-C at any moment."""
+    before = running(files)
+    try:
+        yield
     except BaseException:
-        if new:
+        now = running(files)
+        if now is not None and now != before and now.starter == os.getpid():
             lifecycle.cut_power(files)
         raise
 

@@ -99,6 +99,8 @@ class State(msgspec.Struct, frozen=True):
     """How a machine was started."""
 
     pid: int
+    # The skiff process that started it.
+    starter: int
     ssh_port: int
     accel: str
     # Of the guest's memory: MiB.

@@ -64,6 +64,7 @@ def _power_on(image: Image, options: qemu.Options, files: MachineFiles, accel: s
     with found:
         return State(
             pid=found.pid,
+            starter=os.getpid(),
             ssh_port=port,
             accel=accel,
             memory=options.memory or image.qemu_memory,
