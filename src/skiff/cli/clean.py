@@ -10,7 +10,7 @@ import click
 from skiff.cli.options import examples, ui_option, workspace_option
 from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
-from skiff.host.lock import exclusive
+from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.model.workspace import Workspace
 
@@ -41,7 +41,7 @@ def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None
             ui.notice(f"nothing there: {folder}")
             continue
         if folder.is_relative_to(workspace.root):
-            with exclusive(workspace.busy, f"another build of workspace {workspace.name}"):
+            with hold(workspace):
                 _remove(folder)
         else:
             _remove(folder)

@@ -9,8 +9,8 @@ A verb that builds looks like this::
     @json_option         # → as_json: bool
     def command(choice, workspace, ui, as_json):
         recipe = resolve_recipe(choice, workspace, ui)
-        with exclusive(workspace.busy, f"another build of workspace {workspace.name}"):
-            ...              # exclusive() is in skiff.host.lock, cache_dir() in skiff.host.dirs
+        with hold(workspace):
+            ...              # hold() is in skiff.host.lock, cache_dir() in skiff.host.dirs
 
 The function must be called ``command``: the group looks for that name in ``skiff/cli/<verb>.py``.
 """
@@ -24,7 +24,7 @@ import click
 import msgspec
 
 from skiff.cli.options import Choice, split_names
-from skiff.host import authorize
+from skiff.host import authorize, json
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
 from skiff.host.workspace import load_config, save_config
@@ -110,14 +110,7 @@ def with_keys(recipe: Recipe, config: Config, workspace: Workspace, ui: Ui, *, m
 
 def print_json(value: object) -> None:
     """Print a value on stdout as JSON; paths become strings."""
-    encoded = msgspec.json.encode(value, enc_hook=_plain, order="deterministic")
-    click.echo(msgspec.json.format(encoded, indent=2).decode())
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
+    click.echo(json.encode(value).decode(), nl=False)
 
 
 def _absolute(name: str) -> str:

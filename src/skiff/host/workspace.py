@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 from skiff.model.config import Config
@@ -35,7 +36,7 @@ def open_workspace(name: str | None = None) -> Workspace:
 def load_config(workspace: Workspace) -> Config | None:
     """What the workspace was configured with; None when it was not. Raises UserError when unreadable."""
     try:
-        return msgspec.json.decode(workspace.config.read_bytes(), type=Config)
+        return json.decode(workspace.config.read_bytes(), Config)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except msgspec.DecodeError as error:
@@ -46,4 +47,4 @@ def load_config(workspace: Workspace) -> Config | None:
 
 def save_config(workspace: Workspace, config: Config) -> None:
     """Remember a configuration: wholly, or not at all."""
-    write_atomic(workspace.config, msgspec.json.format(msgspec.json.encode(config)) + b"\n")
+    write_atomic(workspace.config, json.encode(config))

@@ -84,8 +84,7 @@ class _Merger:
                 self.tables[field][name] = value
                 self.origins[f"{field}[{name}]"] = layer.name
         for user in layer.file.tree.users:
-            self.users[user.name] = user
-            self.origins[f"users[{user.name}]"] = layer.name
+            self._add_user(user, layer)
         for field, key in {**_SINGLE, **_BY_ARCH}.items():
             value = _value(layer, key)
             if isinstance(value, dict):
@@ -93,6 +92,16 @@ class _Merger:
             if value:
                 self.single[field] = value
                 self.origins[field] = layer.name
+
+    def _add_user(self, user: UserEntry, layer: Layer) -> None:
+        for other in self.users.values():
+            if other.uid == user.uid and other.name != user.name:
+                raise UserError(
+                    f"{layer.toml}: tree.users: {user.name} and {other.name} both have number {user.uid}",
+                    hint="give one of them another uid",
+                )
+        self.users[user.name] = user
+        self.origins[f"users[{user.name}]"] = layer.name
 
     def _extend(self, have: list[str], words: list[str], field: str, key: str, layer: Layer) -> None:
         """Append what is new. `-word` takes an earlier layer's word away, `-?word` does if it is there."""

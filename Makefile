@@ -1,0 +1,54 @@
+# What one does with this checkout. `make` alone lists it; the product itself is `skiff`.
+SKIFF_WORKSPACE ?= default
+SKIFF_WORKSPACES ?= workspaces
+PYTHON := .venv/bin/python
+SKIFF := .venv/bin/skiff
+# Without any choice of layers, `make run` takes these.
+DEFAULT_LAYERS := $(if $(SKIFF_CONFIG)$(wildcard $(SKIFF_WORKSPACES)/$(SKIFF_WORKSPACE)/config.json),,virt/qemu,engine/docker)
+export SKIFF_CONFIG SKIFF_WORKSPACE SKIFF_WORKSPACES
+
+.DEFAULT_GOAL := help
+.PHONY: help setup configure compile run ssh status stop check test bench docs golden clean
+
+help: ## List what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+	@echo "SKIFF_CONFIG=virt/qemu,engine/docker chooses layers, SKIFF_WORKSPACE=name another workspace."
+
+setup: ## Install what is needed on this machine, and the tool as .venv/bin/skiff
+	@tools/setup
+
+configure: setup ## Choose the workspace's layers (from SKIFF_CONFIG) and remember them
+	@$(SKIFF) configure $(DEFAULT_LAYERS)
+
+compile: setup ## Build the image
+	@$(SKIFF) build $(DEFAULT_LAYERS)
+
+run: setup ## Build, boot in QEMU, wait until it answers and its engine has run a container
+	@$(SKIFF) run $(DEFAULT_LAYERS)
+
+ssh: setup ## Log in to the machine
+	@$(SKIFF) ssh
+
+status: setup ## Tell how the machine is
+	@$(SKIFF) status
+
+stop: setup ## Stop the machine
+	@$(SKIFF) stop
+
+check: setup ## Lint, types, generated pages, unit and tool tests: under a minute
+	@tools/check
+
+test: check ## All tests, with virtual machines too
+	@$(PYTHON) -m pytest -m vm
+
+bench: setup ## Measure, and print the figures
+	@$(PYTHON) tools/bench
+
+docs: setup ## Write the generated reference pages anew
+	@$(PYTHON) tools/reference.py
+
+golden: setup ## Write the recipes that tests compare with anew
+	@$(PYTHON) -m pytest -q tests/unit/test_golden.py --update-golden
+
+clean: setup ## Remove the workspace's image
+	@$(SKIFF) clean

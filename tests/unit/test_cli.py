@@ -1,0 +1,343 @@
+"""The command line from the outside: words in, text and exit status out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import skiff
+from skiff.__main__ import main
+from skiff.cli import VERBS, cli
+from skiff.host.errors import UserError
+from skiff.host.lock import hold
+from skiff.host.run import run
+from skiff.host.workspace import load_config, open_workspace
+from skiff.model.arch import Arch
+
+Capture = pytest.CaptureFixture[str]
+
+
+def verbs() -> list[str]:
+    return cli.list_commands(click.Context(cli))
+
+
+def command(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
+def test_every_verb_has_a_file() -> None:
+    assert verbs() == list(VERBS)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_ends_with_examples(name: str, capsys: Capture) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    _, _, examples = text.partition("Examples:\n")
+    lines = examples.strip().splitlines()
+    assert lines and all("skiff " in line for line in lines)
+
+
+def test_help_of_the_whole_loads_no_verb_and_no_bars() -> None:
+    script = (
+        "import sys; from skiff.__main__ import main; main(['-h']);"
+        "print(*[m for m in sys.modules if m.startswith(('rich', 'skiff.cli.', 'skiff.builders'))], sep='+')"
+    )
+    lines = run([sys.executable, "-c", script]).stdout.decode().splitlines()
+    assert lines[0].startswith("Usage: skiff ")
+    assert lines[-1] == ""
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"skiff {skiff.__version__}\n"
+
+
+def test_users_error_is_two_lines_and_status_2(project: Path, capsys: Capture) -> None:
+    assert main(["show", "virt/qmu"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "skiff: error: unknown layer 'virt/qmu'",
+        "hint: did you mean virt/qemu? `skiff layers --all` lists what there is",
+    ]
+
+
+@pytest.mark.parametrize("words", [["bild"], ["layers", "--nonsense"], ["completion", "tcsh"]])
+def test_wrong_words_are_status_2(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("Usage: skiff")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_is_130(number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    tidied = []
+
+    def verb(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            signal.sigwait([])
+        finally:
+            tidied.append(True)
+
+    before = signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+    monkeypatch.setattr(cli, "main", verb)
+    try:
+        assert main([]) == 130
+    finally:
+        signal.signal(number, before)
+    assert tidied and capsys.readouterr().err == "skiff: interrupted\n"
+
+
+def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def verb(**_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "main", verb)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([])
+
+
+def test_reader_that_goes_away_is_no_bug(project: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        done = run([sys.executable, "-m", "skiff", "layers", "--all"], stdout=pipe, check=False)
+    assert done.stderr == b""
+
+
+def test_layers(project: Path, capsys: Capture) -> None:
+    assert main(["layers"]) == 0
+    shown = capsys.readouterr().out
+    assert "virt/qemu" in shown and "base" not in shown.split()
+    assert main(["layers", "--all"]) == 0
+    assert "base" in capsys.readouterr().out.split()
+
+
+def test_layers_marks_those_chosen(project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKIFF_CONFIG", "virt/qemu")
+    main(["layers"])
+    marked = [line for line in capsys.readouterr().out.splitlines() if line.startswith("*")]
+    assert [line.split()[1] for line in marked] == ["virt/qemu"]
+    main(["layers", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in answer if one["chosen"]] == ["virt/qemu"]
+
+
+def test_layers_of_ones_own(project: Path, capsys: Capture) -> None:
+    folder = project / "mine" / "my" / "app"
+    folder.mkdir(parents=True)
+    (folder / "layer.toml").write_text('description = "My app"\n')
+    main(["layers", "--layers-dir", "mine"])
+    assert "my/app" in (text := capsys.readouterr().out) and "My app (yours)" in text
+
+
+def test_show_why(project: Path, capsys: Capture) -> None:
+    assert main(["show", "virt/qemu", "--why", "hostname"]) == 0
+    assert capsys.readouterr().out == "hostname = skiff  base\n"
+    assert main(["show", "virt/qemu", "--why", "packages[rsync]"]) == 0
+    assert capsys.readouterr().out == "packages[rsync]  base\n"
+    assert main(["show", "virt/qemu", "--why", "device.engine"]) == 0
+    assert capsys.readouterr().out == "engine  (default)\n"
+    assert main(["show", "virt/qemu", "--why", "qemu.memory", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [
+        {"key": "qemu_memory", "value": "512", "layer": "virt/qemu"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "hint"),
+    [
+        ("hostnam", "--why hostnam: unknown key", "did you mean hostname"),
+        (
+            "packages[rsink]",
+            "--why packages[rsink]: no layer of this recipe sets it",
+            "did you mean rsync?",
+        ),
+    ],
+)
+def test_show_why_of_nothing(project: Path, capsys: Capture, key: str, message: str, hint: str) -> None:
+    assert main(["show", "virt/qemu", "--why", key]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"skiff: error: {message}"
+    assert second.startswith(f"hint: {hint}")
+
+
+def test_show_changes_nothing(project: Path, capsys: Capture) -> None:
+    assert main(["show", "virt/qemu"]) == 0
+    assert "virt/qemu" in capsys.readouterr().out
+    assert list(project.iterdir()) == []
+
+
+def test_show_json_is_the_recipe(project: Path, capsys: Capture) -> None:
+    main(["show", "virt/qemu", "engine/docker", "--arch", "arm64", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["arch"] == "arm64"
+    assert [layer["name"] for layer in answer["layers"]] == ["base", "virt/qemu", "engine/docker"]
+
+
+def test_nothing_chosen(project: Path, capsys: Capture) -> None:
+    assert main(["show"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "skiff: error: no layers are chosen for workspace default"
+    )
+
+
+def test_configure_is_remembered(project: Path, capsys: Capture) -> None:
+    assert main(["configure", "virt/qemu,engine/docker", "--arch", "arm64", "-w", "one"]) == 0
+    config = load_config(open_workspace("one"))
+    assert config is not None
+    assert (config.layers, config.arch) == (("virt/qemu", "engine/docker"), Arch.ARM64)
+    capsys.readouterr()
+    main(["show", "--json", "-w", "one"])
+    assert json.loads(capsys.readouterr().out)["arch"] == "arm64"
+    # The same layers again keep what was said of them; others do not.
+    main(["configure", "virt/qemu", "engine/docker", "-w", "one"])
+    assert load_config(open_workspace("one")) == config
+    main(["configure", "virt/qemu", "-w", "one"])
+    config = load_config(open_workspace("one"))
+    assert config is not None and config.arch is None
+
+
+def test_configure_takes_layers_from_the_environment(
+    project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKIFF_CONFIG", "virt/qemu, engine/podman")
+    monkeypatch.setenv("SKIFF_WORKSPACE", "env")
+    assert main(["configure"]) == 0
+    config = load_config(open_workspace("env"))
+    assert config is not None and config.layers == ("virt/qemu", "engine/podman")
+    assert main(["configure", "virt/qemu"]) == 0
+    config = load_config(open_workspace("env"))
+    assert config is not None and config.layers == ("virt/qemu",)
+
+
+def test_configure_remembers_nothing_wrong(project: Path, capsys: Capture) -> None:
+    assert main(["configure", "engine/docker,engine/podman"]) == 2
+    assert list(project.iterdir()) == []
+
+
+def test_configure_keeps_paths_absolute(project: Path, capsys: Capture) -> None:
+    folder = project / "app"
+    folder.mkdir()
+    (folder / "layer.toml").write_text('description = "app"\n')
+    assert main(["configure", "virt/qemu", "./app"]) == 0
+    config = load_config(open_workspace())
+    assert config is not None and config.layers == ("virt/qemu", str(folder))
+
+
+def test_overrides_of_the_project_are_the_last_layer(project: Path, capsys: Capture) -> None:
+    (project / "overrides").mkdir()
+    (project / "overrides/layer.toml").write_text('[device]\nhostname = "mine"\n')
+    main(["show", "virt/qemu", "--why", "hostname"])
+    assert capsys.readouterr().out == "hostname = mine  overrides\n"
+
+
+def test_damaged_config(project: Path, capsys: Capture) -> None:
+    workspace = open_workspace()
+    workspace.root.mkdir(parents=True)
+    workspace.config.write_text("{")
+    assert main(["show"]) == 2
+    assert f"{workspace.config}: not a configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".x", "a b"])
+def test_workspace_names(project: Path, capsys: Capture, name: str) -> None:
+    assert main(["show", "virt/qemu", "-w", name]) == 2
+    assert f"workspace {name!r}: not a name for a workspace" in capsys.readouterr().err
+
+
+def test_workspaces_can_lie_elsewhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKIFF_WORKSPACES", "elsewhere")
+    assert open_workspace("one").root == project / "elsewhere" / "one"
+
+
+def test_clean_removes_the_image_only(project: Path, capsys: Capture) -> None:
+    main(["configure", "virt/qemu"])
+    workspace = open_workspace()
+    (workspace.image / "parts").mkdir(parents=True)
+    assert main(["clean"]) == 0
+    assert not workspace.image.exists()
+    assert workspace.config.exists()
+    assert main(["clean", "--all"]) == 0
+    assert not workspace.root.exists()
+    assert main(["clean"]) == 0
+    assert not workspace.root.exists()
+
+
+def test_clean_cache(project: Path, tmp_path: Path, capsys: Capture) -> None:
+    sealed = tmp_path / "cache" / "unpacked"
+    sealed.mkdir(parents=True)
+    (sealed / "file").write_text("x")
+    sealed.chmod(0o500)
+    assert main(["clean", "--cache"]) == 0
+    assert not sealed.exists()
+
+
+def test_clean_leaves_a_running_machine_alone(
+    project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["configure", "virt/qemu"])
+    monkeypatch.setattr("skiff.machine.bringup.running", lambda files: object())
+    assert main(["clean", "--all"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "skiff: error: the machine of workspace default is running",
+        "hint: skiff stop",
+    ]
+    assert open_workspace().config.exists()
+
+
+def test_clean_waits_for_no_build(project: Path, capsys: Capture) -> None:
+    workspace = open_workspace()
+    workspace.image.mkdir(parents=True)
+    with hold(workspace):
+        assert main(["clean"]) == 2
+    assert "another build of workspace default is under way" in capsys.readouterr().err
+    assert str(os.getpid()) in workspace.busy.read_text()
+    assert workspace.image.exists()
+
+
+def test_lock_goes_away_with_its_holder(project: Path) -> None:
+    workspace = open_workspace()
+    with pytest.raises(RuntimeError), hold(workspace):
+        raise RuntimeError
+    with hold(workspace), pytest.raises(UserError), hold(workspace):
+        pass
+    with hold(workspace):
+        pass
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell: str, capsys: Capture) -> None:
+    assert main(["completion", shell]) == 0
+    assert "_SKIFF_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("skiff comp", ["completion"]),
+        ("skiff show virt/qemu,engine/do", ["virt/qemu,engine/docker"]),
+        ("skiff show --arch risc", ["riscv64"]),
+        ("skiff clean --ca", ["--cache"]),
+    ],
+)
+def test_completion_offers(project: Path, words: str, offered: list[str]) -> None:
+    done = run(
+        [sys.executable, "-m", "skiff"],
+        env={
+            "_SKIFF_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
+        check=False,
+    )
+    assert [line.partition(",")[2] for line in done.stdout.decode().splitlines()] == offered

@@ -1,0 +1,49 @@
+"""Recipes of the layers that come along, compared with those written down: shows what a change does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skiff.layers import Search, available, load, resolve
+from skiff.model.arch import Arch
+from skiff.model.recipe import LayerRef, Recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+SEARCH = Search(builtin=ROOT / "layers")
+
+GOLDEN = {
+    "qemu-amd64": (["virt/qemu"], Arch.AMD64),
+    "qemu-docker-amd64": (["virt/qemu", "engine/docker"], Arch.AMD64),
+    "qemu-docker-arm64": (["virt/qemu", "engine/docker"], Arch.ARM64),
+    "qemu-podman-amd64": (["virt/qemu", "engine/podman"], Arch.AMD64),
+}
+
+
+def _text(recipe: Recipe) -> str:
+    layers = tuple(LayerRef(ref.name, ref.path.relative_to(ROOT)) for ref in recipe.layers)
+    plain = msgspec.to_builtins(
+        msgspec.structs.replace(recipe, layers=layers), enc_hook=str, order="deterministic"
+    )
+    return msgspec.json.format(msgspec.json.encode(plain, order="deterministic")).decode() + "\n"
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_recipe_is_as_written_down(name: str, pytestconfig: pytest.Config) -> None:
+    layers, arch = GOLDEN[name]
+    text = _text(resolve(layers, arch, SEARCH))
+    file = ROOT / "tests" / "golden" / f"{name}.json"
+    if pytestconfig.getoption("--update-golden"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    assert text == file.read_text(), "if the change is meant: make golden"
+
+
+def test_every_layer_that_comes_along_can_be_read_and_resolved() -> None:
+    for name, path in available(SEARCH).items():
+        layer = load(LayerRef(name, path))
+        arches = layer.file.arch or ("amd64",)
+        for arch in arches:
+            assert resolve([name], Arch(arch), SEARCH).names[0] == "base"
