@@ -51,7 +51,7 @@ write_keys() {
 	if [ "$COUNT" = 0 ]; then
 		report keys fail "no key: nobody can log in" "put one into skiff/keys/NAME.pub on the persist partition"
 	elif [ -n "$BAD" ]; then
-		report keys warn "$COUNT keys; lines that are no key were left out:$BAD" "one public key a line, as in id_ed25519.pub"
+		report keys warn "$COUNT; lines that are no key were left out:$BAD" "one public key a line, as in id_ed25519.pub"
 	else
 		report keys ok "$COUNT"
 	fi

@@ -38,7 +38,13 @@ live_machine_id() {
 	fi
 }
 
-# Takes over what is on persist now. Cheap when nothing differs from the early look.
+# Every line of the files in a folder, with the file's name, for comparing.
+all_lines() {
+	cd "$1" 2>/dev/null && grep -r '' . 2>/dev/null
+	cd /
+}
+
+# Takes over what is on persist now.
 live_take() {
 	[ -e "$RUN/live.stamp" ] || touch "$RUN/live.stamp"
 	rm -rf "$SEEN.new"
@@ -50,19 +56,16 @@ live_take() {
 	done
 	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN.new" 2>/dev/null
 	cd /
-	differs=$(diff -rq "$SEEN" "$SEEN.new" 2>&1)
+	before=$(all_lines "$SEEN/network") now=$(all_lines "$SEEN.new/network")
+	line_of "$PROC/sys/kernel/hostname" || :
+	name=$REPLY
 	rm -rf "$SEEN.old"
 	mv "$SEEN" "$SEEN.old"
 	mv "$SEEN.new" "$SEEN"
-	case $differs in
-	*keys*) write_keys ;;
-	esac
-	case $differs in
-	*hostname*) set_hostname ;;
-	esac
-	case $differs in
-	*network*) : >"$RUN/net/settings" ;;
-	esac
+	write_keys
+	set_hostname
+	[ "$HOSTNAME" = "$name" ] || sv restart /etc/service/mdns >/dev/null 2>&1
+	[ "$before" = "$now" ] || : >"$RUN/net/settings"
 	live_host_key
 	live_machine_id
 }
