@@ -1,4 +1,4 @@
-# zram: as much as two thirds of the memory, packed by the best compressor the kernel has. Sourced by the swap service.
+# zram: as much as two thirds of the memory, packed by the best compressor the kernel has. Sourced by late.
 # shellcheck shell=sh
 
 # Total memory in KB. Sets REPLY.
