@@ -24,7 +24,7 @@ compile: setup ## Build the image
 	@$(SKIFF) build $(DEFAULT_LAYERS)
 
 run: setup ## Build, boot in QEMU, wait until it answers and its engine has run a container
-	@$(SKIFF) run $(DEFAULT_LAYERS)
+	@$(SKIFF) run --detach $(DEFAULT_LAYERS)
 
 ssh: setup ## Log in to the machine
 	@$(SKIFF) ssh
@@ -42,7 +42,7 @@ test: check ## All tests, with virtual machines too
 	@$(PYTHON) -m pytest -m vm
 
 bench: setup ## Measure, and print the figures
-	@$(PYTHON) tools/bench
+	@$(PYTHON) -m bench
 
 docs: setup ## Write the generated reference pages anew
 	@$(PYTHON) tools/reference.py

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from skiff.cli import cli
 from skiff.host.errors import UserError
 
 INTERRUPTED = 130
+_FULL = "free some space; `skiff clean --cache` removes what is made again when needed"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -28,6 +30,11 @@ def main(words: Sequence[str] | None = None) -> int:
         status = cli.main(args=words, prog_name="skiff", standalone_mode=False)
     except UserError as error:
         _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _say(f"skiff: error: no space left on disk: {error.filename or 'while writing'}", f"hint: {_FULL}")
         return 2
     except click.ClickException as error:
         error.show()

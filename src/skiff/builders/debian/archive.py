@@ -64,7 +64,8 @@ class Archive:
             (self.state / folder).mkdir(parents=True, exist_ok=True)
         stanzas = (
             f"Package: {name}\nStatus: install ok installed\nVersion: 9999:0\n"
-            f"Architecture: {self.arch.debian}\nMulti-Arch: allowed\nMaintainer: none\nDescription: provided by the image\n"
+            f"Architecture: {self.arch.debian}\nMulti-Arch: allowed\nMaintainer: none\n"
+            "Description: provided by the image\n"
             for name in provided
         )
         write_atomic(self.state / "status", "\n".join(stanzas).encode())

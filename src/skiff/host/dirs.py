@@ -1,0 +1,23 @@
+"""Folders of this machine that the tool uses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_dir() -> Path:
+    """What may vanish and is made again: SKIFF_CACHE, else the user's cache folder."""
+    named = os.environ.get("SKIFF_CACHE")
+    folder = Path(named) if named else Path(platformdirs.user_cache_dir("skiff"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def builtin_layers() -> Path:
+    """The layers that come with the tool: the checkout's, or those inside the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_layers"
+    return installed if installed.is_dir() else package.parent.parent / "layers"

@@ -1,0 +1,50 @@
+"""SSH key files of this machine: the building user's, and the pair that a workspace has of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from pathlib import Path
+
+from skiff.host.errors import UserError
+from skiff.host.run import run
+
+_TYPES = ("ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-")
+
+
+def user_keys() -> list[tuple[Path, str]]:
+    """The building user's public keys, as (file, line); behind sudo, those of the user who called it."""
+    homes = [Path.home()]
+    caller = os.environ.get("SUDO_USER")
+    if caller:
+        with contextlib.suppress(KeyError):
+            homes.append(Path(pwd.getpwnam(caller).pw_dir))
+    found = []
+    for home in dict.fromkeys(homes):
+        for file in sorted((home / ".ssh").glob("id_*.pub")):
+            found.append((file, read_key(file)))
+    return found
+
+
+def read_key(file: Path) -> str:
+    """The one line of a public key file. Raises UserError when it is none."""
+    try:
+        text = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read: {error}") from error
+    if "\n" in text or not text.startswith(_TYPES):
+        raise UserError(
+            f"{file}: not an SSH public key", hint="name the file that ends in .pub, made by ssh-keygen"
+        )
+    return text
+
+
+def workspace_key(private: Path, comment: str) -> str:
+    """The public line of the workspace's own key pair, which is made when it is not there."""
+    public = private.with_name(private.name + ".pub")
+    if not (private.exists() and public.exists()):
+        private.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", private])
+    return read_key(public)

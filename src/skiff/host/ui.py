@@ -1,0 +1,80 @@
+"""What the user sees while long work goes on: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class Step:
+    """One piece of long work: how far it is, and with what."""
+
+    def __init__(self, title: str, total: int | None, live: Progress | None) -> None:
+        self.title = title
+        self.total = total
+        self.done = 0
+        self._live = live
+        self._task: TaskID | None = live.add_task(title, total=total, detail="") if live else None
+
+    def advance(self, count: int = 1) -> None:
+        """That many more of ``total`` are done."""
+        self.done += count
+        if self._live is not None and self._task is not None:
+            self._live.update(self._task, advance=count)
+
+    def detail(self, text: str) -> None:
+        """What is being worked on now. Shown on a terminal only."""
+        if self._live is not None and self._task is not None:
+            self._live.update(self._task, detail=escape(text))
+
+
+class Ui:
+    """Progress, notices and warnings, all on standard error: standard output is for results."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @property
+    def live(self) -> bool:
+        """Whether a person watches."""
+        return self.console.is_terminal and not self.quiet
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Step]:
+        """Show one piece of work while the block runs, and how long it took at its end."""
+        started = time.monotonic()
+        if self.live:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TextColumn("[dim]{task.fields[detail]}"),
+            )
+            with Progress(*columns, console=self.console, transient=True) as progress:
+                step = Step(title, total, progress)
+                yield step
+        else:
+            self._line(f"{title} …")
+            yield (step := Step(title, total, None))
+        count = f" {step.done} of {total}," if total else ""
+        self._line(f"{title}:{count} {time.monotonic() - started:.1f} s")
+
+    def _line(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def notice(self, text: str) -> None:
+        """Something the user may want to know."""
+        self._line(text)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know; shown even when quiet."""
+        print(f"skiff: warning: {text}", file=sys.stderr, flush=True)
