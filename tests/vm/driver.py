@@ -89,6 +89,11 @@ class Device:
         except UserError as error:
             raise HarnessError(f"{error.message} ({error.hint})") from error
 
+    def boot(self, timeout: float = 120) -> float:
+        """Switch it on as last time and wait for SSH; seconds from power-on."""
+        self.start()
+        return self.wait_for_ssh(timeout)
+
     def cut_power(self) -> None:
         """Pull the plug: QEMU is killed, nothing on the device gets to say good-bye."""
         self._hang_up()
@@ -163,10 +168,13 @@ class Device:
         return done.stdout
 
     def fail(self, command: str, *, timeout: float = 60, user: str = "root") -> str:
-        """Run a command that must end with another status than 0; what it printed, errors too."""
+        """Run a command that must end with another status than 0; what it printed, errors too.
+
+        A program that is not there at all (status 127) proves nothing: that is a failure of the test.
+        """
         done = self.execute(command, timeout=timeout, user=user)
-        if done.status == 0:
-            self._fail(f"should have failed: {command}\n{done.stdout}")
+        if done.status in (0, 127):
+            self._fail(f"should have failed, ended with {done.status}: {command}\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
     def wait_until_succeeds(self, command: str, timeout: float = 60) -> str:
@@ -184,6 +192,10 @@ class Device:
     def wait_for_service(self, name: str, timeout: float = 60) -> None:
         """Wait until a supervised service is up."""
         self.wait_until_succeeds(f"sv status {SERVICES}/{name} | grep -q ^run:", timeout)
+
+    def wait_for_persist(self, timeout: float = 120) -> None:
+        """Wait until the persist partition is mounted."""
+        self.wait_until_succeeds("grep -q ' /mnt/persist ' /proc/mounts", timeout)
 
     def wait_for_engine(self, timeout: float = 180) -> None:
         """Wait until the container engine has run a container."""

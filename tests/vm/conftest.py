@@ -1,0 +1,115 @@
+"""Images built once, devices that always end, and reports that show what the device said."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from skiff.host.dirs import cache_dir
+from skiff.host.errors import UserError
+from skiff.host.run import run, which
+from skiff.image.assemble import load
+from skiff.machine import kvm
+from skiff.machine.files import MachineFiles
+from skiff.model.image import Image
+from tests.vm.driver import Device, HarnessError
+
+# Devices of the test that runs, for its report.
+_DEVICES = pytest.StashKey[list[Device]]()
+
+# Last lines of a console in a report.
+_TAIL = 60
+
+
+class Images:
+    """Images by their layers, built by `skiff build` into the cache and kept there between test runs."""
+
+    def __init__(self) -> None:
+        chosen = os.environ.get("SKIFF_TEST_CACHE")
+        self.cache = Path(chosen).absolute() if chosen else cache_dir()
+        self.workspaces = self.cache / "test-workspaces"
+        self._built: dict[tuple[str, ...], Image] = {}
+
+    def workspace(self, *words: str) -> Path:
+        """Folder of the workspace for these words of `skiff build`."""
+        name = "".join(char if char.isalnum() else "-" for char in "_".join(words)).strip("-")
+        return self.workspaces / name
+
+    def build(self, *words: str) -> Image:
+        """The image for layers and options, as they are given to `skiff build`."""
+        if words not in self._built:
+            folder = self.workspace(*words)
+            environment = {
+                "SKIFF_WORKSPACES": str(self.workspaces),
+                "SKIFF_WORKSPACE": folder.name,
+                "SKIFF_CACHE": str(self.cache),
+                "SKIFF_CONFIG": "",
+            }
+            argv = [sys.executable, "-m", "skiff", "build", "--quiet", *words]
+            try:
+                run(argv, env=environment, input=b"", timeout=1500)
+            except UserError as error:
+                raise HarnessError(f"no image to test: {error}") from error
+            image = load(folder / "image")
+            if image is None:
+                raise HarnessError(f"{folder}: built, but there is no image")
+            self._built[words] = image
+        return self._built[words]
+
+    def key(self, *words: str) -> Path:
+        """Private key that logs in to that image."""
+        return self.workspace(*words) / "keys" / "id_ed25519"
+
+
+@pytest.fixture(scope="session")
+def images() -> Images:
+    """Builds each image once per test run."""
+    if which("qemu-system-x86_64") is None:
+        raise HarnessError("qemu-system-x86_64 is not installed: `make setup` installs it")
+    return Images()
+
+
+@pytest.fixture
+def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Device]]:
+    """Makes devices: `device("virt/qemu", "engine/docker")`, switched off at first. All end with the test."""
+    made: list[Device] = request.node.stash.setdefault(_DEVICES, [])
+
+    def make(*words: str) -> Device:
+        image = images.build(*words)
+        name = f"device{len(made) + 1}" if made else "device"
+        new = Device(image, tmp_path / name, images.key(*words), name=name)
+        new.accel = kvm.choose(image, "auto", images.cache, lambda _: None)
+        made.append(new)
+        return new
+
+    yield make
+    for each in made:
+        each.close()
+        # Disks are large even when sparse; pytest keeps the folders of several runs.
+        MachineFiles(each.files.root).persist.unlink(missing_ok=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failed test's report what its devices say of themselves."""
+    report = yield
+    if call.when == "call" and report.failed:
+        for each in item.stash.get(_DEVICES, []):
+            tail = "\n".join(each.console().splitlines()[-_TAIL:])
+            report.sections.append((f"console of {each.name}", tail))
+            report.sections.append((f"skiff-status of {each.name}", each.status()))
+    return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this folder boots a machine."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.vm)
