@@ -13,6 +13,19 @@ engine_wait_persist() { # NAME
 	done
 }
 
+# The engine's own part of the image is checked here and not before SSH; a damaged one is never started.
+engine_verify() { # NAME
+	[ ! -e "$RUN/engine.verified" ] || return 0
+	report engine wait "$1 is checked"
+	if [ ! -s "$RUN/parts/later.sha256" ] || (cd "$RUN/parts" && sha256sum -c -s later.sha256); then
+		: >"$RUN/engine.verified"
+		return
+	fi
+	report engine fail "$1 is not started: its part of the image is damaged" "write the image to the device again"
+	sv down "$1"
+	exit 1
+}
+
 # Small machines: the collector runs more often, so that the engine's own memory stays small.
 engine_small_memory() {
 	while read -r name kilobytes _; do

@@ -1,0 +1,186 @@
+"""Addresses from files and from DHCP, as the device's scripts understand them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tool.device import Device
+
+LOAD = '. "$LIB/network.sh"\n'
+
+
+def interface(device: Device, name: str, mac: str = "52:54:00:12:34:56", index: int = 2) -> None:
+    device.put(f"sys/class/net/{name}/address", mac + "\n")
+    device.put(f"sys/class/net/{name}/ifindex", f"{index}\n")
+    device.put(f"sys/class/net/{name}/type", "1\n")
+    device.put(f"sys/class/net/{name}/device/vendor", "0x1af4\n")
+
+
+@pytest.mark.parametrize("text", ["192.168.1.10/24", "10.0.0.1/8", "fd00::1/64", "1.2.3.4/32"])
+def test_good_addresses(device: Device, text: str) -> None:
+    assert device.says(f"{LOAD} is_cidr '{text}' && echo good") == "good"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("192.168.1.10", "192.168.1.300/24", "1.2.3/24", "1.2.3.4/33", "1.2.3.4/", "/24", "a.b.c.d/8"),
+        *("1.2.3.4/24/8", "1.2.3.4.5/8", "1..2.3/8", "$(reboot)/24", "fd00::1/129", ":::/64", "0001.2.3.4/8"),
+    ],
+)
+def test_bad_addresses(device: Device, text: str) -> None:
+    assert device.says(f"{LOAD} is_cidr '{text}' || echo bad") == "bad"
+
+
+def test_a_settings_file_is_read(device: Device) -> None:
+    device.put(
+        "x.conf",
+        "# office\nADDRESS=192.168.1.10/24 fd00::10/64\r\nGATEWAY=192.168.1.1\n\nDNS=1.1.1.1 9.9.9.9",
+    )
+    told = device.says(
+        LOAD + 'read_settings "$ROOT/x.conf" && echo "$ADDRESSES|$GATEWAYS|$SERVERS"',
+    )
+    assert told == "192.168.1.10/24 fd00::10/64| 192.168.1.1| 1.1.1.1 9.9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("ADDRESS=192.168.1.10\n", "line 1"),
+        ("ADDRESS=192.168.1.10/24\nGATEWAY=there\n", "line 2"),
+        ("ADDRESS=192.168.1.10/24\nROUTE=1\n", "line 2"),
+        ("ADDRESS=192.168.1.10/24\nhello\n", "line 2"),
+        ("DNS=1.1.1.1\n", "no ADDRESS="),
+        ("", "no ADDRESS="),
+    ],
+)
+def test_a_wrong_settings_file_says_where(device: Device, text: str, wrong: str) -> None:
+    device.put("x.conf", text)
+    assert device.says(LOAD + 'read_settings "$ROOT/x.conf" || echo "$WRONG"') == wrong
+
+
+def test_settings_are_never_run(device: Device, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    device.put("x.conf", f"ADDRESS=$(touch {mark})/24\nADDRESS=`touch {mark}`\n")
+    device.says(LOAD + 'read_settings "$ROOT/x.conf" || echo refused')
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["eth0", "52:54:00:12:34:ab", "52-54-00-12-34-AB"])
+def test_settings_are_found_by_name_and_by_hardware_address(device: Device, name: str) -> None:
+    interface(device, "eth0", "52:54:00:12:34:ab")
+    file = device.put(f"run/skiff/seen/network/{name}.conf", "")
+    assert device.says(LOAD + 'settings_of eth0 && echo "$REPLY"') == str(file)
+
+
+@pytest.mark.parametrize("name", ["eth1", "52:54:00:12:34:ac", "52-54-00", "README"])
+def test_settings_of_others_are_left_alone(device: Device, name: str) -> None:
+    interface(device, "eth0", "52:54:00:12:34:ab")
+    device.put(f"run/skiff/seen/network/{name}.conf", "")
+    assert device.says(LOAD + "settings_of eth0 || echo none") == "none"
+
+
+def test_only_wired_hardware_is_configured(device: Device) -> None:
+    interface(device, "eth0")
+    interface(device, "wlan0")
+    device.put("sys/class/net/wlan0/phy80211/name", "phy0\n")
+    device.put("sys/class/net/docker0/type", "1\n")
+    device.put("sys/class/net/lo/type", "772\n")
+    assert device.says(LOAD + 'wired; echo "$IFACES"') == "eth0"
+
+
+def test_a_static_address_is_set_with_gateway_and_name_server(device: Device) -> None:
+    interface(device, "eth0")
+    device.put("run/skiff/seen/network/eth0.conf", "ADDRESS=10.1.2.3/24\nGATEWAY=10.1.2.1\nDNS=10.1.2.1\n")
+    told = device.says(LOAD + 'ip() { echo "ip $*"; }; interface_start eth0')
+    assert told.split("\n") == [
+        "ip link set eth0 up",
+        "ip addr add 10.1.2.3/24 dev eth0",
+        "ip route add default via 10.1.2.1 dev eth0 metric 102",
+    ]
+    assert device.read("run/skiff/resolv.conf") == "nameserver 10.1.2.1\n"
+    assert device.status("net.eth0")[:2] == ["ok", "10.1.2.3/24 (static)"]
+
+
+def test_a_wrong_file_falls_back_to_dhcp_and_is_told(device: Device) -> None:
+    interface(device, "eth0")
+    device.put("run/skiff/seen/network/eth0.conf", "ADDRESS=here\n")
+    told = device.says(
+        LOAD + 'ip() { :; }; udhcpc() { echo "$*" >"$ROOT/asked"; }; interface_start eth0; wait'
+    )
+    assert told == ""
+    assert "-i eth0" in device.read("asked")
+    state, text, hint = device.status("net.eth0")
+    assert state == "warn"
+    assert "eth0.conf, line 1" in text
+    assert "ADDRESS=" in hint
+
+
+def dhcp(device: Device, event: str, **env: str) -> list[str]:
+    script = (
+        'for name in ip ifconfig; do eval "$name() { echo $name \\"\\$@\\"; }"; done\n'
+        'arping() { case $* in *"$TAKEN"*) return 1 ;; esac; }\n'
+        f'set -- {event}; . "$SKIFF_ROOT/usr/lib/skiff/dhcp"'
+    )
+    done = device.raw(script, env={"interface": "eth0", "TAKEN": "none", **env})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_a_lease_sets_address_route_and_servers(device: Device) -> None:
+    interface(device, "eth0", index=3)
+    told = dhcp(
+        device,
+        "bound",
+        ip="10.0.2.15",
+        mask="24",
+        router="10.0.2.2",
+        dns="10.0.2.3 evil;word",
+        ntpsrv="10.0.2.4",
+    )
+    assert told == [
+        "ip addr flush dev eth0",
+        "ip addr add 10.0.2.15/24 broadcast + dev eth0",
+        "ip route add default via 10.0.2.2 dev eth0 metric 103",
+    ]
+    assert device.read("run/skiff/resolv.conf") == "nameserver 10.0.2.3\n"
+    assert device.read("run/skiff/net/eth0.sources") == "server 10.0.2.4 iburst\n"
+    assert device.status("net.eth0")[:2] == ["ok", "10.0.2.15/24 (DHCP)"]
+
+
+def test_a_renewed_lease_changes_nothing(device: Device) -> None:
+    interface(device, "eth0")
+    lease = {"ip": "10.0.2.15", "mask": "24", "router": "10.0.2.2"}
+    dhcp(device, "bound", **lease)
+    assert dhcp(device, "renew", **lease) == []
+
+
+def test_no_answer_gives_a_link_local_address(device: Device) -> None:
+    interface(device, "eth0", "52:54:00:12:10:20")
+    assert dhcp(device, "leasefail") == ["ifconfig eth0 169.254.17.32 netmask 255.255.0.0"]
+    assert device.status("net.eth0")[0] == "warn"
+    assert "169.254.17.32" in device.status("net.eth0")[1]
+
+
+def test_a_link_local_address_in_use_is_not_taken(device: Device) -> None:
+    interface(device, "eth0", "52:54:00:12:10:20")
+    assert dhcp(device, "leasefail", TAKEN="169.254.17.32") == [
+        "ifconfig eth0 169.254.18.69 netmask 255.255.0.0"
+    ]
+
+
+def test_the_start_of_a_client_costs_nothing(device: Device) -> None:
+    interface(device, "eth0")
+    assert dhcp(device, "deconfig") == []
+
+
+def test_name_servers_of_all_interfaces_are_joined(device: Device) -> None:
+    device.put("run/skiff/net/eth0.dns", "nameserver 1.1.1.1\nnameserver 9.9.9.9\n")
+    device.put("run/skiff/net/eth1.dns", "nameserver 9.9.9.9\nnameserver 8.8.8.8\n")
+    device.says(LOAD + "write_resolv")
+    assert (
+        device.read("run/skiff/resolv.conf") == "nameserver 1.1.1.1\nnameserver 9.9.9.9\nnameserver 8.8.8.8\n"
+    )

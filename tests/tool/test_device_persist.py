@@ -1,0 +1,109 @@
+"""Which partition is taken for persist, and which disk is blank enough to get one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tool.device import Device
+
+FIND = '. "$LIB/persist-find.sh"; scan_disks; echo "persist=$PERSIST_DEV rootfs=$ROOTFS_DEV boot=$BOOT_DISK"'
+CREATE = '. "$LIB/persist-find.sh"; . "$LIB/persist-create.sh"\n'
+
+
+def test_no_disk(device: Device) -> None:
+    assert device.says(FIND) == "persist= rootfs= boot="
+
+
+def test_found_by_the_name_in_the_table(device: Device) -> None:
+    device.disk("vda", partitions={"vda1": ("boot", ""), "vda2": ("persist", "")})
+    assert device.says(FIND) == "persist=vda2 rootfs= boot=vda"
+
+
+def test_found_by_the_label_of_the_file_system(device: Device) -> None:
+    device.disk(
+        "mmcblk0",
+        partitions={"mmcblk0p1": ("", ""), "mmcblk0p2": ("", "persist"), "mmcblk0p3": ("", "rootfs")},
+    )
+    assert device.says(FIND) == "persist=mmcblk0p2 rootfs=mmcblk0p3 boot="
+
+
+def test_a_whole_disk_may_be_persist(device: Device) -> None:
+    device.disk("sda", label="persist")
+    assert device.says(FIND).startswith("persist=sda ")
+
+
+def test_the_boot_disk_goes_first(device: Device) -> None:
+    device.disk("sda", partitions={"sda1": ("persist", "persist")})
+    device.disk("sdb", partitions={"sdb1": ("boot", ""), "sdb2": ("persist", "persist")})
+    assert device.says(FIND).startswith("persist=sdb2 ")
+
+
+def test_the_boot_disk_is_known_by_its_fat_label_too(device: Device) -> None:
+    device.disk("sda", partitions={"sda1": ("", "persist")})
+    device.disk("sdb", partitions={"sdb1": ("", ""), "sdb2": ("", "persist")})
+    device.put("dev/sdb1", b"\xeb\x58\x90mkfs.fat" + bytes(60) + b"SKIFFBOOT  FAT32   " + bytes(4096))
+    assert device.says(FIND) == "persist=sdb2 rootfs= boot=sdb"
+
+
+def test_the_disk_of_the_command_line_goes_before_the_boot_disk(device: Device) -> None:
+    device.cmdline("skiff.persist=/dev/sda")
+    device.disk("sda", partitions={"sda1": ("persist", "persist")})
+    device.disk("sdb", partitions={"sdb1": ("boot", ""), "sdb2": ("persist", "persist")})
+    assert device.says(FIND).startswith("persist=sda1 ")
+
+
+def test_a_partition_may_be_named_outright(device: Device) -> None:
+    device.cmdline("skiff.persist=/dev/sda2")
+    device.disk("sda", partitions={"sda1": ("persist", ""), "sda2": ("data", "mine")})
+    assert device.says(FIND).startswith("persist=sda2 ")
+
+
+def test_a_half_made_partition_is_not_persist(device: Device) -> None:
+    device.disk("vda", partitions={"vda1": ("persist-new", "persist")})
+    assert device.says(FIND).startswith("persist= ")
+
+
+def test_loops_and_ram_disks_are_not_looked_at(device: Device) -> None:
+    device.disk("loop0", label="persist")
+    device.disk("zram0", label="persist")
+    device.disk("mmcblk0boot0", label="persist")
+    assert device.says(FIND).startswith("persist= ")
+
+
+SIZE = 8 << 20
+
+
+def blank_or_used(device: Device, data: bytearray) -> str:
+    device.disk("vda")
+    device.put("dev/vda", bytes(data))
+    device.put("sys/class/block/vda/size", f"{len(data) // 512}\n")
+    return device.says(CREATE + "if is_blank vda; then echo blank; else echo used; fi")
+
+
+def test_zeros_at_both_ends_are_blank(device: Device) -> None:
+    assert blank_or_used(device, bytearray(SIZE)) == "blank"
+
+
+@pytest.mark.parametrize(
+    "where", [0, 510, 100 * 512, (1 << 20) - 1, SIZE - (1 << 20), SIZE - 34 * 512, SIZE - 1]
+)
+def test_one_byte_at_either_end_is_not_blank(device: Device, where: int) -> None:
+    data = bytearray(SIZE)
+    data[where] = 1
+    assert blank_or_used(device, data) == "used"
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("persist-new", "blank"), ("data", "used")])
+def test_a_torn_first_table_of_ours_counts_as_blank(device: Device, name: str, verdict: str) -> None:
+    data = bytearray(SIZE)
+    # The table's copy: 32 sectors of entries before the last sector; names stand at byte 56 of an entry (UEFI).
+    start = SIZE - 33 * 512
+    data[start : start + 16] = bytes(range(16))
+    data[start + 56 : start + 56 + 2 * len(name)] = name.encode("utf-16-le")
+    assert blank_or_used(device, data) == verdict
+
+
+def test_a_small_disk_is_never_blank(device: Device) -> None:
+    device.disk("vda")
+    device.put("sys/class/block/vda/size", "4096\n")
+    assert device.says(CREATE + "is_blank vda || echo used") == "used"

@@ -1,0 +1,115 @@
+"""skiff-status: every state and hint comes through, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.tool.device import Device
+
+STUBS = 'timeout() { :; }\ndf() { echo "/dev/vda1 900 100 $FREE 10% /mnt/persist"; }\n'
+
+
+def status(device: Device, words: str = "", free: int = 800) -> tuple[int, str]:
+    device.put("proc/uptime", "75.20 100.00\n")
+    device.put("proc/meminfo", "MemTotal: 1000000 kB\nMemFree: 1 kB\nMemAvailable: 500000 kB\n")
+    device.put("proc/sys/kernel/hostname", "attic\n")
+    script = f'{STUBS}set -- {words}\n. "$SKIFF_ROOT/usr/bin/skiff-status"'
+    done = device.raw(script, env={"FREE": str(free)})
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def as_json(device: Device, free: int = 800) -> tuple[int, dict[str, Any]]:
+    code, text = status(device, "--json", free)
+    answer: dict[str, Any] = json.loads(text)
+    return code, answer
+
+
+@pytest.fixture
+def fine(device: Device) -> Device:
+    """A machine where all is well."""
+    for unit, text in {
+        "net.eth0": "10.0.2.15/24 (DHCP)",
+        "ssh": "dropbear, port 22",
+        "keys": "1",
+        "persist": "/dev/vda1, clean",
+    }.items():
+        device.put(f"run/skiff/status/{unit}", f"ok\t{text}\t\n")
+    return device
+
+
+def test_all_is_well(fine: Device) -> None:
+    code, answer = as_json(fine)
+    assert code == 0
+    assert answer["ok"] is True
+    assert answer["units"]["network eth0"] == {"state": "ok", "text": "10.0.2.15/24 (DHCP)", "hint": ""}
+    assert answer["units"]["persist"]["text"] == "/dev/vda1, clean; 800 of 900 MiB free"
+    assert answer["units"]["uptime"]["text"] == "1 min 15 s"
+
+
+def test_a_failure_is_told_with_its_hint(fine: Device) -> None:
+    fine.put("run/skiff/status/overlay", 'fail\tskipped: a "quoted" \\ name\tlook at it\n')
+    code, answer = as_json(fine)
+    assert code == 1
+    assert answer["ok"] is False
+    assert answer["units"]["overlay"] == {
+        "state": "fail",
+        "text": 'skipped: a "quoted" \\ name',
+        "hint": "look at it",
+    }
+    code, text = status(fine)
+    assert code == 1
+    assert "X overlay" in text
+    assert "→ look at it" in text
+
+
+def test_a_warning_is_no_failure(fine: Device) -> None:
+    fine.put("run/skiff/status/net.eth0", "warn\tno DHCP answer: 169.254.1.2 (link-local)\tcheck\n")
+    code, text = status(fine)
+    assert code == 0
+    assert "! network eth0" in text
+
+
+def test_a_full_persist_is_a_failure(fine: Device) -> None:
+    code, answer = as_json(fine, free=3)
+    assert code == 1
+    assert answer["units"]["persist"]["state"] == "fail"
+    assert "full" in answer["units"]["persist"]["text"]
+
+
+def test_no_key_makes_ssh_a_failure(fine: Device) -> None:
+    fine.put("run/skiff/status/keys", "fail\tno key: nobody can log in\tput one there\n")
+    code, answer = as_json(fine)
+    assert code == 1
+    assert answer["units"]["ssh"]["state"] == "fail"
+
+
+def test_units_of_other_layers_are_shown(fine: Device) -> None:
+    fine.put("run/skiff/status/crew", "ok\t3 apps\t\n")
+    assert as_json(fine)[1]["units"]["crew"]["text"] == "3 apps"
+
+
+def test_a_service_that_is_down_is_a_failure(fine: Device) -> None:
+    for name, state in (("time", "run"), ("mdns", "down")):
+        fine.put(f"etc/service/{name}/run", "").chmod(0o755)
+        fine.put(f"etc/service/{name}/supervise/stat", state + "\n")
+    code, answer = as_json(fine)
+    assert code == 1
+    assert answer["units"]["services"]["text"] == "down: mdns"
+
+
+def test_the_engine_is_shown_when_the_image_has_one(fine: Device) -> None:
+    assert "engine" not in as_json(fine)[1]["units"]
+    fine.put("etc/skiff/engine", "docker\n")
+    assert as_json(fine)[1]["units"]["engine"]["state"] == "wait"
+    fine.put("run/skiff/status/engine", "fail\tdockerd ended 4 times in a row\tmv it aside\n")
+    assert as_json(fine)[0] == 1
+
+
+def test_a_wrong_word_is_refused(fine: Device) -> None:
+    done = fine.raw('set -- --jsn; . "$SKIFF_ROOT/usr/bin/skiff-status"')
+    assert done.returncode == 2
+    assert "usage" in done.stderr
