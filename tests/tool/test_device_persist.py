@@ -96,7 +96,7 @@ def test_one_byte_at_either_end_is_not_blank(device: Device, where: int) -> None
 @pytest.mark.parametrize(("name", "verdict"), [("persist-new", "blank"), ("data", "used")])
 def test_a_torn_first_table_of_ours_counts_as_blank(device: Device, name: str, verdict: str) -> None:
     data = bytearray(SIZE)
-    # The table's copy: 32 sectors of entries before the last sector; a name is at byte 56 of its entry (UEFI).
+    # The table's copy: 32 sectors of entries before the last one; a name is at byte 56 of its entry (UEFI).
     start = SIZE - 33 * 512
     data[start : start + 16] = bytes(range(16))
     data[start + 56 : start + 56 + 2 * len(name)] = name.encode("utf-16-le")
