@@ -12,6 +12,7 @@ import msgspec
 
 from skiff.host.errors import UserError
 from skiff.host.run import CommandError, run
+from skiff.machine.knock import Knocker
 
 # Names that ssh itself tries when it is given no key (ssh_config(5), IdentityFile); not all of them,
 # because a server hangs up after a few keys that it does not know (dropbear here: four).
@@ -128,34 +129,33 @@ def wait_for_ssh(target: Target, *, deadline: float, check: Callable[[], None]) 
     to give up early (the machine died). Raises TimeoutError at the deadline, and UserError when the
     machine answers but lets none of our keys in.
     """
-    banner, refused = 1.0, 0
-    while True:
-        check()
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        started = time.monotonic()
-        if not has_banner(target, min(banner, left)):
-            # A refused connection comes back at once: do not spin.
-            time.sleep(max(0.0, min(0.1, started + 0.1 - time.monotonic())))
-            # Short at first, since an attempt made before the guest has its network is lost;
-            # longer later, for a guest that is truly slow.
-            banner = min(banner * 1.2, 10.0)
-            continue
-        problem = _try_command(target, left)
-        if problem is None:
-            return Answer(time.monotonic())
-        if "IDENTIFICATION HAS CHANGED" in problem or "Host key verification failed" in problem:
-            if _try_command(msgspec.structs.replace(target, known_hosts=None), left) is None:
-                return Answer(time.monotonic(), host_key_changed=True)
-        elif "Permission denied" in problem:
-            refused += 1
-            if refused == 5:
-                raise UserError(
-                    f"the machine answers over SSH, but lets {target.user} in with none of these keys: "
-                    + (", ".join(str(key) for key in target.keys) or "(no key at all)"),
-                    hint="ssh-add the private half of a key that was in place when the image was built",
-                )
+    with Knocker(target.host, target.port) as knocker:
+        refused = 0
+        while True:
+            check()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if not knocker.greeted(min(1.0, left)):
+                continue
+            problem = _try_command(target, left)
+            if problem is None:
+                return Answer(time.monotonic())
+            if "IDENTIFICATION HAS CHANGED" in problem or "Host key verification failed" in problem:
+                if _try_command(msgspec.structs.replace(target, known_hosts=None), left) is None:
+                    return Answer(time.monotonic(), host_key_changed=True)
+            elif "Permission denied" in problem:
+                refused += 1
+                if refused == 5:
+                    raise _locked_out(target)
+
+
+def _locked_out(target: Target) -> UserError:
+    return UserError(
+        f"the machine answers over SSH, but lets {target.user} in with none of these keys: "
+        + (", ".join(str(key) for key in target.keys) or "(no key at all)"),
+        hint="ssh-add the private half of a key that was in place when the image was built",
+    )
 
 
 def power_off(target: Target) -> bool:
