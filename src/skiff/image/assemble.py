@@ -45,7 +45,12 @@ def assemble(
     try:
         shutil.copyfile(kernel, new / "kernel")
         first = write_initramfs(
-            new / "initramfs", early=early, modules=boot_modules, parts=packed, epoch=epoch
+            new / "initramfs",
+            early=early,
+            modules=boot_modules,
+            parts=packed,
+            first_parts={part.name for part in parts if part.first},
+            epoch=epoch,
         )
         image = Image(
             arch=recipe.arch,

@@ -19,7 +19,9 @@ while read -r module; do
 	busybox insmod "/modules/$module.ko" || say "module $module: not loaded"
 done </modules/order
 
-busybox sha256sum -c -s /parts/sha256 || die "the image is damaged (checksum)"
+# What SSH needs. The other parts (sums in later.sha256) are checked by the services that use them.
+cd /parts || die "no parts"
+busybox sha256sum -c -s first.sha256 || die "the image is damaged (checksum)"
 
 lower=/early
 for part in /parts/*.squashfs; do
@@ -34,8 +36,9 @@ busybox mount -t overlay -o "lowerdir=$lower,upperdir=/ram/upper,workdir=/ram/wo
 
 # What the image holds, untouched by anything written later.
 busybox mount -t tmpfs -o mode=0755 run /root/run
-busybox mkdir -p /root/run/skiff/image
-busybox mount -t overlay -o "ro,lowerdir=$lower:/ram" image /root/run/skiff/image
+busybox mkdir -p /root/run/skiff/image /root/run/skiff/parts
+busybox mount -t overlay -o "ro,lowerdir=$lower" image /root/run/skiff/image
+busybox mount --bind /parts /root/run/skiff/parts
 busybox mount --move /dev /root/dev
 # Not switch_root: it would delete /early, which lies below the new root. What is deleted here is all that
 # the running system needs no more.

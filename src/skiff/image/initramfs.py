@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -29,12 +29,13 @@ def write_initramfs(
     early: Mapping[str, Entry],
     modules: Sequence[tuple[str, Path]],
     parts: Mapping[str, Path],
+    first_parts: Set[str],
     epoch: int,
 ) -> int:
     """Write the initramfs atomically; returns the bytes of its first archive.
 
     ``early`` files lie unpacked in RAM, below all parts; ``modules`` are inserted in order;
-    ``parts`` are squashfs files by name, lowest first.
+    ``parts`` are squashfs files by name, lowest first; `/init` checks those in ``first_parts``.
     The first archive is compressed; the second holds the parts, which are compressed already.
     """
     require("zstd")
@@ -52,8 +53,14 @@ def write_initramfs(
     folders = {str(parent) for path in early for parent in PurePosixPath(path).parents} - {"."}
     first += [(f"early/{name}", _dir()) for name in sorted(folders)]
     first += [(f"early/{name}", early[name]) for name in sorted(early)]
-    sums = "".join(f"{file_digest(path)}  /parts/{name}.squashfs\n" for name, path in parts.items())
-    second: list[tuple[str, Entry]] = [("parts", _dir()), ("parts/sha256", _file(sums.encode()))]
+    sums = {name: f"{file_digest(path)}  {name}.squashfs\n" for name, path in parts.items()}
+    now = "".join(line for name, line in sums.items() if name in first_parts)
+    later = "".join(line for name, line in sums.items() if name not in first_parts)
+    second: list[tuple[str, Entry]] = [
+        ("parts", _dir()),
+        ("parts/first.sha256", _file(now.encode())),
+        ("parts/later.sha256", _file(later.encode())),
+    ]
     for name, path in parts.items():
         second += [(f"parts/{name}", _dir()), (f"parts/{name}.squashfs", _file(path))]
     with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=target.parent) as scratch:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import msgspec
 
 from skiff.image.squashfs import Compression
+from skiff.model.arch import Arch
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Tree
 
 # Unpacked bytes from which on a layer's own packages get a part of their own.
 OWN_PART = 8 << 20
-SYSTEM = Compression("xz", "1M")
-ENGINE = Compression("xz", "256K")
+# The kernel's branch filters that mksquashfs knows; they save a tenth on libraries, and double the time.
+_FILTER = {Arch.AMD64: "x86", Arch.ARMHF: "armthumb"}
+# The largest blocks that squashfs knows: smallest image. Machines short of memory do not read these programs
+# from here again and again, but unpack them once (layers/base/rootfs/usr/lib/skiff/engine.sh).
+OWN = Compression("xz", "1M")
 FILES = Compression("zstd", "128K", ("-Xcompression-level", "19"))
+
+
+def system(arch: Arch) -> Compression:
+    """How the part with everybody's packages is compressed."""
+    return Compression("xz", "1M", ("-Xbcj", _FILTER[arch]) if arch in _FILTER else ())
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -21,6 +30,8 @@ class Part(msgspec.Struct, frozen=True):
     name: str
     entries: dict[str, Entry]
     compression: Compression
+    # Whether SSH needs it: then it is verified before the system starts, else before its service does.
+    first: bool
 
 
 def split(tree: Tree, recipe: Recipe, early: frozenset[str]) -> list[Part]:
@@ -51,8 +62,8 @@ def split(tree: Tree, recipe: Recipe, early: frozenset[str]) -> list[Part]:
             groups["files"][path] = entry
         else:
             groups["system"][path] = entry
-    settings = {"system": SYSTEM, "files": FILES}
+    settings = {"system": system(recipe.arch), "files": FILES}
     return [
-        Part(f"{number}-{name.replace('/', '-')}", entries, settings.get(name, ENGINE))
+        Part(f"{number}-{name.replace('/', '-')}", entries, settings.get(name, OWN), first=name not in own)
         for number, (name, entries) in enumerate(groups.items())
     ]

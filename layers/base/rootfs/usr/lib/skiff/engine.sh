@@ -26,12 +26,25 @@ engine_verify() { # NAME
 	exit 1
 }
 
-# Small machines: the collector runs more often, so that the engine's own memory stays small.
-engine_small_memory() {
+# Small machines. The collector runs more often, so that the engine's own memory stays small. And the engine's
+# programs are unpacked once: pages of them that must give way go to zram and come back one by one. From squashfs a
+# whole block would have to be unpacked for each, again and again.
+engine_small_memory() { # PROGRAM…
 	while read -r name kilobytes _; do
 		[ "$name" != MemTotal: ] || break
 	done <"$PROC/meminfo"
-	[ "$kilobytes" -gt 700000 ] || export GOGC=50
+	[ "$kilobytes" -lt 700000 ] || return 0
+	export GOGC=50
+	programs=$RUN/engine.programs
+	[ ! -d "$programs" ] || return 0
+	mkdir -p "$programs"
+	mount -t tmpfs -o mode=0755,nodev,size=100% programs "$programs" || return 0
+	for program; do
+		copy=$programs/${program##*/}
+		if cp -p "$program" "$copy" && mount --bind "$copy" "$program"; then
+			trace "engine: $program unpacked"
+		fi
+	done
 }
 
 # Waits until the engine answers, then reports it. The request itself waits for an engine that is still starting.
