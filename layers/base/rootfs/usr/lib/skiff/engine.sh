@@ -70,6 +70,8 @@ engine_watch() { # NAME SOCKET
 engine_ended() { # NAME PROGRAM STATUS
 	line_of "$RUN/engine.ends" || REPLY=0
 	ends=$((REPLY + 1))
+	# The engine mounts its folder on itself and leaves it so, which would keep anyone from moving it.
+	umount "$PERSIST/skiff/$1" 2>/dev/null
 	echo "$ends" >"$RUN/engine.ends"
 	if [ ! -e "$RUN/persist" ]; then
 		report engine fail "$1 stopped: persist is gone" "see the line persist"
