@@ -10,18 +10,35 @@ import pytest
 import skiff
 
 PACKAGE = Path(skiff.__file__).parent
+DEVICE = PACKAGE.parent / "skiff_device"
 STAGES = ("layers", "builders", "image", "machine", "port", "kernel")
+# Attributes of `os` that start a program.
+STARTERS = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 
 
 def imported(file: Path) -> set[str]:
-    """Modules that a file imports, also within functions."""
+    """Modules that a file imports, also within functions. A relative import is none of our habits."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{file}: write imports in full"
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return names
+
+
+def starts_programs(file: Path) -> bool:
+    """Whether a file imports subprocess, or calls what starts a program in `os`."""
+    if any(name.split(".")[0] == "subprocess" for name in imported(file)):
+        return True
+    called = {
+        node.attr
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    called |= {name.partition(".")[2] for name in imported(file) if name.startswith("os.")}
+    return any(name.startswith(STARTERS) for name in called)
 
 
 def parts(folder: str) -> set[str]:
@@ -43,12 +60,53 @@ def test_host_imports_only_model() -> None:
     assert parts("host") <= {"host", "model"}
 
 
+def test_stages_meet_only_in_the_pipeline() -> None:
+    meeting = {
+        file.name
+        for file in PACKAGE.glob("*.py")
+        if any(name.split(".")[:2] == ["skiff", stage] for name in imported(file) for stage in STAGES)
+    }
+    assert meeting == {"pipeline.py"}
+
+
+def test_every_folder_has_its_rule() -> None:
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"_layers"}
+    assert folders <= {*STAGES, "cli", "model", "host"}
+
+
+def test_nothing_but_the_way_in_imports_verbs() -> None:
+    importing = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        if file.parent.name != "cli" and any(name.startswith("skiff.cli") for name in imported(file))
+    }
+    assert importing == {"__main__.py"}
+
+
+def test_what_runs_on_the_device_never_imports_the_tool() -> None:
+    found = [
+        file for file in DEVICE.rglob("*.py") for name in imported(file) if name.split(".")[0] == "skiff"
+    ]
+    assert found == []
+
+
 def test_one_module_starts_programs() -> None:
     files = [file for file in PACKAGE.rglob("*.py") if "_layers" not in file.parts]
-    starters = {"subprocess", "os.system", "os.popen", "os.execv"}
-    found = [
-        file.relative_to(PACKAGE).as_posix()
-        for file in files
-        if any(name.split(".")[0] == "subprocess" or name in starters for name in imported(file))
-    ]
+    found = [file.relative_to(PACKAGE).as_posix() for file in files if starts_programs(file)]
     assert found == ["host/run.py"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import subprocess", True),
+        ("def f():\n    from subprocess import run", True),
+        ("import os\nos.execvp('a', ['a'])", True),
+        ("from os import popen", True),
+        ("import os\nos.environ", False),
+    ],
+)
+def test_a_program_started_elsewhere_is_noticed(tmp_path: Path, source: str, expected: bool) -> None:
+    file = tmp_path / "module.py"
+    file.write_text(source)
+    assert starts_programs(file) is expected
