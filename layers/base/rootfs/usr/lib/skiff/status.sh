@@ -124,7 +124,9 @@ gather_services() {
 			young="$young ${path##*/}"
 		fi
 	done
-	if [ -n "$down" ]; then
+	if [ -n "$down" ] && [ "${uptime%%.*}" -lt 30 ]; then
+		add services wait "starting:$down"
+	elif [ -n "$down" ]; then
 		add services fail "down:$down" "sv status NAME; sv up NAME; log: less /run/log/messages"
 	elif [ -n "$young" ]; then
 		add services warn "$count, just restarted:$young" "log: less /run/log/messages"
