@@ -207,6 +207,9 @@ class Archive:
             batch = wanted[start : start + 16]
             detail(f"{start} of {len(wanted)}")
             self._download(batch, paths)
+        missing = [item.name for item in packages if not paths[item.sha256].exists()]
+        if missing:
+            raise UserError(f"packages could not be fetched from {self.mirror}: {', '.join(missing)}")
         return paths
 
     def _download(self, batch: Sequence[Package], paths: dict[str, Path]) -> None:
@@ -235,6 +238,7 @@ class Archive:
                 partial = paths[item.sha256].with_suffix(".partial")
                 if partial.exists() and file_digest(partial) == item.sha256:
                     partial.replace(paths[item.sha256])
+                partial.unlink(missing_ok=True)
 
 
 def _reasons(error: CommandError) -> str:

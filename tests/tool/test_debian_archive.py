@@ -1,0 +1,179 @@
+"""The archive stage against stand-ins for apt: what is asked of it, and what its failures become."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from skiff.builders.debian import archive
+from skiff.builders.debian.archive import Archive, Resolver
+from skiff.host.errors import UserError
+from skiff.host.run import CommandError
+from skiff.model.arch import Arch
+from skiff.model.packages import Package
+
+MIRROR = "http://mirror.example/debian"
+DEB = b"not really a package"
+SHA = hashlib.sha256(DEB).hexdigest()
+APT_GET = """\
+#!/bin/sh
+echo "$*" >> "$FAKE/calls"
+state=$(sed -n 's/^Dir::State "\\(.*\\)";/\\1/p' "$APT_CONFIG")
+case $1 in
+update)
+    [ ! -e "$FAKE/update.fails" ] || { cat "$FAKE/update.fails" >&2; exit 100; }
+    printf 'Date: Sat, 14 Nov 2026 10:00:00 UTC\\n' > "$state/lists/x_InRelease" ;;
+install)
+    [ ! -e "$FAKE/install.fails" ] || { cat "$FAKE/install.fails" >&2; exit 100; }
+    cp "$state/status" "$FAKE/status"
+    cat "$FAKE/uris" ;;
+esac
+"""
+
+
+class Apt:
+    """The folder of a pretended apt: its answers go in, what it was asked comes out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        name = "rsync_3.4.1%2bds1-5_amd64.deb"
+        self.uris(
+            f"'{MIRROR}/pool/main/r/rsync/{name}' rsync_3.4.1%2bds1-5_amd64.deb {len(DEB)} SHA256:{SHA}\n"
+        )
+
+    def uris(self, text: str) -> None:
+        (self.folder / "uris").write_text(text)
+
+    def fails(self, verb: str, text: str) -> None:
+        (self.folder / f"{verb}.fails").write_text(text)
+
+    @property
+    def calls(self) -> list[str]:
+        file = self.folder / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    program = fake / "apt-get"
+    program.write_text(APT_GET)
+    program.chmod(0o755)
+    keyring = tmp_path / "keyring.gpg"
+    keyring.write_bytes(b"")
+    monkeypatch.setenv("FAKE", str(fake))
+    monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
+    monkeypatch.setattr(archive, "KEYRING", keyring)
+    return Apt(fake)
+
+
+@pytest.fixture
+def debian(apt: Apt, tmp_path: Path) -> Archive:
+    return Archive(Arch.AMD64, tmp_path / "cache", MIRROR)
+
+
+def test_a_request_is_answered_with_version_checksum_and_path(
+    apt: Apt, debian: Archive, tmp_path: Path
+) -> None:
+    found = Resolver(debian, tmp_path).packages(["rsync"], ["adduser"], update=False, warn=pytest.fail)
+    package = found.packages[0]
+    assert (package.name, package.version, package.sha256) == ("rsync", "3.4.1+ds1-5", SHA)
+    assert (package.base, package.path) == ("main", "pool/main/r/rsync/rsync_3.4.1+ds1-5_amd64.deb")
+    assert found.epoch == 1794650400
+    assert "Package: adduser\nStatus: install ok installed" in (apt.folder / "status").read_text()
+
+
+def test_signatures_are_always_asked_for(debian: Archive, apt: Apt) -> None:
+    debian.update(force=True, warn=pytest.fail)
+    conf = (debian.state / "apt.conf").read_text()
+    assert 'APT::Get::AllowUnauthenticated "false"' in conf
+    assert 'Acquire::AllowInsecureRepositories "false"' in conf
+    assert "Signed-By:" in (debian.state / "debian.sources").read_text()
+
+
+def test_the_answer_of_today_is_not_asked_for_twice(debian: Archive, apt: Apt, tmp_path: Path) -> None:
+    resolver = Resolver(debian, tmp_path)
+    for _ in range(2):
+        resolver.packages(["rsync"], [], update=False, warn=pytest.fail)
+    assert [call.split()[0] for call in apt.calls] == ["update", "install"]
+    resolver.packages(["rsync"], [], update=True, warn=pytest.fail)
+    assert len(apt.calls) == 4
+
+
+def test_without_network_and_lists_it_ends_with_the_remedy(debian: Archive, apt: Apt) -> None:
+    apt.fails("update", "Err:1 http://mirror.example\n  Temporary failure resolving\nE: Failed to fetch")
+    with pytest.raises(UserError, match="could not be fetched") as raised:
+        debian.update(force=False, warn=pytest.fail)
+    assert "--mirror" in raised.value.hint
+
+
+def test_without_network_earlier_lists_do(debian: Archive, apt: Apt) -> None:
+    debian.update(force=False, warn=pytest.fail)
+    yesterday = time.time() - 2 * archive.LISTS_MAX_AGE
+    os.utime(debian.state / "updated", (yesterday, yesterday))
+    apt.fails("update", "E: Failed to fetch\n  Temporary failure resolving")
+    warnings: list[str] = []
+    debian.update(force=False, warn=warnings.append)
+    assert "going on with the package lists fetched earlier" in warnings[0]
+
+
+@pytest.mark.parametrize("word", ["NO_PUBKEY 1234", "is not signed.", "BADSIG 99"])
+def test_a_wrong_signature_is_never_passed_over(debian: Archive, apt: Apt, word: str) -> None:
+    debian.update(force=False, warn=pytest.fail)
+    apt.fails("update", f"E: The repository {word}")
+    with pytest.raises(UserError, match="carry no valid signature"):
+        debian.update(force=True, warn=pytest.fail)
+
+
+def test_a_package_that_is_not_there_is_named_with_the_cpu(debian: Archive, apt: Apt) -> None:
+    apt.fails("install", "E: Unable to locate package no-such-thing")
+    with pytest.raises(UserError, match="has no package no-such-thing for amd64"):
+        debian.resolve(["no-such-thing"], [])
+
+
+def _package(sha: str) -> Package:
+    return Package("rsync", "1", "amd64", sha, len(DEB), "main", "pool/rsync.deb")
+
+
+def _helper(debian: Archive, monkeypatch: pytest.MonkeyPatch, data: bytes, error: str = "") -> None:
+    """Put a stand-in in the place of apt's download helper."""
+    asked = debian._apt
+
+    def fake(argv: list[str], provided: tuple[str, ...] = ()) -> str:
+        if not argv[0].endswith("apt-helper"):
+            return asked(argv, provided)
+        Path(argv[4]).write_bytes(data)
+        if error:
+            raise CommandError(argv, 100, error)
+        return ""
+
+    monkeypatch.setattr(debian, "_apt", fake)
+
+
+def test_a_download_is_kept_under_its_checksum(debian: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    _helper(debian, monkeypatch, DEB)
+    path = debian.fetch([_package(SHA)], lambda text: None)[SHA]
+    assert path.read_bytes() == DEB
+
+
+def test_a_download_with_a_wrong_checksum_is_thrown_away(
+    debian: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _helper(debian, monkeypatch, b"evil", "E: Hash Sum mismatch")
+    with pytest.raises(UserError, match="wrong checksum and was thrown away"):
+        debian.fetch([_package(SHA)], lambda text: None)
+    assert not (debian.debs / f"{SHA}.deb").exists()
+
+
+def test_a_wrong_file_that_the_helper_lets_through_is_not_taken(
+    debian: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _helper(debian, monkeypatch, b"evil")
+    with pytest.raises(UserError, match="could not be fetched"):
+        debian.fetch([_package(SHA)], lambda text: None)
+    assert list(debian.debs.glob("*.deb")) == []
