@@ -44,6 +44,16 @@ all_lines() {
 	cd /
 }
 
+# An overlay is laid at boot only: programs that run already would not notice what changes under them.
+overlay_waits() {
+	[ ! -e "$STATUS/overlay" ] || return 0
+	for path in "$PERSIST"/skiff/overlay/* "$PERSIST"/skiff/overlay/.[!.]*; do
+		[ -e "$path" ] || continue
+		report overlay warn "files in skiff/overlay/ are laid over / at the next start" reboot
+		return
+	done
+}
+
 # Takes over what is on persist now.
 live_take() {
 	[ -e "$RUN/live.stamp" ] || touch "$RUN/live.stamp"
@@ -68,6 +78,7 @@ live_take() {
 	[ "$before" = "$now" ] || : >"$RUN/net/settings"
 	live_host_key
 	live_machine_id
+	overlay_waits
 }
 
 # Takes over again when somebody changed a file of those.
