@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,20 @@ def test_the_tool_s_environment_is_in_the_reference() -> None:
     read = set(re.findall(r"environ(?:\.get)?[(\[]\"(SKIFF_\w+)\"", source))
     documented = set(re.findall(r"\| `(SKIFF_\w+)` \|", (ROOT / "docs/reference/README.md").read_text()))
     assert read == documented
+
+
+def test_every_dependency_has_its_reason() -> None:
+    setup = re.search(r'^packages="(.*?)"', (ROOT / "tools/setup").read_text(), re.MULTILINE | re.DOTALL)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    base = tomllib.loads((ROOT / "layers/base/layer.toml").read_text())
+    assert setup is not None
+    python = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
+    needed = {*setup[1].split(), *base["debian"]["packages"]}
+    needed |= {re.split(r"[<>=]", name)[0] for name in (*python, *project["build-system"]["requires"])}
+    page = (ROOT / "docs/explanation/dependencies.md").read_text()
+    rows = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)
+    explained = {name for row in rows for name in re.split(r"[ ,()`]+", row)}
+    assert needed <= explained
 
 
 def test_a_wrong_page_is_noticed(tmp_path: Path) -> None:
