@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,8 @@ def main(names: tuple[str, ...], quick: bool, as_markdown: bool, last: bool) -> 
 
     A figure that is not measured now keeps what was measured last.
     """
+    # Ended from outside, machines end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     failed = False
     if not last:
         setting = Setting(cache_dir(), quick, Ui())

@@ -9,7 +9,7 @@ from statistics import median
 
 import msgspec
 
-from bench.setting import Setting, build
+from bench.setting import Setting, Spent, build
 from bench.table import Figure
 from skiff.model.workspace import Workspace
 
@@ -27,7 +27,8 @@ def measure(setting: Setting) -> Iterator[Figure]:
     # Brings package files and lists into the tool's cache.
     setting.image(*_LAYERS)
     packages, changed, same = FIGURES
-    times = [_from_packages(setting, number, *_LAYERS) for number in range(setting.times(3, 1))]
+    repeat = setting.times(3, 1)
+    times = [from_packages(setting, *_LAYERS, number=number + 1) for number in range(repeat)]
     yield _figure(packages, times)
     layer = _layer(setting.empty("layer"))
     workspace = Workspace("changed", setting.empty("workspaces/changed"))
@@ -49,12 +50,8 @@ def measure(setting: Setting) -> Iterator[Figure]:
     yield _figure(same, times)
 
 
-def from_packages(setting: Setting, *layers: str) -> float:
-    """Seconds for one build with a cache that holds packages and package lists only."""
-    return _from_packages(setting, 0, *layers)
-
-
-def _from_packages(setting: Setting, number: int, *layers: str) -> float:
+def from_packages(setting: Setting, *layers: str, number: int = 1) -> Spent:
+    """One build with a cache that holds packages and package lists only."""
     cache = setting.empty("cache")
     workspace = Workspace("fresh", setting.empty("workspaces/fresh"))
     # Package files never change under one name; lists and answers are rewritten, so they are copied.
@@ -63,16 +60,19 @@ def _from_packages(setting: Setting, number: int, *layers: str) -> float:
         (cache / "debs" / file.name).hardlink_to(file)
     for name in ("apt", "resolved"):
         shutil.copytree(setting.cache / name, cache / name)
-    with setting.ui.step(f"build {', '.join(layers)} from packages, number {number + 1}"):
-        seconds = build(workspace, cache, *layers)
+    with setting.ui.step(f"build {', '.join(layers)} from packages, number {number}"):
+        spent = build(workspace, cache, *layers)
     shutil.rmtree(cache)
     shutil.rmtree(workspace.root)
-    return seconds
+    return spent
 
 
-def _figure(figure: Figure, times: list[float]) -> Figure:
-    note = f"median of {len(times)}" if len(times) > 1 else "one run"
-    return msgspec.structs.replace(figure, value=median(times), note=note)
+def _figure(figure: Figure, times: list[Spent]) -> Figure:
+    how = f"median of {len(times)}" if len(times) > 1 else "one run"
+    cpu = median(spent.cpu for spent in times)
+    return msgspec.structs.replace(
+        figure, value=median(spent.seconds for spent in times), note=f"{how}, {cpu:.1f} s of CPU"
+    )
 
 
 def _layer(folder: Path) -> Path:

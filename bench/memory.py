@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -38,7 +39,8 @@ def measure(setting: Setting) -> Iterator[Figure]:
         # Once could be luck: what was found must do it again.
         while found is not None and not setting.quick and not probe.again(found):
             found = found + step if found + step <= high else None
-        note = f"in steps of {step} MiB" if found else f"not even with {high} MiB"
+        how = f"in steps of {step} MiB, within {probe.limit:.0f} s"
+        note = how if found else f"not even with {high} MiB; {how}"
         yield msgspec.structs.replace(figure, value=found, note=note)
 
 
@@ -70,15 +72,16 @@ class _Probe:
         self._setting = setting
         self._built = built
         self._does = does
-        self._limit = 600.0
-        self._limit = max(_AT_LEAST, _PATIENCE * self._seconds(_PLENTY))
+        # Seconds for all that it has to do.
+        self.limit = 600.0
+        self.limit = max(_AT_LEAST, _PATIENCE * self._seconds(_PLENTY))
 
     def __call__(self, memory: int) -> bool:
         """Whether it works."""
         try:
             seconds = self._seconds(memory)
         except ProductFailure as failure:
-            self._setting.ui.notice(f"  {memory} MiB: no ({str(failure).splitlines()[0]})")
+            self._setting.ui.notice(f"  {memory} MiB: no ({str(failure).splitlines()[-1]})")
             return False
         self._setting.ui.notice(f"  {memory} MiB: yes, {seconds:.1f} s")
         return True
@@ -95,9 +98,10 @@ class _Probe:
             self._setting.ui.step(f"{what}, {memory} MiB"),
             self._setting.device(self._built, "memory", options) as device,
         ):
-            seconds = device.boot(self._limit)
-            self._does(device, self._limit)
-            return seconds
+            started = time.monotonic()
+            device.boot(self.limit)
+            self._does(device, self.limit)
+            return time.monotonic() - started
 
 
 def _answers(device: Device, limit: float) -> None:

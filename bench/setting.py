@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,13 @@ class Built(msgspec.Struct, frozen=True):
     def megabytes(self) -> float:
         """Kernel and initramfs, in 10⁶ bytes."""
         return sum(self.image.artefact(name).bytes for name in ("kernel", "initramfs")) / 1e6
+
+
+class Spent(msgspec.Struct, frozen=True, order=True):
+    """What a program took: seconds on the clock, and of CPU time, its children's included."""
+
+    seconds: float
+    cpu: float
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -88,8 +96,8 @@ class Setting(msgspec.Struct, frozen=True):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def build(workspace: Workspace, cache: Path, *words: str) -> float:
-    """Run `skiff build`; the seconds it took, start of Python included."""
+def build(workspace: Workspace, cache: Path, *words: str) -> Spent:
+    """Run `skiff build`; what it took, start of Python included."""
     environment = {
         "SKIFF_WORKSPACES": str(workspace.root.parent),
         "SKIFF_WORKSPACE": workspace.name,
@@ -100,9 +108,20 @@ def build(workspace: Workspace, cache: Path, *words: str) -> float:
     # Run where no folder `overrides` is in force.
     workspace.root.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "skiff", "build", "--quiet", "--no-user-keys", *words]
-    started = time.monotonic()
-    run(argv, env=environment, input=b"", cwd=workspace.root, timeout=1800)
-    return time.monotonic() - started
+    return timed(argv, environment, workspace.root)
+
+
+def timed(argv: Sequence[str | Path], environment: Mapping[str, str], folder: Path) -> Spent:
+    """Run a program in a folder; what it took. Raises CommandError when it fails."""
+    started, before = time.monotonic(), _cpu()
+    run(argv, env=environment, input=b"", cwd=folder, timeout=1800)
+    return Spent(time.monotonic() - started, _cpu() - before)
+
+
+def _cpu() -> float:
+    """CPU seconds of all programs run to their end so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def host_facts() -> dict[str, str]:
