@@ -44,7 +44,7 @@ def start(image: Image, files: MachineFiles, options: Options = Options()) -> St
 
 def ready(files: MachineFiles, state: State, *, engine: str = "", timeout: float = 20) -> bringup.Ready:
     return bringup.wait_until_ready(
-        files, state, (), engine=engine, power_on=time.monotonic(), timeout=timeout, ui=Ui()
+        files, state, (), engine=engine, settled=False, power_on=time.monotonic(), timeout=timeout, ui=Ui()
     )
 
 

@@ -13,12 +13,16 @@ from typing import IO
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.run import DEVNULL, PIPE, STDOUT, spawn
+from skiff.host.run import DEVNULL, PIPE, STDOUT, run, spawn
 from skiff.host.ui import Step, Ui
 from skiff.machine import lifecycle, ssh
 from skiff.machine.files import MachineFiles, State
 from skiff.machine.qemu import Options
 from skiff.model.image import Image
+
+# Ends when the device keeps its host key on persist, which it makes on its first boot, or after a minute:
+# until then a power cut would cost the key that was just accepted.
+SETTLED = "/usr/lib/skiff/wait-persist"
 
 # Runs a container through the image's engine, prints what it does, ends with status 0 when it went well.
 SELFTEST = "skiff-selftest"
@@ -38,11 +42,12 @@ def wait_until_ready(
     keys: tuple[Path, ...],
     *,
     engine: str,
+    settled: bool,
     power_on: float,
     timeout: float,
     ui: Ui,
 ) -> Ready:
-    """Wait for SSH and, when ``engine`` is named, until it has run a container.
+    """Wait for SSH, for persist when ``settled``, and for a container when ``engine`` is named.
 
     ``power_on`` is a time of the monotonic clock; ``timeout`` counts from now, in seconds.
     Raises UserError with the console's last lines when the machine ends or takes too long.
@@ -60,6 +65,9 @@ def wait_until_ready(
         ui.warn("`skiff ssh --new-host-key` accepts the new key, `skiff-status` on the machine tells more")
         target = msgspec.structs.replace(target, known_hosts=None)
     ready = Ready(state, ssh_seconds=answer.at - power_on)
+    if state.persist and settled:
+        with ui.step("wait for persist"), contextlib.suppress(UserError):
+            run(ssh.argv(target, [SETTLED], batch=True), stdin=DEVNULL, timeout=timeout)
     if not engine:
         return ready
     with ui.step(f"wait for {engine} to run a container") as step:
@@ -210,6 +218,7 @@ def await_wish(
         state,
         keys,
         engine=image.engine if wish.wait == "engine" else "",
+        settled=wish.wait == "engine",
         power_on=time.monotonic() - (time.time() - state.started),
         timeout=wish.timeout,
         ui=ui,

@@ -114,7 +114,7 @@ def add_settings(tree: Tree, recipe: Recipe, epoch: int) -> None:
     tree.add("etc/hosts", file(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {recipe.hostname}\n"))
     if "etc/nsswitch.conf" not in tree:
         tree.add("etc/nsswitch.conf", file("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"))
-    tree.add("etc/skiff/version", file(f"Skiff {skiff.__version__}\n"))
+    tree.add("etc/skiff/version", file(f"{skiff.__version__}\n"))
     tree.add("etc/skiff/epoch", file(f"{epoch}\n"))
     tree.add("etc/skiff/layers", file("".join(f"{name}\n" for name in recipe.names)))
     tree.add("etc/skiff/engine", file(f"{recipe.engine}\n"))
