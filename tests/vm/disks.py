@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import random
+import re
+import struct
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -55,7 +57,9 @@ def foreign(path: Path, label: str, *, size: int = 64 * MIB) -> Path:
     table = f'label: gpt\nstart={_START // 512}, size={size // 512}, name="{label}"\n'
     run(["sfdisk", "--quiet", path], input=table.encode())
     with path.open("r+b") as file:
-        # Signature of Linux swap space at the end of its first page (mkswap(8)).
+        # Linux swap space: version and last page after 1 KiB, the signature at the end of the first page.
+        file.seek(_START + 1024)
+        file.write(struct.pack("<2I", 1, size // 4096 - 1))
         file.seek(_START + 4086)
         file.write(b"SWAPSPACE2")
     return path
@@ -162,3 +166,13 @@ def copy(source: Path, target: Path) -> Path:
     """A copy that stays sparse."""
     run(["cp", "--sparse=always", source, target])
     return target
+
+
+def inode_table(path: Path, number: int = 1) -> int:
+    """Where the table of inodes of an ext4 partition starts, in bytes of the disk."""
+    start = offset(path, number)
+    text = run(["dumpe2fs", f"{path}?offset={start}"]).stdout.decode()
+    block = re.search(r"Inode table at (\d+)", text)
+    size = re.search(r"Block size:\s+(\d+)", text)
+    assert block and size
+    return start + int(block[1]) * int(size[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import msgspec
 
 from skiff.host.errors import UserError
 from skiff.host.run import CommandError, run
-from skiff.machine import lifecycle, ssh
+from skiff.machine import lifecycle, qmp, ssh
 from skiff.machine.files import Disk, MachineFiles, State
 from skiff.machine.process import Process
 from skiff.machine.qemu import Options
@@ -45,6 +46,21 @@ class Result(msgspec.Struct, frozen=True):
     stderr: str
 
 
+class Unit(msgspec.Struct, frozen=True):
+    """One line of `skiff-status`."""
+
+    state: str
+    text: str
+    hint: str
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """What `skiff-status --json` prints."""
+
+    ok: bool
+    units: dict[str, Unit]
+
+
 class Device:
     """A virtual machine with one image and, unless said otherwise, a persist disk of its own."""
 
@@ -58,6 +74,7 @@ class Device:
         self._key = key
         self._state: State | None = None
         self._power_on = 0.0
+        self._keyboard: socket.socket | None = None
         # Socket paths are short, temporary folders of tests are not.
         self._control = Path(tempfile.mkdtemp(prefix="skiff-vm."))
 
@@ -111,6 +128,24 @@ class Device:
             if not found.wait(timeout):
                 self._fail(f"not powered off within {timeout:.0f} s")
 
+    def hold_for(self, seconds: float) -> None:
+        """Let it run for a time and look that it does: what a test of random moments is made of."""
+        found = Process.find(self.files)
+        if found is None or found.wait(seconds):
+            self._fail("QEMU has ended")
+        found.close()
+
+    def plug(self, *, port: str, net: str) -> None:
+        """Plug a network card into a PCI port while it runs; ``net`` is the network that it leads to."""
+        qmp.execute(self.files.qmp, "netdev_add", type="user", id="plugged", net=net)
+        qmp.execute(
+            self.files.qmp, "device_add", driver="virtio-net-pci", id="card", netdev="plugged", bus=port
+        )
+
+    def cable(self, *, plugged: bool) -> None:
+        """Pull or plug the cable of its first network card."""
+        qmp.execute(self.files.qmp, "set_link", name="net0", up=plugged)
+
     def is_running(self) -> bool:
         """Whether QEMU runs."""
         found = Process.find(self.files)
@@ -135,6 +170,11 @@ class Device:
         """How to log in. Host keys are not checked: tests damage disks, and keys with them."""
         return ssh.Target(port=self.ssh_port, known_hosts=None, user=user, keys=(self._key,))
 
+    def log_in_with(self, key: Path) -> None:
+        """From now on use another private key."""
+        self._hang_up()
+        self._key = key
+
     def wait_for_ssh(self, timeout: float = 120) -> float:
         """Wait until a new connection runs a command; seconds since power-on."""
         try:
@@ -156,8 +196,9 @@ class Device:
             self._check_alive()
             self._fail(f"no end within {timeout:.0f} s: {command}")
         stderr = done.stderr.decode(errors="replace")
+        # ssh says the same of a program that a signal ended.
         if done.returncode == 255 and not done.stdout:
-            self._fail(f"the connection failed: {command}\n{stderr}")
+            self._fail(f"the connection failed or the command was killed: {command}\n{stderr}")
         return Result(command, done.returncode, done.stdout.decode(errors="replace"), stderr)
 
     def succeed(self, command: str, *, timeout: float = 60, input: bytes = b"", user: str = "root") -> str:
@@ -183,7 +224,8 @@ class Device:
         The repeating is done on the device, which costs one log-in however long it takes.
         """
         loop = f"until ({command}); do sleep 0.3; done"
-        words = f"timeout {timeout:.0f} sh -c {shlex.quote(loop)}"
+        # Ended by `timeout`, a shell of its own has a status to tell.
+        words = f"timeout {timeout:.0f} sh -c {shlex.quote(loop)} || exit"
         done = self.execute(words, timeout=timeout + 30)
         if done.status != 0:
             self._fail(f"not within {timeout:.0f} s: {command}\n{(done.stdout + done.stderr)[-2000:]}")
@@ -213,7 +255,50 @@ class Device:
             self._fail(f"cannot read {source}: {done.stderr.decode(errors='replace')}")
         target.write_bytes(done.stdout)
 
+    def scp(self, source: Path | str, target: Path | str) -> None:
+        """Copy a file with scp; the device's side is written `device:PATH`."""
+        places = [str(place).replace("device:", "root@127.0.0.1:", 1) for place in (source, target)]
+        settings = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes")
+        words = ["scp", "-q", "-B", "-P", str(self.ssh_port), "-i", str(self._key)]
+        done = run([*words, *(w for s in settings for w in ("-o", s)), *places], timeout=120, check=False)
+        if done.returncode != 0:
+            self._fail(f"scp: {done.stderr.decode(errors='replace')}")
+
+    def boot_id(self) -> str:
+        """What tells one boot from another (proc(5), random/boot_id); empty when it does not answer now."""
+        words = ["cat", "/proc/sys/kernel/random/boot_id"]
+        try:
+            done = run(ssh.argv(self.target(), words, batch=True), input=b"", check=False, timeout=30)
+        except CommandError:
+            return ""
+        return done.stdout.decode().strip()
+
+    def wait_for_restart(self, before: str, timeout: float = 60) -> None:
+        """Wait until it answers with another boot id than before."""
+        self._hang_up()
+        self._wait(lambda: self.boot_id() not in ("", before), timeout, "it does not restart")
+
+    def type(self, text: str) -> None:
+        """Type on its console."""
+        if self._keyboard is None:
+            self._keyboard = qmp.connect(self.files.console, timeout=5.0)
+        self._keyboard.sendall(text.encode())
+
     # Looking at it
+
+    def units(self) -> dict[str, Unit]:
+        """The lines of `skiff-status`, by name."""
+        return msgspec.json.decode(self.execute("skiff-status --json").stdout, type=_Status).units
+
+    def failed(self) -> dict[str, Unit]:
+        """Those lines of `skiff-status` that say something failed."""
+        return {name: unit for name, unit in self.units().items() if unit.state == "fail"}
+
+    def wait_for_unit(self, name: str, words: str, timeout: float = 90) -> Unit:
+        """Wait until a line of `skiff-status` has these words in it, and return it."""
+        pattern = shlex.quote(f'"{name}": .*{words}')
+        self.wait_until_succeeds(f"skiff-status --json | grep -q -e {pattern}", timeout)
+        return self.units()[name]
 
     def console(self) -> str:
         """Everything it wrote to its console since power-on."""
@@ -249,6 +334,9 @@ class Device:
 
     def _hang_up(self) -> None:
         """Close the shared connections; a new start must not meet an old one."""
+        if self._keyboard is not None:
+            self._keyboard.close()
+            self._keyboard = None
         if self._state is None:
             return
         for path in self._control.iterdir():

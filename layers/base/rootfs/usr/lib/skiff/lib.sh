@@ -47,8 +47,9 @@ reported() {
 	HINT=${line#*"$TAB"}
 }
 
-# To the kernel's log: there from the first moment, shown on the console, picked up by the system log.
-say() { { echo "<4>skiff: $*" >"$ROOT/dev/kmsg"; } 2>/dev/null || :; }
+# To the kernel's log: there from the first moment, and picked up by the system log. As an error (3) it is shown on
+# the console too, which under `quiet` leaves out warnings.
+say() { { echo "<3>skiff: $*" >"$ROOT/dev/kmsg"; } 2>/dev/null || :; }
 
 # When a step was reached, for `skiff.trace` on the kernel's command line.
 TRACE=

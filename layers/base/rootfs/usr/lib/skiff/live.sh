@@ -7,9 +7,9 @@
 # shellcheck source=layers/base/rootfs/usr/lib/skiff/ssh.sh
 . "$LIB/ssh.sh"
 
-# Copies a small file so that it is either the old or the new one, also after a power cut.
+# Copies a small file so that it is either the old or the new one, also after a power cut, and the new one from here on.
 keep() { # FROM TO
-	cp "$1" "$2.new" && sync "$2.new" && mv "$2.new" "$2"
+	cp "$1" "$2.new" && sync "$2.new" && mv "$2.new" "$2" && sync "${2%/*}"
 }
 
 # The host key of persist goes before one made in RAM; one made in RAM is kept when persist has none.
@@ -76,8 +76,9 @@ live_take() {
 	set_hostname
 	[ "$HOSTNAME" = "$name" ] || sv restart /etc/service/mdns >/dev/null 2>&1
 	[ "$before" = "$now" ] || : >"$RUN/net/settings"
-	live_host_key
 	live_machine_id
+	# The last thing that a new device keeps: wait-persist looks for it.
+	live_host_key
 	overlay_waits
 }
 

@@ -1,0 +1,89 @@
+"""The other end of a network cable: Ethernet frames over UDP, so that a test can be a device's neighbour."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+MAC = bytes.fromhex("525400aabbcc")
+ADDRESS = "169.254.99.1"
+
+# Multicast DNS: group and port, and the MAC that the group maps to (RFC 6762, RFC 1112).
+_MDNS = ("224.0.0.251", 5353)
+_MDNS_MAC = bytes.fromhex("01005e0000fb")
+
+
+class Link:
+    """A cable between QEMU and this test (QEMU's `-netdev dgram`)."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        # Bound and let go: a port that nothing else has just now.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.guest_port: int = probe.getsockname()[1]
+
+    @property
+    def netdev(self) -> str:
+        """For QEMU's `-netdev`, without the id."""
+        return f"socket,udp=127.0.0.1:{self.port},localaddr=127.0.0.1:{self.guest_port}"
+
+    def close(self) -> None:
+        """Pull the cable."""
+        self._socket.close()
+
+    def send(self, frame: bytes) -> None:
+        """One Ethernet frame to the device."""
+        self._socket.sendto(frame, ("127.0.0.1", self.guest_port))
+
+    def frames(self, deadline: float) -> Iterator[bytes]:
+        """The frames that the device sends, until a moment of the monotonic clock."""
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                yield self._socket.recv(65536)
+            except TimeoutError:
+                return
+
+    def ask_mdns(self, name: str, timeout: float) -> bytes:
+        """Ask the link for the address of NAME.local, again and again; the first answer, or nothing."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            self.send(_mdns_question(name))
+            for frame in self.frames(min(end, time.monotonic() + 1)):
+                answer = _mdns_answer(frame)
+                if answer:
+                    return answer
+        return b""
+
+
+def _mdns_question(name: str) -> bytes:
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in (name, "local"))
+    # Header: one question; type A, class IN (RFC 1035).
+    question = struct.pack(">6H", 0, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
+    udp = struct.pack(">4H", _MDNS[1], _MDNS[1], 8 + len(question), 0) + question
+    head = struct.pack(">2B3H2BH", 0x45, 0, 20 + len(udp), 0, 0, 255, socket.IPPROTO_UDP, 0)
+    head += socket.inet_aton(ADDRESS) + socket.inet_aton(_MDNS[0])
+    head = head[:10] + struct.pack(">H", _checksum(head)) + head[12:]
+    return _MDNS_MAC + MAC + b"\x08\x00" + head + udp
+
+
+def _mdns_answer(frame: bytes) -> bytes:
+    """The DNS message of a frame, when it is an mDNS answer."""
+    if frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_UDP:
+        return b""
+    udp = frame[14 + (frame[14] & 15) * 4 :]
+    message = udp[8:]
+    is_answer = udp[:2] == struct.pack(">H", _MDNS[1]) and len(message) > 12 and message[2] & 0x80
+    return message if is_answer and message[6:8] != b"\0\0" else b""
+
+
+def _checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF

@@ -1,0 +1,96 @@
+"""Containers run, come back after a power cut with their data, and outlive the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.vm.containers import IMAGE, make_image, running
+from tests.vm.driver import Device
+
+MakeDevice = Callable[..., Device]
+
+# A service with data in a volume: it notes each of its starts.
+SERVICE = (
+    f"docker run -d --name keeper --network none --restart=always -v keeper:/data {IMAGE} "
+    "sh -c 'echo started >>/data/starts; sync; exec sleep 100000'"
+)
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_container_survives_a_power_cut_with_its_data(device: MakeDevice, engine: str) -> None:
+    machine = device("virt/qemu", f"engine/{engine}")
+    machine.boot()
+    machine.succeed("skiff-selftest --network", timeout=300)
+    make_image(machine)
+    machine.succeed(SERVICE, timeout=120)
+    machine.wait_until_succeeds("docker exec keeper cat /data/starts", 60)
+    machine.succeed("docker exec keeper sh -c 'echo precious >/data/note; sync'")
+    machine.cut_power()
+    machine.boot()
+    running(machine, "keeper")
+    assert machine.succeed("docker exec keeper cat /data/note") == "precious\n"
+    assert machine.succeed("docker exec keeper cat /data/starts") == "started\n" * 2
+    assert machine.failed() == {}
+    # The engine's data is on persist, and nothing else is mounted from disk.
+    machine.succeed(f"test -d /mnt/persist/skiff/{engine}")
+
+
+@pytest.mark.parametrize("program", ["dockerd", "containerd"])
+def test_an_engine_that_dies_comes_back_and_its_containers_live_on(device: MakeDevice, program: str) -> None:
+    machine = device("virt/qemu", "engine/docker")
+    machine.boot()
+    machine.wait_for_engine()
+    make_image(machine)
+    machine.succeed(SERVICE, timeout=120)
+    machine.wait_until_succeeds("docker exec keeper cat /data/starts", 60)
+    old = machine.succeed(f"pidof {program}").strip()
+    machine.succeed(f"kill -9 {old}")
+    machine.wait_until_succeeds(
+        f"pidof {program} && ! kill -0 {old} && docker exec keeper cat /data/starts", 180
+    )
+    assert machine.succeed("docker exec keeper cat /data/starts") == "started\n"
+    machine.wait_for_engine()
+    assert machine.failed() == {}
+
+
+def test_garbage_in_the_engines_data(device: MakeDevice) -> None:
+    machine = device("virt/qemu", "engine/docker")
+    machine.boot()
+    machine.wait_for_engine()
+    make_image(machine)
+    machine.succeed(
+        "sv down docker; cd /mnt/persist/skiff/docker; "
+        "find . -name '*.db' -type f | while read -r file; do"
+        ' dd if=/dev/urandom of="$file" bs=4096 count=8 conv=notrunc 2>/dev/null; done; sync'
+    )
+    machine.cut_power()
+    machine.boot()
+    unit = machine.wait_for_unit("engine", "in a row", 180)
+    assert unit.state == "fail"
+    # The remedy that it names does help.
+    remedy = unit.hint.partition("damaged: ")[2]
+    assert remedy.startswith("sv down docker; mv ")
+    machine.succeed(remedy, timeout=120)
+    machine.wait_for_engine()
+
+
+def test_a_setting_of_the_engine_that_is_not_valid(device: MakeDevice) -> None:
+    machine = device("virt/qemu", "engine/docker")
+    machine.boot()
+    machine.wait_for_persist()
+    machine.succeed("echo '{ \"no-such-setting\": 1 }' >/mnt/persist/skiff/docker.json; sync")
+    machine.cut_power()
+    machine.boot()
+    unit = machine.wait_for_unit("engine", "docker.json is not valid")
+    assert unit.state == "warn"
+    machine.wait_for_engine()
+
+
+def test_a_machine_with_little_memory(device: MakeDevice) -> None:
+    machine = device("virt/qemu", "engine/docker")
+    machine.start(memory=384)
+    machine.wait_for_ssh()
+    machine.wait_for_engine()
+    assert machine.failed() == {}

@@ -1,0 +1,97 @@
+"""Power goes at random moments, again and again: SSH always comes back, and no container is corrupt.
+
+QEMU is killed, so what the guest wrote to its disk is there and nothing else; a disk that lies about its own
+cache is not played here.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+from collections.abc import Callable
+
+from tests.vm import disks
+from tests.vm.containers import IMAGE, make_image, running
+from tests.vm.driver import Device
+
+MakeDevice = Callable[..., Device]
+
+# Half of them during boot, half while the engine writes.
+CUTS = int(os.environ.get("SKIFF_CUTS", "20"))
+SEED = int(os.environ.get("SKIFF_SEED", "1"))
+
+# Writes numbers, one a line, each on the disk before the next.
+WRITER = (
+    f"docker run -d --name writer --network none --restart=always -v numbers:/data {IMAGE} sh -c "
+    "'n=$(tail -n 1 /data/numbers); while :; do n=$((n + 1)); echo $n >>/data/numbers; sync; done'"
+)
+
+# Images and containers come and go: the engine's own files are being written when power goes.
+CHURN = (
+    "while :; do tar -C / -cf - usr/bin/busybox | docker import - churn;"
+    f" docker run --rm --network none -v churn:/data {IMAGE} sh -c 'date >/data/now'; docker rmi churn; done"
+)
+
+
+def test_power_cuts_at_random_moments(device: MakeDevice) -> None:
+    chance = random.Random(SEED)
+    machine = device("virt/qemu", "engine/docker")
+    boot = machine.boot()
+    machine.wait_for_engine()
+    make_image(machine)
+    machine.succeed(f"docker run --rm --network none -v numbers:/data {IMAGE} sh -c 'echo 0 >/data/numbers'")
+    machine.succeed(WRITER)
+    last = 0
+    for number in range(CUTS):
+        if number % 2:
+            last = _whole(machine, last)
+            machine.succeed(f"nohup sh -c {shlex.quote(CHURN)} >/dev/null 2>&1 </dev/null &")
+            machine.hold_for(chance.uniform(0, 6))
+        else:
+            machine.cut_power()
+            machine.start()
+            machine.hold_for(chance.uniform(0, 4 * boot))
+        machine.cut_power()
+        assert disks.is_sound(machine.persist), f"after cut {number + 1}"
+        machine.boot()
+    _whole(machine, last)
+    assert machine.failed() == {}
+
+
+def test_an_image_that_was_just_made_is_whole_or_not_there(device: MakeDevice) -> None:
+    machine = device("virt/qemu", "engine/docker")
+    machine.boot()
+    machine.wait_for_engine()
+    make_image(machine)
+    machine.cut_power()
+    machine.boot()
+    machine.wait_until_succeeds("docker version", 180)
+    assert _programs_of(machine, IMAGE, "/bin/busybox") <= {_busybox(machine)}
+
+
+def _whole(machine: Device, last: int) -> int:
+    """The container runs, what is listed is whole, and no number that was written is lost; the newest."""
+    running(machine, "writer")
+    inside = machine.succeed("docker exec writer sha256sum /bin/busybox").split()[0]
+    assert inside == _busybox(machine)
+    assert _programs_of(machine, "churn", "/usr/bin/busybox") <= {inside}
+    volume = machine.succeed("docker volume inspect -f '{{.Mountpoint}}' numbers").strip()
+    numbers = [int(line) for line in machine.succeed(f"cat {volume}/numbers").splitlines()]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert numbers[-1] >= last
+    machine.wait_until_succeeds(f"test $(tail -n 1 {volume}/numbers) -gt {numbers[-1]}")
+    # Seen once the one before it was on the disk.
+    return numbers[-1] - 1
+
+
+def _busybox(machine: Device) -> str:
+    return machine.succeed("sha256sum /usr/bin/busybox").split()[0]
+
+
+def _programs_of(machine: Device, image: str, program: str) -> set[str]:
+    """Checksum of a program in an image; nothing when there is no such image."""
+    if machine.execute(f"docker image inspect {image}").status != 0:
+        return set()
+    words = f"docker run --rm --network none {image} {program} sha256sum {program}"
+    return {machine.succeed(words, timeout=120).split()[0]}
