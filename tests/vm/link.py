@@ -49,16 +49,17 @@ class Link:
             except TimeoutError:
                 return
 
-    def ask_mdns(self, name: str, timeout: float) -> bytes:
-        """Ask the link for the address of NAME.local, again and again; the first answer, or nothing."""
+    def mdns_knows(self, name: str, address: str, timeout: float) -> bool:
+        """Ask the link for the address of NAME.local, again and again, until an answer holds this one."""
+        # An address record: type A, class IN with the cache-flush bit, four bytes (RFC 1035, RFC 6762).
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self.send(_mdns_question(name))
             for frame in self.frames(min(end, time.monotonic() + 1)):
-                answer = _mdns_answer(frame)
-                if answer:
-                    return answer
-        return b""
+                message = _mdns_answer(frame)
+                if b"\x00\x01\x80\x01" in message and b"\x00\x04" + socket.inet_aton(address) in message:
+                    return True
+        return False
 
 
 def _mdns_question(name: str) -> bytes:

@@ -52,7 +52,7 @@ def tools(images: Images, tmp_path: Path) -> Iterator[tuple[Tool, Tool]]:
 
 def test_run_ssh_status_stop(tools: tuple[Tool, Tool]) -> None:
     one, two = tools
-    summary = one.skiff("run", "--detach", "--no-user-keys", "virt/qemu").stderr.decode()
+    summary = one.skiff("run", "--detach", "--no-user-keys", "virt/qemu").stdout.decode()
     assert "skiff ssh" in summary
     assert "skiff stop" in summary
 

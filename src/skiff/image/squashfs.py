@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.files import digest, file_digest
-from skiff.host.run import PIPE, CommandError, require, spawn
+from skiff.host.run import PIPE, CommandError, require, run, spawn, which
 from skiff.model.tree import Entry, Kind
 
 _TYPES = {
@@ -81,7 +81,7 @@ def pack_part(entries: Mapping[str, Entry], compression: Compression, epoch: int
 
 def _write(entries: Mapping[str, Entry], compression: Compression, epoch: int, target: Path) -> None:
     argv = [
-        "mksquashfs", "-", str(target), "-tar", "-noappend", *compression.words,
+        *_as_root(), "mksquashfs", "-", str(target), "-tar", "-noappend", *compression.words,
         "-no-progress", "-no-xattrs", "-exit-on-error",
         "-mkfs-time", str(epoch), "-all-time", str(epoch),
         "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
@@ -102,6 +102,18 @@ def _write(entries: Mapping[str, Entry], compression: Compression, epoch: int, t
     _, errors = process.communicate()
     if process.returncode != 0:
         raise CommandError(argv, process.returncode, errors.decode(errors="replace"))
+
+
+def _as_root() -> list[str]:
+    """Words before a program, so that it takes itself for root's.
+
+    mksquashfs (4.5) enters the user who runs it into the table of owners even when no file is theirs. Where
+    there are no user namespaces, images of the same recipe differ between users by that entry.
+    """
+    words = ["unshare", "--map-root-user"]
+    if os.geteuid() == 0 or which("unshare") is None or run([*words, "true"], check=False).returncode != 0:
+        return []
+    return words
 
 
 def ordered(entries: Mapping[str, Entry]) -> Iterable[tuple[str, Entry]]:
