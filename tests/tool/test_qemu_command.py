@@ -82,7 +82,14 @@ def test_persist_comes_before_other_disks_and_commas_are_doubled(image: Image) -
 
 
 def test_appended_words_come_last(image: Image) -> None:
-    assert kernel_command_line(image, Options(append=("a=1", "b"))) == "console=ttyS0 panic=10 a=1 b"
+    assert kernel_command_line(image, Options(append=("a=1", "b")), "kvm") == "console=ttyS0 panic=10 a=1 b"
+
+
+def test_an_emulated_kernel_does_not_patch_what_every_allocation_runs_through(image: Image) -> None:
+    emulated = kernel_command_line(image, Options(append=("last",)), "tcg").split()
+    assert emulated[-3:] == ["cgroup.memory=nokmem", "cgroup_disable=cpuset", "last"]
+    other = msgspec.structs.replace(image, arch=Arch.ARM64)
+    assert "cgroup" not in kernel_command_line(other, Options(), "tcg")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_other_cpus(tmp_path: Path, arch: Arch, machine: str, cpu: str, console:
 
 def test_a_console_with_a_speed_is_named_once(image: Image) -> None:
     fast = msgspec.structs.replace(image, cmdline=("console=ttyS0,115200",))
-    assert kernel_command_line(fast, Options()) == "console=ttyS0,115200"
+    assert kernel_command_line(fast, Options(), "kvm") == "console=ttyS0,115200"
 
 
 def test_a_trial_boot_has_no_disk_no_network_and_ends_by_itself(image: Image) -> None:

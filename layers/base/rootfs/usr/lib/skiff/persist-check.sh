@@ -57,9 +57,11 @@ persist_repair() {
 	RESULT='damage repaired, look into lost+found'
 }
 
+# nodelalloc: what a file holds reaches the disk before the news that it is there. Engines note an image as complete
+# without having its files written out; with delayed allocation a power cut then leaves empty programs in it.
 persist_mount() {
 	mkdir -p "$PERSIST"
-	if ! mount -t ext4 -o noatime,errors=remount-ro "/dev/$1" "$PERSIST" 2>"$RUN/mount"; then
+	if ! mount -t ext4 -o noatime,nodelalloc,errors=remount-ro "/dev/$1" "$PERSIST" 2>"$RUN/mount"; then
 		line_of "$RUN/mount" || :
 		WHY="/dev/$1 cannot be mounted: $REPLY"
 		return 1
