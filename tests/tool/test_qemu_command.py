@@ -37,7 +37,7 @@ def test_the_whole_line(image: Image, tmp_path: Path) -> None:
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57"),
         *("-smp", "2", "-m", "512"),
         *("-kernel", f"{tmp_path}/image/kernel", "-initrd", f"{tmp_path}/image/initramfs"),
-        *("-append", "console=ttyS0 panic=10"),
+        *("-append", "console=ttyS0 panic=10 cgroup.memory=nokmem cgroup_disable=cpuset"),
         *("-device", "virtio-rng-pci"),
         *("-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22"),
         *("-device", "virtio-net-pci,netdev=net0"),
