@@ -59,6 +59,10 @@ def _section(title: str, kind: dict[str, Any], types: dict[str, Any]) -> list[st
         if item:
             # A list of tables is written with two brackets.
             parts += _section(f"[[{title.strip('[]')}.{key}]]", types[item], types)
+        item = _reference(value.get("additionalProperties", {}))
+        if item:
+            # A table of tables: one for each name.
+            parts += _section(f"[{title.strip('[]')}.{key}.…]", types[item], types)
     return parts
 
 
@@ -89,6 +93,8 @@ def _type(value: dict[str, Any]) -> str:
         return "list of tables" if _reference(value["items"]) else "list of strings"
     if kind == "object":
         inner = value.get("additionalProperties", {})
+        if _reference(inner):
+            return "table of tables"
         return f"table of {_type(inner)}s" if inner.get("type") != "array" else "table of lists of strings"
     text = _TYPES.get(str(kind), str(kind))
     if "minimum" in value and "maximum" in value:

@@ -19,7 +19,10 @@ from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.ui import Ui
 from skiff.image.assemble import assemble, load
+from skiff.image.disk import STEPS, write_disk
+from skiff.image.disk_pieces import find_pieces
 from skiff.image.parts import split
+from skiff.model.disk import DiskImage
 from skiff.model.image import Image, PackageFact
 from skiff.model.packages import PackageSet
 from skiff.model.recipe import Recipe
@@ -53,6 +56,7 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
             parts=parts,
             early={path: built.tree[path] for path in built.early},
             kernel=built.kernel.file,
+            boot=built.boot,
             boot_modules=[(name, built.kernel.modules[name]) for name in built.kernel.boot],
             packages=[
                 PackageFact(
@@ -81,6 +85,13 @@ def resolve_packages(
         return Resolver(archive, cache).packages(
             request(recipe), recipe.provided, update=options.update, warn=ui.warn
         )
+
+
+def disk(recipe: Recipe, image: Image, workspace: Workspace, cache: Path, ui: Ui) -> tuple[DiskImage, bool]:
+    """The disk image of a built image, and whether it had to be made. Raises UserError when it cannot be."""
+    pieces = find_pieces(recipe, cache, ui.notice)
+    with ui.step("disk image", total=STEPS) as step:
+        return write_disk(workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance))
 
 
 def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
@@ -155,5 +166,5 @@ def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
 def _tool_digest() -> str:
     """Hash of this package's own source: another version of the tool may build another image."""
     folder = Path(skiff.__file__).parent
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".sh"))
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".sh", ".txt"))
     return digest("".join(file_digest(path) for path in files if "_layers" not in path.parts))

@@ -16,6 +16,7 @@ VERBS = {
     "configure": "Choose a workspace's layers and remember them.",
     "lock": "Write down the exact packages, to build from them again.",
     "build": "Build the image.",
+    "disk": "Build the image as a disk image that boots by itself.",
     "run": "Build the image and boot it in a virtual machine.",
     "ssh": "Log in to the machine, or run a command there.",
     "status": "Tell how the machine is.",

@@ -84,11 +84,16 @@ def _rows(recipe: Recipe, field: str) -> Iterator[tuple[str, str, str]]:
         return
     for name, text in _items(value):
         key = f"{field}[{name}]"
-        yield key, text, recipe.origins.get(key, "")
+        yield key, text, recipe.origins.get(key, recipe.origins.get(field, ""))
 
 
 def _items(value: Any) -> Iterator[tuple[str, str]]:
     """Each item's name, and what there is to say of it besides."""
+    if isinstance(value, msgspec.Struct):
+        # Numbers of this kind are addresses.
+        for name, number in msgspec.structs.asdict(value).items():
+            yield name, f"{number:#x}"
+        return
     if isinstance(value, dict):
         for name, content in value.items():
             yield name, " ".join(content) if isinstance(content, tuple) else str(content)

@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from skiff.host import json
-from skiff.host.files import file_digest, write_atomic
+from skiff.host.files import file_digest, swap_folder, write_atomic
 from skiff.image.initramfs import write_initramfs
 from skiff.image.parts import Part
 from skiff.image.squashfs import pack_part
+from skiff.model.disk import DiskPlan
 from skiff.model.image import Artefact, FileFact, Image, Manifest, PackageFact, PartFact
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry
@@ -27,12 +28,16 @@ def assemble(
     parts: Sequence[Part],
     early: Mapping[str, Entry],
     kernel: Path,
+    boot: Mapping[str, Path],
     boot_modules: Sequence[tuple[str, Path]],
     packages: Sequence[PackageFact],
     cache: Path,
     step: Callable[[str], None],
 ) -> Image:
-    """Write kernel, initramfs, image.json and manifest.json to the folder ``target``, all or nothing."""
+    """Write kernel, initramfs, image.json and manifest.json to the folder ``target``, all or nothing.
+
+    ``boot``: further files for the boot partition, by the name that they get there.
+    """
     packed: dict[str, Path] = {}
     for part in parts:
         step(part.name)
@@ -44,6 +49,9 @@ def assemble(
     new.mkdir()
     try:
         shutil.copyfile(kernel, new / "kernel")
+        for name, path in boot.items():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, new / name)
         first = write_initramfs(
             new / "initramfs",
             early=early,
@@ -56,7 +64,7 @@ def assemble(
             arch=recipe.arch,
             layers=recipe.names,
             recipe_sha256=fingerprint,
-            artefacts=tuple(_artefact(name, new / name, target) for name in ("kernel", "initramfs")),
+            artefacts=tuple(_artefact(name, new / name, target) for name in ("kernel", "initramfs", *boot)),
             cmdline=recipe.cmdline,
             hostname=recipe.hostname,
             engine=recipe.engine,
@@ -64,6 +72,7 @@ def assemble(
             qemu_memory=recipe.qemu_memory,
             qemu_cpus=recipe.qemu_cpus,
             epoch=epoch,
+            disk=_disk_plan(recipe),
         )
         sizes = [
             PartFact("early", first),
@@ -72,10 +81,22 @@ def assemble(
         manifest = Manifest(tuple(sizes), tuple(_files(parts, early)), tuple(packages))
         write_atomic(new / "image.json", json.encode(image))
         write_atomic(new / "manifest.json", json.encode(manifest))
-        _swap(new, target)
+        swap_folder(new, target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return image
+
+
+def _disk_plan(recipe: Recipe) -> DiskPlan:
+    return DiskPlan(
+        table=recipe.disk_table,
+        start=recipe.disk_start,
+        size=recipe.disk_size,
+        loaders=recipe.loaders,
+        dtbs=recipe.dtbs,
+        load=recipe.load,
+        raw=recipe.raw,
+    )
 
 
 def _artefact(name: str, path: Path, target: Path) -> Artefact:
@@ -91,16 +112,6 @@ def _files(parts: Sequence[Part], early: Mapping[str, Entry]) -> list[FileFact]:
             if entry.size
         ]
     return facts
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Put a folder in another's place; a reader sees the old one or the new one."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder: Path) -> Image | None:

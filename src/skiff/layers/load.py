@@ -94,6 +94,8 @@ def _check_cpus(layer: Layer) -> None:
         "debian.packages_for": file.debian.packages_for,
         "kernel.package": file.kernel.package,
         "qemu.machine": file.qemu.machine,
+        "disk.loaders": file.disk.loaders,
+        "disk.load": file.disk.load,
     }
     for key, names in named.items():
         for name in names:

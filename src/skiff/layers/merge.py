@@ -8,7 +8,7 @@ from typing import Any
 from skiff.host.errors import UserError
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
-from skiff.model.layer import UserEntry
+from skiff.model.layer import RawPiece, UserEntry
 from skiff.model.recipe import Recipe
 
 # Field of Recipe ← key of layer.toml.
@@ -24,6 +24,7 @@ _LISTS = {
     "boot_modules": "kernel.boot",
     "load_modules": "kernel.load",
     "cmdline": "kernel.cmdline",
+    "dtbs": "disk.dtbs",
 }
 _TABLES = {"dirs": "tree.dirs", "links": "tree.links", "groups": "tree.groups"}
 _SINGLE = {
@@ -31,8 +32,16 @@ _SINGLE = {
     "engine": "device.engine",
     "qemu_memory": "qemu.memory",
     "qemu_cpus": "qemu.cpus",
+    "disk_table": "disk.table",
+    "disk_start": "disk.start",
+    "disk_size": "disk.size",
 }
-_BY_ARCH = {"kernel_package": "kernel.package", "qemu_machine": "qemu.machine"}
+_BY_ARCH = {
+    "kernel_package": "kernel.package",
+    "qemu_machine": "qemu.machine",
+    "loaders": "disk.loaders",
+    "load": "disk.load",
+}
 
 # Every field of Recipe that layers set ← its key in layer.toml.
 FIELDS: dict[str, str] = {
@@ -40,6 +49,7 @@ FIELDS: dict[str, str] = {
     "keep": "debian.keep",
     **_TABLES,
     "users": "tree.users",
+    "raw": "disk.raw",
     **_BY_ARCH,
     **_SINGLE,
 }
@@ -65,6 +75,7 @@ class _Merger:
         self.keep: dict[str, list[str]] = {}
         self.tables: dict[str, dict[str, Any]] = {field: {} for field in _TABLES}
         self.users: dict[str, UserEntry] = {}
+        self.raw: dict[str, RawPiece] = {}
         self.single: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
@@ -85,6 +96,9 @@ class _Merger:
                 self.origins[f"{field}[{name}]"] = layer.name
         for user in layer.file.tree.users:
             self._add_user(user, layer)
+        for piece in layer.file.disk.raw:
+            self.raw[piece.name] = piece
+            self.origins[f"raw[{piece.name}]"] = layer.name
         for field, key in {**_SINGLE, **_BY_ARCH}.items():
             value = _value(layer, key)
             if isinstance(value, dict):
@@ -160,6 +174,7 @@ class _Merger:
             links=self.tables["links"],
             groups=self.tables["groups"],
             users=tuple(self.users.values()),
+            raw=tuple(self.raw.values()),
             **self.single,
             authorized_keys=authorized_keys,
             origins=self.origins,

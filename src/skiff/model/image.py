@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.model.arch import Arch
+from skiff.model.disk import DiskPlan
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -24,7 +25,7 @@ class Image(msgspec.Struct, frozen=True):
     arch: Arch
     layers: tuple[str, ...]
     recipe_sha256: str
-    # `kernel` and `initramfs`; later also device trees.
+    # `kernel` and `initramfs`; for the boot partition also `dtbs/NAME` and `boot/NAME`.
     artefacts: tuple[Artefact, ...]
     cmdline: tuple[str, ...]
     hostname: str
@@ -34,6 +35,8 @@ class Image(msgspec.Struct, frozen=True):
     qemu_cpus: int
     # Seconds since 1970 (UTC) that every file of the image carries.
     epoch: int
+    # How its disk image is laid out.
+    disk: DiskPlan | None = None
 
     def artefact(self, name: str) -> Artefact:
         """The artefact of that name. Raises KeyError when the image has none."""

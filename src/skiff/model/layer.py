@@ -141,6 +141,66 @@ class QemuPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine: Annotated[dict[str, str], Doc(description="QEMU machine for each CPU.")] = {}
 
 
+class RawPiece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece of a bootloader that the board reads by its place, not from a file system."""
+
+    name: Annotated[str, Doc(description="What messages call it.", pattern="^[a-z0-9][a-z0-9._-]*$")]
+    sector: Annotated[int, Doc(description="Where it is written: sectors of 512 bytes.", ge=0)]
+    file: Annotated[str, Doc(description="A file of the layer's own folder with its bytes.")] = ""
+    url: Annotated[str, Doc(description="Where its bytes are fetched from.", pattern="^(https?://.*)?$")] = ""
+    sha256: Annotated[str, Doc(description="Checksum of what `url` gives.", pattern="^([0-9a-f]{64})?$")] = ""
+    skip: Annotated[int, Doc(description="Bytes at the start of the source that are left out.", ge=0)] = 0
+    length: Annotated[int, Doc(description="Bytes that are taken; 0 means all that follow.", ge=0)] = 0
+    limit: Annotated[int, Doc(description="Most bytes that there is room for; 0 means no limit.", ge=0)] = 0
+    optional: Annotated[
+        bool, Doc(description="Whether the image is made without it, with a notice, when it cannot be had.")
+    ] = False
+
+
+class LoadPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where U-Boot loads to: addresses in the board's memory. Without them it takes its own, unchecked."""
+
+    kernel: Annotated[int, Doc(description="Of the kernel.", ge=0)] = 0
+    initramfs: Annotated[int, Doc(description="Of the initramfs.", ge=0)] = 0
+    dtb: Annotated[int, Doc(description="Of the device tree.", ge=0)] = 0
+    unpack: Annotated[
+        int,
+        Doc(description="Where a compressed kernel is unpacked, before it is moved to its address.", ge=0),
+    ] = 0
+    end: Annotated[
+        int,
+        Doc(description="First address that must stay free: below it ends all that is loaded.", ge=0),
+    ] = 0
+
+
+class DiskPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The disk image that `skiff disk` makes, and what starts it."""
+
+    table: Annotated[str, Doc(description="Partition table: `gpt` or `dos`.", pattern="^(gpt|dos)?$")] = ""
+    start: Annotated[int, Doc(description="Start of the boot partition, in MiB. 0: 16.", ge=0)] = 0
+    size: Annotated[
+        int, Doc(description="Size of the boot partition, in MiB; each slot gets half. 0: 512.", ge=0)
+    ] = 0
+    loaders: Annotated[
+        dict[str, tuple[str, ...]],
+        Doc(
+            description=(
+                "For each CPU what starts the kernel: `uefi` (systemd-boot), `uboot` (a script that "
+                'U-Boot finds), both, or `none` (the files alone): `amd64 = ["uefi"]`.'
+            )
+        ),
+    ] = {}
+    dtbs: Annotated[
+        tuple[str, ...],
+        Doc(
+            description="Device trees of the kernel package that come along.",
+            examples=[["rockchip/rk3568-odroid-m1.dtb"]],
+        ),
+    ] = ()
+    load: Annotated[dict[str, LoadPart], Doc(description="For each CPU where U-Boot loads to.")] = {}
+    raw: Annotated[tuple[RawPiece, ...], Doc(description="Pieces written beside the partitions.")] = ()
+
+
 class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole layer.toml."""
 
@@ -160,3 +220,4 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernel: KernelPart = KernelPart()
     device: DevicePart = DevicePart()
     qemu: QemuPart = QemuPart()
+    disk: DiskPart = DiskPart()

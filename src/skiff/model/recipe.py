@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.model.arch import Arch
-from skiff.model.layer import UserEntry
+from skiff.model.layer import LoadPart, RawPiece, UserEntry
 
 
 class LayerRef(msgspec.Struct, frozen=True):
@@ -59,6 +59,14 @@ class Recipe(msgspec.Struct, frozen=True):
     qemu_machine: str = ""
     qemu_memory: int = 512
     qemu_cpus: int = 2
+    disk_table: str = "gpt"
+    # MiB: the boot partition's start leaves room for the bootloaders of all boards, its size for two slots.
+    disk_start: int = 16
+    disk_size: int = 512
+    loaders: tuple[str, ...] = ()
+    dtbs: tuple[str, ...] = ()
+    load: LoadPart = LoadPart()
+    raw: tuple[RawPiece, ...] = ()
     # Public keys (whole lines of authorized_keys) that root accepts.
     authorized_keys: tuple[str, ...] = ()
     # For each value, `key` or `key[item]`, the layer that set it last.

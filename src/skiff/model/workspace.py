@@ -34,6 +34,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "image"
 
     @property
+    def disk(self) -> Path:
+        """The disk image made of it, with checksum and block map."""
+        return self.root / "disk"
+
+    @property
     def machine(self) -> Path:
         """State of the virtual machine that `skiff run` started."""
         return self.root / "machine"

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.builders.debian import skeleton
+from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, loader_packages
 from skiff.builders.debian.elf import Linker
 from skiff.builders.debian.kernel import Kernel, add_modules, select_kernel
 from skiff.builders.debian.trim import Globs, drop, drop_unneeded_libraries
@@ -26,11 +27,13 @@ class Built(msgspec.Struct, frozen=True):
     kernel: Kernel
     # Paths that boot reads before SSH answers: kept unpacked in the initramfs.
     early: frozenset[str]
+    # What goes to the boot partition besides the kernel: file by artefact name.
+    boot: dict[str, Path]
 
 
 def request(recipe: Recipe) -> list[str]:
     """The package names that apt is asked for."""
-    return [recipe.kernel_package, *recipe.packages]
+    return [recipe.kernel_package, *recipe.packages, *loader_packages(recipe)]
 
 
 def compose(
@@ -70,7 +73,7 @@ def compose(
     _check_programs(tree, recipe)
     linker = Linker(tree, recipe.arch)
     linker.check()
-    return Built(tree, kernel, _early(tree, recipe, linker))
+    return Built(tree, kernel, _early(tree, recipe, linker), boot_files(recipe, unpacked, kernel.package))
 
 
 def _early(tree: Tree, recipe: Recipe, linker: Linker) -> frozenset[str]:
@@ -85,6 +88,8 @@ def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> U
         entries = item.items()
         if any(path.startswith("boot/vmlinu") for path, _ in entries):
             kernel = item
+            continue
+        if item.package.name == LOADER_PACKAGE:
             continue
         narrowed = recipe.keep.get(item.package.name)
         globs = Globs(narrowed or ())

@@ -1,0 +1,66 @@
+"""Files of packages that go to the boot partition and not into the tree: device trees, the UEFI loader."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from skiff.builders.debian.unpack import Unpacked
+from skiff.host.errors import UserError
+from skiff.model.arch import Arch
+from skiff.model.recipe import Recipe
+
+LOADER_PACKAGE = "systemd-boot-efi"
+# Name in that package → the name that firmware looks for.
+_LOADER = {
+    Arch.AMD64: ("systemd-bootx64.efi", "BOOTX64.EFI"),
+    Arch.ARM64: ("systemd-bootaa64.efi", "BOOTAA64.EFI"),
+    Arch.RISCV64: ("systemd-bootriscv64.efi", "BOOTRISCV64.EFI"),
+}
+
+
+def loader_packages(recipe: Recipe) -> list[str]:
+    """Packages that the recipe's bootloaders come from."""
+    if "uefi" not in recipe.loaders:
+        return []
+    if recipe.arch not in _LOADER:
+        raise UserError(
+            f"disk.loaders: UEFI is not for {recipe.arch.value}",
+            hint='write `disk.loaders = { armhf = ["uboot"] }` in the layer that '
+            f"`skiff show --why loaders` names ({recipe.origins.get('loaders', '?')})",
+        )
+    return [LOADER_PACKAGE]
+
+
+def boot_files(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dict[str, Path]:
+    """Artefact name → file. ``kernel`` is the name of the package that brought the kernel.
+
+    Raises UserError for a device tree that the kernel package lacks.
+    """
+    found = {f"dtbs/{name}": path for name, path in _device_trees(recipe, unpacked, kernel).items()}
+    if "uefi" in recipe.loaders:
+        package = next(item for item in unpacked if item.package.name == LOADER_PACKAGE)
+        source, name = _LOADER[recipe.arch]
+        found[f"boot/{name}"] = package.root / "files/usr/lib/systemd/boot/efi" / source
+    return found
+
+
+def _device_trees(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dict[str, Path]:
+    if not recipe.dtbs:
+        return {}
+    package = next(item for item in unpacked if item.package.name == kernel)
+    known: dict[str, Path] = {}
+    for folder in (package.root / "files/usr/lib").glob("linux-image-*"):
+        known.update({str(path.relative_to(folder)): path for path in folder.rglob("*.dtb")})
+    for name in recipe.dtbs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            same = [path for path in known if path.rpartition("/")[2] == name.rpartition("/")[2]]
+            guess = " or ".join(same or near)
+            raise UserError(
+                f"disk.dtbs: {name}: {kernel} has no such device tree "
+                f"(layer {recipe.origins.get(f'dtbs[{name}]', '?')})",
+                hint=f"did you mean {guess}?" if guess else f"it has {len(known)}, none of a name like that",
+            )
+    return {name: known[name] for name in recipe.dtbs}

@@ -1,0 +1,107 @@
+"""Scripts for U-Boot: one chooses the slot and counts tries, and one in each slot starts its kernel."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from skiff.host.run import run
+from skiff.image.boot_kernel import BootKernel
+from skiff.model.arch import Arch
+from skiff.model.disk import DiskPlan
+
+# U-Boot's command that starts a kernel of this kind.
+_BOOT = {Arch.ARM64: "booti", Arch.ARMHF: "bootz", Arch.RISCV64: "booti"}
+_MKIMAGE_ARCH = {Arch.ARM64: "arm64", Arch.ARMHF: "arm", Arch.RISCV64: "riscv", Arch.AMD64: "x86"}
+
+# Sector of the boot partition with the state of the slots: one that FAT sets aside, so no file is there.
+STATE_SECTOR = 16
+_MAGIC = b"SKIFFST1"
+# In place of tries left: started well, no counting.
+_GOOD = 0xFF
+
+
+def state(slot: str, tries: int = _GOOD) -> bytes:
+    """The sector with the state: magic, slot to start, tries left. It is written whole or not at all."""
+    return (_MAGIC + slot.encode() + bytes([tries])).ljust(512, b"\0")
+
+
+def chooser() -> str:
+    """The text of `boot.scr`, the script that U-Boot looks for by itself."""
+    return resources.files("skiff.image").joinpath("boot_uboot.txt").read_text()
+
+
+def starter(slot: str, plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str]) -> str:
+    """The text of a slot's script: loads its three files and starts the kernel."""
+    load = plan.load
+    lines = [
+        f"# Starts slot {slot}.",
+        f"setenv bootargs '{' '.join([*cmdline, f'skiff.slot={slot}'])}'",
+        *_address("kernel_addr_r", load.kernel),
+        *_address("ramdisk_addr_r", load.initramfs),
+        *_address("fdt_addr_r", load.dtb),
+        # The initramfs stays where it is loaded: moving it takes its room twice.
+        "setenv initrd_high 0xffffffffffffffff"
+        if arch is not Arch.ARMHF
+        else "setenv initrd_high 0xffffffff",
+    ]
+    if kernel.packed:
+        lines += [
+            *_address("kernel_comp_addr_r", load.unpack),
+            f"setenv kernel_comp_size {kernel.path.stat().st_size:#x}",
+        ]
+    lines += _device_tree(slot, plan.dtbs)
+    start = f"{_BOOT[arch]} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{skiff_size}} ${{skiff_fdt}}"
+    lines += [
+        f"if load ${{skiff_part}} ${{kernel_addr_r}} /{slot}/kernel; then",
+        f"  if load ${{skiff_part}} ${{ramdisk_addr_r}} /{slot}/initramfs; then",
+        "    setenv skiff_size ${filesize}",
+        f"    {start}",
+        "  fi",
+        "fi",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _address(variable: str, address: int) -> list[str]:
+    """An address of the layer's; without one U-Boot's own stays."""
+    return [f"setenv {variable} {address:#x}"] if address else []
+
+
+def _device_tree(slot: str, dtbs: Sequence[str]) -> list[str]:
+    """Load the board's device tree. Without one of ours the kernel gets the one that U-Boot itself has."""
+    lines = ["setenv skiff_fdt ${fdtcontroladdr}"]
+    if len(dtbs) == 1:
+        # Whatever U-Boot calls this board.
+        lines.append(f"setenv fdtfile {dtbs[0]}")
+    if dtbs:
+        lines += [
+            f"if load ${{skiff_part}} ${{fdt_addr_r}} /{slot}/dtbs/${{fdtfile}}; then",
+            "  setenv skiff_fdt ${fdt_addr_r}",
+            "fi",
+        ]
+    return lines
+
+
+def script(text: str, name: str, arch: Arch, epoch: int) -> bytes:
+    """A script as U-Boot reads it: wrapped by mkimage, with the given time (seconds since 1970)."""
+    with tempfile.TemporaryDirectory(prefix="skiff-script-") as scratch:
+        source, target = Path(scratch) / "text", Path(scratch) / "script"
+        source.write_text(text)
+        words = ["-A", _MKIMAGE_ARCH[arch], "-O", "linux", "-T", "script", "-C", "none", "-n", name]
+        run(["mkimage", *words, "-d", source, target], env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"})
+        return target.read_bytes()
+
+
+def files(
+    slot: str, plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str], epoch: int
+) -> dict[str, bytes]:
+    """Both scripts."""
+    return {
+        "boot.scr": script(chooser(), "Skiff", arch, epoch),
+        f"{slot}/boot.scr": script(
+            starter(slot, plan, arch, kernel, cmdline), f"Skiff, slot {slot}", arch, epoch
+        ),
+    }

@@ -1,0 +1,206 @@
+"""A built image into a disk image with partitions and bootloaders, swapped in whole."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from skiff.host import json
+from skiff.host.errors import UserError
+from skiff.host.files import digest, file_digest, swap_folder, write_atomic
+from skiff.host.run import require, run
+from skiff.image import boot_uboot, boot_uefi
+from skiff.image.boot_kernel import BootKernel, prepare
+from skiff.image.disk_fat import Fat
+from skiff.image.disk_layout import BOOT, check_load, check_slot, place, total_size
+from skiff.image.disk_pack import BLOCK, block_map, block_ranges, compress
+from skiff.model.disk import BOOT_LABEL, MIB, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
+from skiff.model.image import Image
+
+# A new disk starts from here; the other slot is for updates.
+_SLOT = "a"
+# EFI system partition; in a DOS table EF is that. 0C is FAT32: some boot ROMs read only that.
+_GPT_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+STEPS = 4
+
+
+def write_disk(
+    target: Path, image: Image, pieces: Mapping[str, Path], cache: Path, step: Callable[[str], None]
+) -> tuple[DiskImage, bool]:
+    """The disk image in the folder ``target``, and whether it had to be made. All or nothing.
+
+    ``pieces``: files with the bytes of raw pieces, by name. ``step`` is called STEPS times when it is made.
+    Raises UserError when the image is for no disk, or something does not fit.
+    """
+    plan = _plan(image)
+    fingerprint = _fingerprint(image, plan, pieces)
+    present = load_disk(target)
+    if present is not None and present.fingerprint == fingerprint:
+        return present, False
+    _require(plan)
+    kernel = prepare(image.artefact("kernel").path, image.arch, plan.loaders, cache)
+    files = _slot_files(image, plan, kernel)
+    check_slot(plan, {name: path.stat().st_size for name, path in files.items()})
+    if "uboot" in plan.loaders:
+        check_load(plan, _sizes_in_memory(image, plan, kernel))
+    placed = place(plan, {name: path.stat().st_size for name, path in pieces.items()})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        raw = new / f"{image.hostname}-{image.arch.value}.img"
+        step("partitions")
+        _partition(raw, plan, fingerprint)
+        step("boot files")
+        used = _fill(raw, image, plan, kernel, files, fingerprint)
+        _write_pieces(raw, plan, pieces)
+        step("compress")
+        made = _finish(raw, target, [_shortened(item, used) for item in placed], plan, fingerprint, step)
+        write_atomic(new / "disk.json", json.encode(made))
+        swap_folder(new, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return made, True
+
+
+def load_disk(folder: Path) -> DiskImage | None:
+    """The disk image in a folder; None when there is none that is whole."""
+    try:
+        made = json.decode((folder / "disk.json").read_bytes(), DiskImage)
+    except (OSError, msgspec.DecodeError):
+        return None
+    whole = all(item.path.exists() and item.path.stat().st_size == item.bytes for item in made.files)
+    return made if whole else None
+
+
+def _plan(image: Image) -> DiskPlan:
+    if image.disk is None or not image.disk.loaders:
+        raise UserError(
+            f"no bootloader for {image.arch.value} in any of these layers: {', '.join(image.layers)}",
+            hint="add a layer for the machine it is to run on, as pc/uefi, or set [disk.loaders] in your own",
+        )
+    return image.disk
+
+
+def _fingerprint(image: Image, plan: DiskPlan, pieces: Mapping[str, Path]) -> str:
+    sums = [f"{item.name} {item.sha256}" for item in image.artefacts]
+    sums += [f"{name} {file_digest(path)}" for name, path in sorted(pieces.items())]
+    return digest("\n".join([image.recipe_sha256, json.encode(plan).decode(), *sums]))
+
+
+def _require(plan: DiskPlan) -> None:
+    programs = ["sfdisk", "mformat", "mcopy", "mmd", "zstd"]
+    require(*programs, *(["mkimage"] if "uboot" in plan.loaders else []))
+
+
+def _slot_files(image: Image, plan: DiskPlan, kernel: BootKernel) -> dict[str, Path]:
+    """What a slot holds, by its name there."""
+    trees = {f"dtbs/{name}": image.artefact(f"dtbs/{name}").path for name in plan.dtbs}
+    return {"kernel": kernel.path, "initramfs": image.artefact("initramfs").path, **trees}
+
+
+def _sizes_in_memory(image: Image, plan: DiskPlan, kernel: BootKernel) -> dict[str, int]:
+    trees = [image.artefact(f"dtbs/{name}").bytes for name in plan.dtbs]
+    return {
+        "kernel": max(kernel.memory, kernel.path.stat().st_size),
+        "initramfs": image.artefact("initramfs").bytes,
+        "dtb": max(trees, default=0),
+        "unpack": kernel.memory if kernel.packed else 0,
+    }
+
+
+def _partition(raw: Path, plan: DiskPlan, fingerprint: str) -> None:
+    """A file with holes, and its partition table; all ids come from the fingerprint."""
+    with raw.open("wb") as file:
+        file.truncate(total_size(plan))
+    where = f"start={plan.start * MIB // SECTOR}, size={plan.size * MIB // SECTOR}"
+    if plan.table == "gpt":
+        disk, partition = (uuid.uuid5(uuid.NAMESPACE_OID, f"{fingerprint} {n}") for n in ("disk", "boot"))
+        # Marked bootable for U-Boot too.
+        text = (
+            f"label: gpt\nlabel-id: {disk}\n"
+            f'{where}, type={_GPT_TYPE}, uuid={partition}, name={BOOT_LABEL}, attrs="LegacyBIOSBootable"\n'
+        )
+    else:
+        kind = "ef" if plan.loaders == ("uefi",) else "c"
+        text = f"label: dos\nlabel-id: 0x{fingerprint[:8]}\n{where}, type={kind}, bootable\n"
+    run(["sfdisk", "--quiet", raw], input=text.encode())
+
+
+def _fill(
+    raw: Path, image: Image, plan: DiskPlan, kernel: BootKernel, slot: Mapping[str, Path], fingerprint: str
+) -> int:
+    """Make the boot partition's file system and write all its files; the bytes of it in use."""
+    fat = Fat(raw, plan.start * MIB, plan.size * MIB, image.epoch)
+    fat.format(int(fingerprint[8:16], 16))
+    files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": path for name, path in slot.items()}
+    files["b/"] = b""
+    if "uefi" in plan.loaders:
+        name = boot_uefi.FILE[image.arch]
+        files[f"EFI/BOOT/{name}"] = image.artefact(f"boot/{name}").path
+        files.update(boot_uefi.files(_SLOT, image.cmdline, image.epoch))
+    if "uboot" in plan.loaders:
+        files.update(boot_uboot.files(_SLOT, plan, image.arch, kernel, image.cmdline, image.epoch))
+    fat.write(files)
+    if "uboot" in plan.loaders:
+        assert fat.reserved() > boot_uboot.STATE_SECTOR
+        _write_at(raw, fat.start + boot_uboot.STATE_SECTOR * SECTOR, boot_uboot.state(_SLOT))
+    return fat.used()
+
+
+def _write_pieces(raw: Path, plan: DiskPlan, pieces: Mapping[str, Path]) -> None:
+    for piece in plan.raw:
+        if piece.name in pieces:
+            _write_at(raw, piece.sector * SECTOR, pieces[piece.name].read_bytes())
+
+
+def _write_at(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def _shortened(item: Placed, used: int) -> Placed:
+    """What flashing has to write of it: a file system's free clusters may hold anything."""
+    return Placed(item.name, item.start, used) if item.name == BOOT else item
+
+
+def _finish(
+    raw: Path,
+    target: Path,
+    written: list[Placed],
+    plan: DiskPlan,
+    fingerprint: str,
+    step: Callable[[str], None],
+) -> DiskImage:
+    """Compress, sum up and map the image; only the results stay."""
+    packed = raw.with_name(f"{raw.name}.zst")
+    compress(raw, packed)
+    step("checksums")
+    ranges = block_ranges(written)
+    mapping = raw.with_name(f"{raw.name}.bmap")
+    mapping.write_bytes(block_map(raw, ranges))
+    checksum = raw.with_name(f"{packed.name}.sha256")
+    checksum.write_text(f"{file_digest(packed)}  {packed.name}\n")
+    made = DiskImage(
+        fingerprint=fingerprint,
+        packed=_file(packed, target),
+        checksum=_file(checksum, target),
+        block_map=_file(mapping, target),
+        bytes=raw.stat().st_size,
+        sha256=file_digest(raw),
+        mapped=sum(last - first + 1 for first, last in ranges) * BLOCK,
+        loaders=plan.loaders,
+        partitions=(Placed(BOOT_LABEL, plan.start * MIB, plan.size * MIB),),
+    )
+    raw.unlink()
+    return made
+
+
+def _file(path: Path, folder: Path) -> DiskFile:
+    return DiskFile(folder / path.name, path.stat().st_size, file_digest(path))
