@@ -78,19 +78,6 @@ def test_files_are_copied_both_ways(device: MakeDevice, layers: tuple[str, ...],
     assert (tmp_path / "back").read_bytes() == content
 
 
-def test_nothing_else_listens(device: MakeDevice) -> None:
-    machine = device("virt/qemu", "engine/docker")
-    machine.boot()
-    machine.wait_for_engine()
-    listening = {
-        (words[0].removesuffix("6"), words[3].rpartition(":")[2])
-        for words in map(str.split, machine.succeed("netstat -lntu").splitlines()[2:])
-        if not words[3].startswith(("127.0.0.1:", "::1:"))
-    }
-    # SSH, and the name on the local network.
-    assert listening == {("tcp", "22"), ("udp", "5353")}
-
-
 def test_what_makes_a_device_itself_is_kept(device: MakeDevice) -> None:
     one, other = device("virt/qemu"), device("virt/qemu")
     facts = "cat /etc/machine-id; dropbearkey -y -f /run/skiff/ssh/dropbear_ed25519_host_key | grep ^ssh"
@@ -120,7 +107,7 @@ def test_the_clock_starts_no_earlier_than_it_was_seen(device: MakeDevice) -> Non
     assert int(machine.succeed("date +%s")) >= 1893456000
 
 
-def test_status_tells_that_all_is_well(device: MakeDevice) -> None:
+def test_all_is_well_and_nothing_else_listens(device: MakeDevice) -> None:
     machine = device("virt/qemu", "engine/docker")
     machine.boot()
     machine.wait_for_engine()
@@ -130,6 +117,13 @@ def test_status_tells_that_all_is_well(device: MakeDevice) -> None:
     text = machine.succeed("skiff-status")
     assert text.count("Skiff 0.") == 1
     machine.succeed("grep -q zram /proc/swaps")
+    listening = {
+        (words[0].removesuffix("6"), words[3].rpartition(":")[2])
+        for words in map(str.split, machine.succeed("netstat -lntu").splitlines()[2:])
+        if not words[3].startswith(("127.0.0.1:", "::1:"))
+    }
+    # SSH, and the name on the local network.
+    assert listening == {("tcp", "22"), ("udp", "5353")}
 
 
 def test_logs_are_bounded(device: MakeDevice) -> None:
