@@ -11,6 +11,8 @@ import random
 import shlex
 from collections.abc import Callable
 
+import pytest
+
 from tests.vm import disks
 from tests.vm.containers import IMAGE, make_image, running
 from tests.vm.driver import Device
@@ -34,6 +36,7 @@ CHURN = (
 )
 
 
+@pytest.mark.timeout(60 * CUTS + 300)
 def test_power_cuts_at_random_moments(device: MakeDevice) -> None:
     chance = random.Random(SEED)
     machine = device("virt/qemu", "engine/docker")
@@ -63,6 +66,7 @@ def test_power_cuts_at_random_moments(device: MakeDevice) -> None:
 
 def _cut(machine: Device, when: str) -> None:
     machine.cut_power()
+    print(f"cut {when}, console so far:", *machine.console().splitlines()[-3:], sep="\n    ")
     assert disks.is_sound(machine.persist), f"the file system after the cut {when}"
 
 
