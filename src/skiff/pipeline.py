@@ -12,6 +12,7 @@ import msgspec
 import skiff
 from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.compose import Built, compose, request, scan
+from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.hooks import generated
 from skiff.builders.debian.unpack import Unpacked, unpack_all
 from skiff.host import json
@@ -23,6 +24,7 @@ from skiff.image.disk import STEPS, write_disk
 from skiff.image.disk_pieces import find_pieces
 from skiff.image.parts import split
 from skiff.model.disk import DiskImage
+from skiff.model.firmware import Firmware
 from skiff.model.image import Image, PackageFact
 from skiff.model.packages import PackageSet
 from skiff.model.recipe import Recipe
@@ -92,6 +94,23 @@ def disk(recipe: Recipe, image: Image, workspace: Workspace, cache: Path, ui: Ui
     pieces = find_pieces(recipe, cache, ui.notice)
     with ui.step("disk image", total=STEPS) as step:
         return write_disk(workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance))
+
+
+def firmware_for(image: Image, wish: str, cache: Path, options: Options, ui: Ui) -> Firmware:
+    """Firmware that starts the image's disk in a virtual machine; ``wish`` is a loader, or `auto`.
+
+    Raises UserError when the image is not for that loader.
+    """
+    loaders = image.disk.loaders if image.disk else ()
+    loader = wish if wish != "auto" else next((name for name in loaders if name != "none"), "")
+    if not loader or loader not in loaders:
+        raise UserError(
+            f"the image of {', '.join(image.layers)} is not for {loader or 'any bootloader'} "
+            f"on {image.arch.value}",
+            hint=f"it is for {', '.join(loaders)}" if loaders else "set [disk.loaders] in a layer of yours",
+        )
+    with ui.step("firmware"):
+        return firmware(image.arch, loader, cache, options.mirror, ui)
 
 
 def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:

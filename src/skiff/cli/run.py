@@ -14,13 +14,16 @@ from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.cli.status import print_lines, verb_form
 from skiff.host.dirs import cache_dir
+from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.machine import foreground, kvm, report
 from skiff.machine.bringup import Wish, bring_up, ended_on_failure, ensure_started
 from skiff.machine.files import Disk, MachineFiles
 from skiff.machine.qemu import Options
 from skiff.machine.ssh import usable_keys
+from skiff.model.firmware import Boot
 from skiff.model.image import Image
+from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 
 
@@ -48,6 +51,7 @@ def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
         "skiff run -d --memory 2G --cpus 4    a bigger machine",
         "skiff run -d --disk data.img         with one more disk",
         "skiff run -d --restart               end the one that runs, start the newest image",
+        "skiff run --disk-boot pc/uefi        start it from its disk image by firmware, as a PC does",
     )
 )
 @click.option("-d", "--detach", is_flag=True, help="Run in the background; return when the machine answers.")
@@ -65,6 +69,13 @@ def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     "--disk", "disks", multiple=True, callback=_disks, metavar="FILE[,ro]", help="One more disk (raw image)."
 )
 @click.option("--append", multiple=True, metavar="WORD", help="One more word for the kernel's command line.")
+@click.option("--disk-boot", is_flag=True, help="Start from the disk image, by firmware as a board does.")
+@click.option(
+    "--loader",
+    type=click.Choice(["auto", "uefi", "uboot"]),
+    default="auto",
+    help="With --disk-boot: which firmware. [default: the first that the image is for]",
+)
 @click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
@@ -95,6 +106,8 @@ def command(
     no_persist: bool,
     disks: tuple[Disk, ...],
     append: tuple[str, ...],
+    disk_boot: bool,
+    loader: str,
     accel: str,
     wait: str,
     timeout: float,
@@ -116,8 +129,18 @@ def command(
         raise click.UsageError("--console and --detach exclude each other")
     if as_json and not detach:
         raise click.UsageError("--json needs --detach")
+    if loader != "auto" and not disk_boot:
+        raise click.UsageError("--loader needs --disk-boot")
+    if disk_boot and no_persist:
+        raise click.UsageError("--no-persist and --disk-boot exclude each other: persist is on the same disk")
     recipe = resolve_recipe(choice, workspace, ui)
-    image, _ = build_image(recipe, workspace, ui, pipeline.Options(mirror, locked, update))
+    how = pipeline.Options(mirror, locked, update)
+    image, _ = build_image(recipe, workspace, ui, how)
+    boot = _boot(recipe, image, loader, workspace, how, ui) if disk_boot else None
+    if boot is not None and boot.firmware.loader == "uboot" and append:
+        raise click.UsageError(
+            "--append cannot be had with U-Boot: its script holds the kernel's command line"
+        )
     options = Options(
         memory=memory,
         cpus=cpus,
@@ -126,12 +149,23 @@ def command(
         disks=disks,
         append=append,
         accel=accel,
+        boot=boot,
     )
     wish = Wish(wait=wait, timeout=timeout, restart=restart)
     if detach:
         _in_background(image, options, wish, workspace, ui, as_json)
     else:
         _here(image, options, wish, workspace, ui, console)
+
+
+def _boot(
+    recipe: Recipe, image: Image, loader: str, workspace: Workspace, how: pipeline.Options, ui: Ui
+) -> Boot:
+    """The disk image, made when needed, and the firmware that starts it."""
+    firmware = pipeline.firmware_for(image, loader, cache_dir(), how, ui)
+    with hold(workspace):
+        disk, _ = pipeline.disk(recipe, image, workspace, cache_dir(), ui)
+    return Boot(firmware, disk)
 
 
 def _in_background(

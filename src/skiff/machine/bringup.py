@@ -247,6 +247,8 @@ def difference(state: State, image: Image, options: Options) -> str:
     for name, wish, has in asked:
         if wish and wish != has:
             return f"it was started with another --{name}"
+    if (options.boot.firmware.loader if options.boot else "") != state.loader:
+        return "it was started by something else"
     if not options.persist and state.persist:
         return "it was started with its persist disk"
     return ""

@@ -56,6 +56,21 @@ class MachineFiles(msgspec.Struct, frozen=True):
         return self.root / "persist.img"
 
     @property
+    def card(self) -> Path:
+        """The disk of a machine that starts by firmware; its persist partition is on it."""
+        return self.root / "card.img"
+
+    @property
+    def card_image(self) -> Path:
+        """Checksum of the disk image that the card was written with."""
+        return self.root / "card.sha256"
+
+    @property
+    def variables(self) -> Path:
+        """What the machine's UEFI remembers."""
+        return self.root / "variables.fd"
+
+    @property
     def known_hosts(self) -> Path:
         """Host keys of the system on the persist disk; forgotten when the disk is made anew."""
         return self.root / "known_hosts"
@@ -115,3 +130,5 @@ class State(msgspec.Struct, frozen=True):
     append: tuple[str, ...] = ()
     # As written on the command line: a path, with `,ro` for reading only.
     disks: tuple[str, ...] = ()
+    # What started it from its card: `uefi`, `uboot`; empty when QEMU loaded the kernel itself.
+    loader: str = ""

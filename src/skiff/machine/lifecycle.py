@@ -15,6 +15,7 @@ from skiff.host.files import digest
 from skiff.host.ports import free_port, is_free
 from skiff.host.run import DEVNULL, require, spawn
 from skiff.machine import qemu, qmp, ssh
+from skiff.machine.card import insert_card, make_variables
 from skiff.machine.files import MachineFiles, State
 from skiff.machine.process import Process
 from skiff.model.image import Image
@@ -44,7 +45,10 @@ def start(image: Image, options: qemu.Options, files: MachineFiles, accel: str) 
             raise UserError("this workspace's machine is running already", hint="skiff stop")
         for path in (files.qmp, files.console, files.console_log, files.qemu_log, files.state):
             path.unlink(missing_ok=True)
-        if options.persist:
+        if options.boot is not None:
+            make_variables(options.boot.firmware, files)
+            insert_card(files, options.boot.disk, options.persist_bytes)
+        elif options.persist:
             make_persist(files, options.persist_bytes)
         try:
             state = _power_on(image, options, files, accel)
@@ -74,6 +78,7 @@ def _power_on(image: Image, options: qemu.Options, files: MachineFiles, accel: s
             image=identity(image),
             append=options.append,
             disks=tuple(str(disk) for disk in options.disks),
+            loader=options.boot.firmware.loader if options.boot else "",
         )
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from skiff.machine.card import firmware_words
 from skiff.machine.files import Disk, MachineFiles
 from skiff.model.arch import Arch
+from skiff.model.firmware import Boot
 from skiff.model.image import Image
 
 # The board QEMU plays when the image names none.
@@ -50,6 +52,8 @@ class Options(msgspec.Struct, frozen=True):
     append: tuple[str, ...] = ()
     # `auto`, `kvm` or `tcg`.
     accel: str = "auto"
+    # Start from a card, by firmware; None: QEMU loads kernel and initramfs itself.
+    boot: Boot | None = None
     # Further words for QEMU, after all others.
     extra: tuple[str, ...] = ()
 
@@ -64,9 +68,7 @@ def command(image: Image, options: Options, files: MachineFiles, *, accel: str, 
         image.arch.qemu,
         *("-no-user-config", "-nodefaults", "-display", "none"),
         *_board(image, options, accel),
-        *("-kernel", str(image.artefact("kernel").path)),
-        *("-initrd", str(image.artefact("initramfs").path)),
-        *("-append", kernel_command_line(image, options, accel)),
+        *_start(image, options, files, accel),
         *("-device", "virtio-rng-pci"),
         *("-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
         *("-device", "virtio-net-pci,netdev=net0"),
@@ -76,6 +78,17 @@ def command(image: Image, options: Options, files: MachineFiles, *, accel: str, 
         *("-chardev", f"socket,id=qmp,path={files.qmp.name},server=on,wait=off", "-mon", "qmp,mode=control"),
         *("-pidfile", str(files.pid), "-daemonize"),
         *options.extra,
+    ]
+
+
+def _start(image: Image, options: Options, files: MachineFiles, accel: str) -> list[str]:
+    """What the machine begins with: kernel and initramfs, or firmware that reads them from the card."""
+    if options.boot is not None:
+        return firmware_words(options.boot.firmware, files, (*_emulated(image, accel), *options.append))
+    return [
+        *("-kernel", str(image.artefact("kernel").path)),
+        *("-initrd", str(image.artefact("initramfs").path)),
+        *("-append", kernel_command_line(image, options, accel)),
     ]
 
 
@@ -96,8 +109,12 @@ def kernel_command_line(image: Image, options: Options, accel: str) -> str:
     """The image's own words, the board's console when they do not name it, emulation's and the user's."""
     console = f"console={_CONSOLE[image.arch]}"
     named = any(word.split(",")[0] == console for word in image.cmdline)
-    emulated = _EMULATED_WORDS.get(image.arch, ()) if accel == "tcg" else ()
-    return " ".join([*image.cmdline, *(() if named else (console,)), *emulated, *options.append])
+    words = [*image.cmdline, *(() if named else (console,)), *_emulated(image, accel), *options.append]
+    return " ".join(words)
+
+
+def _emulated(image: Image, accel: str) -> tuple[str, ...]:
+    return _EMULATED_WORDS.get(image.arch, ()) if accel == "tcg" else ()
 
 
 def _board(image: Image, options: Options, accel: str) -> list[str]:
@@ -113,7 +130,9 @@ def _board(image: Image, options: Options, accel: str) -> list[str]:
 
 def _disks(options: Options, files: MachineFiles) -> list[str]:
     words: list[str] = []
-    if options.persist:
+    if options.boot is not None:
+        words += _disk("card", Disk(files.card))
+    elif options.persist:
         words += _disk("persist", Disk(files.persist))
     for number, disk in enumerate(options.disks):
         words += _disk(f"disk{number}", disk)

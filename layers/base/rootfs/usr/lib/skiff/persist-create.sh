@@ -49,11 +49,21 @@ is_blank() { # DISK
 	return 1
 }
 
+# A GPT that came with a disk image ends where the image did, its copy stands there, and sfdisk sees no room behind
+# it: the copy is moved to the end of the disk. It is written before the table that names its new place.
+reach_end() { # DISK
+	[ -n "$LAST" ] || return 0
+	sectors_of "$1"
+	[ $((REPLY / unit - LAST)) -gt 2048 ] || return 0
+	sfdisk -q --relocate gpt-bak-std "/dev/$1" >/dev/null 2>&1
+}
+
 # The largest unallocated region of a disk: sets START and SECTORS (512 bytes each).
 free_region() {
 	START=0 SECTORS=0
 	line_of "$SYS/block/$1/queue/logical_block_size" || REPLY=512
 	unit=$((REPLY / 512))
+	reach_end "$1"
 	while read -r start end sectors _; do
 		case $start$end$sectors in
 		'' | *[!0-9]*) continue ;;
@@ -82,10 +92,16 @@ unfinished() {
 	return 1
 }
 
+# Kind of a disk's partition table, and for a GPT the last sector that it covers. Sets LABEL and LAST.
 table_of() {
-	LABEL=
-	case $(sfdisk --dump "/dev/$1" 2>/dev/null) in
-	*'label: gpt'*) LABEL=gpt ;;
+	LABEL='' LAST=
+	dump=$(sfdisk --dump "/dev/$1" 2>/dev/null)
+	case $dump in
+	*'label: gpt'*)
+		LABEL=gpt
+		LAST=${dump#*"last-lba: "}
+		LAST=${LAST%%[!0-9]*}
+		;;
 	*'label: dos'*) LABEL=dos ;;
 	esac
 }
