@@ -39,7 +39,7 @@ check: setup ## Lint, types, generated pages, unit and tool tests: under a minut
 	@tools/check
 
 test: check ## All tests, with virtual machines too
-	@$(PYTHON) -m pytest -m vm
+	@$(PYTHON) -m pytest -m vm -n 2 --dist worksteal
 
 bench: setup ## Measure, and print the figures
 	@$(PYTHON) -m bench

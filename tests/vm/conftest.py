@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,8 @@ class Images:
             }
             argv = [sys.executable, "-m", "skiff", "build", "--quiet", *words]
             try:
-                run(argv, env=environment, input=b"", timeout=1500)
+                with self._alone():
+                    run(argv, env=environment, input=b"", timeout=1500)
             except UserError as error:
                 raise HarnessError(f"no image to test: {error}") from error
             image = load(folder / "image")
@@ -59,6 +62,14 @@ class Images:
                 raise HarnessError(f"{folder}: built, but there is no image")
             self._built[words] = image
         return self._built[words]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Tests run side by side in several processes: one builds, the others wait and find it built."""
+        self.workspaces.mkdir(parents=True, exist_ok=True)
+        with (self.workspaces / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def key(self, *words: str) -> Path:
         """Private key that logs in to that image."""
@@ -108,8 +119,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test in this folder boots a machine."""
+    """Every test in this folder boots a machine. The longest comes first: nobody waits for it at the end."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
+    items.sort(key=lambda item: item.path.name != "test_power.py")
