@@ -96,19 +96,9 @@ def disk(recipe: Recipe, image: Image, workspace: Workspace, cache: Path, ui: Ui
         return write_disk(workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance))
 
 
-def firmware_for(image: Image, wish: str, cache: Path, options: Options, ui: Ui) -> Firmware:
-    """Firmware that starts the image's disk in a virtual machine; ``wish`` is a loader, or `auto`.
-
-    Raises UserError when the image is not for that loader.
-    """
-    loaders = image.disk.loaders if image.disk else ()
-    loader = wish if wish != "auto" else next((name for name in loaders if name != "none"), "")
-    if not loader or loader not in loaders:
-        raise UserError(
-            f"the image of {', '.join(image.layers)} is not for {loader or 'any bootloader'} "
-            f"on {image.arch.value}",
-            hint=f"it is for {', '.join(loaders)}" if loaders else "set [disk.loaders] in a layer of yours",
-        )
+def firmware_for(image: Image, cache: Path, options: Options, ui: Ui) -> Firmware:
+    """Firmware that starts the image's disk in a virtual machine. Raises UserError when there is none."""
+    loader = image.disk.loader if image.disk else ""
     with ui.step("firmware"):
         return firmware(image.arch, loader, cache, options.mirror, ui)
 

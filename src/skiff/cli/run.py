@@ -71,12 +71,6 @@ def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option("--append", multiple=True, metavar="WORD", help="One more word for the kernel's command line.")
 @click.option("--disk-boot", is_flag=True, help="Start from the disk image, by firmware as a board does.")
 @click.option(
-    "--loader",
-    type=click.Choice(["auto", "uefi", "uboot"]),
-    default="auto",
-    help="With --disk-boot: which firmware. [default: the first that the image is for]",
-)
-@click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
@@ -107,7 +101,6 @@ def command(
     disks: tuple[Disk, ...],
     append: tuple[str, ...],
     disk_boot: bool,
-    loader: str,
     accel: str,
     wait: str,
     timeout: float,
@@ -129,14 +122,12 @@ def command(
         raise click.UsageError("--console and --detach exclude each other")
     if as_json and not detach:
         raise click.UsageError("--json needs --detach")
-    if loader != "auto" and not disk_boot:
-        raise click.UsageError("--loader needs --disk-boot")
     if disk_boot and no_persist:
         raise click.UsageError("--no-persist and --disk-boot exclude each other: persist is on the same disk")
     recipe = resolve_recipe(choice, workspace, ui)
     how = pipeline.Options(mirror, locked, update)
     image, _ = build_image(recipe, workspace, ui, how)
-    boot = _boot(recipe, image, loader, workspace, how, ui) if disk_boot else None
+    boot = _boot(recipe, image, workspace, how, ui) if disk_boot else None
     if boot is not None and boot.firmware.loader == "uboot" and append:
         raise click.UsageError(
             "--append cannot be had with U-Boot: its script holds the kernel's command line"
@@ -158,11 +149,9 @@ def command(
         _here(image, options, wish, workspace, ui, console)
 
 
-def _boot(
-    recipe: Recipe, image: Image, loader: str, workspace: Workspace, how: pipeline.Options, ui: Ui
-) -> Boot:
+def _boot(recipe: Recipe, image: Image, workspace: Workspace, how: pipeline.Options, ui: Ui) -> Boot:
     """The disk image, made when needed, and the firmware that starts it."""
-    firmware = pipeline.firmware_for(image, loader, cache_dir(), how, ui)
+    firmware = pipeline.firmware_for(image, cache_dir(), how, ui)
     with hold(workspace):
         disk, _ = pipeline.disk(recipe, image, workspace, cache_dir(), ui)
     return Boot(firmware, disk)

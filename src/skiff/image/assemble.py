@@ -92,7 +92,7 @@ def _disk_plan(recipe: Recipe) -> DiskPlan:
         table=recipe.disk_table,
         start=recipe.disk_start,
         size=recipe.disk_size,
-        loaders=recipe.loaders,
+        loader=recipe.loader,
         dtbs=recipe.dtbs,
         load=recipe.load,
         raw=recipe.raw,

@@ -26,8 +26,8 @@ class BootKernel(msgspec.Struct, frozen=True):
     memory: int
 
 
-def prepare(kernel: Path, arch: Arch, loaders: tuple[str, ...], cache: Path) -> BootKernel:
-    """The kernel in the form that fits all of ``loaders``; other forms are kept in the cache.
+def prepare(kernel: Path, arch: Arch, loader: str, cache: Path) -> BootKernel:
+    """The kernel in the form that ``loader`` takes; forms other than its own are kept in the cache.
 
     UEFI starts plain kernels only. U-Boot unpacks one itself: a third of the size.
     """
@@ -35,7 +35,7 @@ def prepare(kernel: Path, arch: Arch, loaders: tuple[str, ...], cache: Path) -> 
         return BootKernel(kernel, False, kernel.stat().st_size)
     with kernel.open("rb") as file:
         is_packed = file.read(2) == _GZIP
-    want_packed = loaders == ("uboot",)
+    want_packed = loader == "uboot"
     plain, packed = (kernel, None) if not is_packed else (None, kernel)
     folder = cache / "kernels" / file_digest(kernel)
     if plain is None:

@@ -42,10 +42,10 @@ def write_disk(
     if present is not None and present.fingerprint == fingerprint:
         return present, False
     _require(plan)
-    kernel = prepare(image.artefact("kernel").path, image.arch, plan.loaders, cache)
+    kernel = prepare(image.artefact("kernel").path, image.arch, plan.loader, cache)
     files = _slot_files(image, plan, kernel)
     check_slot(plan, {name: path.stat().st_size for name, path in files.items()})
-    if "uboot" in plan.loaders:
+    if plan.loader == "uboot":
         check_load(plan, _sizes_in_memory(image, plan, kernel))
     placed = place(plan, {name: path.stat().st_size for name, path in pieces.items()})
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +79,10 @@ def load_disk(folder: Path) -> DiskImage | None:
 
 
 def _plan(image: Image) -> DiskPlan:
-    if image.disk is None or not image.disk.loaders:
+    if image.disk is None or not image.disk.loader:
         raise UserError(
             f"no bootloader for {image.arch.value} in any of these layers: {', '.join(image.layers)}",
-            hint="add a layer for the machine it is to run on, as pc/uefi, or set [disk.loaders] in your own",
+            hint="add a layer for the machine it is to run on, as pc/uefi, or set [disk.loader] in your own",
         )
     return image.disk
 
@@ -95,7 +95,7 @@ def _fingerprint(image: Image, plan: DiskPlan, pieces: Mapping[str, Path]) -> st
 
 def _require(plan: DiskPlan) -> None:
     programs = ["sfdisk", "mformat", "mcopy", "mmd", "zstd"]
-    require(*programs, *(["mkimage"] if "uboot" in plan.loaders else []))
+    require(*programs, *(["mkimage"] if plan.loader == "uboot" else []))
 
 
 def _slot_files(image: Image, plan: DiskPlan, kernel: BootKernel) -> dict[str, Path]:
@@ -127,7 +127,7 @@ def _partition(raw: Path, plan: DiskPlan, fingerprint: str) -> None:
             f'{where}, type={_GPT_TYPE}, uuid={partition}, name={BOOT_LABEL}, attrs="LegacyBIOSBootable"\n'
         )
     else:
-        kind = "ef" if plan.loaders == ("uefi",) else "c"
+        kind = "ef" if plan.loader == "uefi" else "c"
         text = f"label: dos\nlabel-id: 0x{fingerprint[:8]}\n{where}, type={kind}, bootable\n"
     run(["sfdisk", "--quiet", raw], input=text.encode())
 
@@ -140,14 +140,14 @@ def _fill(
     fat.format(int(fingerprint[8:16], 16))
     files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": path for name, path in slot.items()}
     files["b/"] = b""
-    if "uefi" in plan.loaders:
+    if plan.loader == "uefi":
         name = boot_uefi.FILE[image.arch]
         files[f"EFI/BOOT/{name}"] = image.artefact(f"boot/{name}").path
         files.update(boot_uefi.files(_SLOT, image.cmdline, image.epoch))
-    if "uboot" in plan.loaders:
+    if plan.loader == "uboot":
         files.update(boot_uboot.files(_SLOT, plan, image.arch, kernel, image.cmdline, image.epoch))
     fat.write(files)
-    if "uboot" in plan.loaders:
+    if plan.loader == "uboot":
         assert fat.reserved() > boot_uboot.STATE_SECTOR
         _write_at(raw, fat.start + boot_uboot.STATE_SECTOR * SECTOR, boot_uboot.state(_SLOT))
     return fat.used()
@@ -195,7 +195,7 @@ def _finish(
         bytes=raw.stat().st_size,
         sha256=file_digest(raw),
         mapped=sum(last - first + 1 for first, last in ranges) * BLOCK,
-        loaders=plan.loaders,
+        loader=plan.loader,
         partitions=(Placed(BOOT_LABEL, plan.start * MIB, plan.size * MIB),),
     )
     raw.unlink()

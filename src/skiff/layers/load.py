@@ -93,8 +93,9 @@ def _check_cpus(layer: Layer) -> None:
         "arch": file.arch,
         "debian.packages_for": file.debian.packages_for,
         "kernel.package": file.kernel.package,
+        "kernel.cmdline_for": file.kernel.cmdline_for,
         "qemu.machine": file.qemu.machine,
-        "disk.loaders": file.disk.loaders,
+        "disk.loader": file.disk.loader,
         "disk.load": file.disk.load,
     }
     for key, names in named.items():

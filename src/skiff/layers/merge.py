@@ -39,7 +39,7 @@ _SINGLE = {
 _BY_ARCH = {
     "kernel_package": "kernel.package",
     "qemu_machine": "qemu.machine",
-    "loaders": "disk.loaders",
+    "loader": "disk.loader",
     "load": "disk.load",
 }
 
@@ -85,6 +85,8 @@ class _Merger:
             words = list(_value(layer, key))
             if field == "packages":
                 words += layer.file.debian.packages_for.get(self.arch.value, ())
+            if field == "cmdline":
+                words += layer.file.kernel.cmdline_for.get(self.arch.value, ())
             self._extend(self.lists[field], words, field, key, layer)
         for package, globs in layer.file.debian.keep.items():
             # A package once restricted stays so: a later layer adds to what is taken from it.

@@ -22,8 +22,8 @@ class DiskPlan(msgspec.Struct, frozen=True):
     table: str
     start: int
     size: int
-    # `uefi` and `uboot`; `none` alone for the files without anything that starts them.
-    loaders: tuple[str, ...] = ()
+    # `uefi`, `uboot`, or `none` for the files without anything that starts them. Empty: for no disk.
+    loader: str = ""
     # Names of device trees, as the kernel package has them below its folder.
     dtbs: tuple[str, ...] = ()
     load: LoadPart = LoadPart()
@@ -66,7 +66,7 @@ class DiskImage(msgspec.Struct, frozen=True):
     sha256: str
     # Bytes of it that flashing has to write.
     mapped: int
-    loaders: tuple[str, ...]
+    loader: str
     partitions: tuple[Placed, ...]
 
     @property

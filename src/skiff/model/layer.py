@@ -116,6 +116,9 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Doc(description="Modules loaded by name at boot, besides those that the hardware asks for."),
     ] = ()
     cmdline: Annotated[tuple[str, ...], Doc(description="Words for the kernel's command line.")] = ()
+    cmdline_for: Annotated[
+        dict[str, tuple[str, ...]], Doc(description='Further words for one CPU: `arm64 = ["…"]`.')
+    ] = {}
 
 
 class DevicePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,12 +184,12 @@ class DiskPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[
         int, Doc(description="Size of the boot partition, in MiB; each slot gets half. 0: 512.", ge=0)
     ] = 0
-    loaders: Annotated[
-        dict[str, tuple[str, ...]],
+    loader: Annotated[
+        dict[str, Annotated[str, Doc(pattern="^(uefi|uboot|none)$")]],
         Doc(
             description=(
                 "For each CPU what starts the kernel: `uefi` (systemd-boot), `uboot` (a script that "
-                'U-Boot finds), both, or `none` (the files alone): `amd64 = ["uefi"]`.'
+                'U-Boot finds), or `none` (the files alone): `amd64 = "uefi"`.'
             )
         ),
     ] = {}

@@ -63,7 +63,7 @@ class Recipe(msgspec.Struct, frozen=True):
     # MiB: the boot partition's start leaves room for the bootloaders of all boards, its size for two slots.
     disk_start: int = 16
     disk_size: int = 512
-    loaders: tuple[str, ...] = ()
+    loader: str = ""
     dtbs: tuple[str, ...] = ()
     load: LoadPart = LoadPart()
     raw: tuple[RawPiece, ...] = ()

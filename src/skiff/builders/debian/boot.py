@@ -21,14 +21,13 @@ _LOADER = {
 
 
 def loader_packages(recipe: Recipe) -> list[str]:
-    """Packages that the recipe's bootloaders come from."""
-    if "uefi" not in recipe.loaders:
+    """Packages that the recipe's bootloader comes from."""
+    if recipe.loader != "uefi":
         return []
     if recipe.arch not in _LOADER:
         raise UserError(
-            f"disk.loaders: UEFI is not for {recipe.arch.value}",
-            hint='write `disk.loaders = { armhf = ["uboot"] }` in the layer that '
-            f"`skiff show --why loaders` names ({recipe.origins.get('loaders', '?')})",
+            f"disk.loader: UEFI is not for {recipe.arch.value}",
+            hint=f"layer {recipe.origins.get('loader', '?')} says so: it can be uboot or none there",
         )
     return [LOADER_PACKAGE]
 
@@ -39,7 +38,7 @@ def boot_files(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dic
     Raises UserError for a device tree that the kernel package lacks.
     """
     found = {f"dtbs/{name}": path for name, path in _device_trees(recipe, unpacked, kernel).items()}
-    if "uefi" in recipe.loaders:
+    if recipe.loader == "uefi":
         package = next(item for item in unpacked if item.package.name == LOADER_PACKAGE)
         source, name = _LOADER[recipe.arch]
         found[f"boot/{name}"] = package.root / "files/usr/lib/systemd/boot/efi" / source

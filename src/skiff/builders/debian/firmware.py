@@ -41,9 +41,10 @@ def firmware(arch: Arch, loader: str, cache: Path, mirror: str | None, ui: Ui) -
     """
     place = _PLACES.get((loader, arch))
     if place is None:
-        known = ", ".join(sorted(kind for kind, cpu in _PLACES if cpu is arch))
+        known = " and ".join(sorted(kind for kind, cpu in _PLACES if cpu is arch))
         raise UserError(
-            f"no virtual machine for {arch.value} starts from a disk by {loader}", hint=f"there is {known}"
+            f"no virtual machine for {arch.value} starts from a disk by {loader or 'nothing'}",
+            hint=f"there is firmware for {known}: a layer of yours can set [disk.loader]",
         )
     archive = Archive(arch, cache, mirror)
     packages = Resolver(archive, cache).packages([place.package], [], update=False, warn=ui.warn).packages
