@@ -15,6 +15,9 @@ MakeDevice = Callable[..., Device]
 
 OVERLAY = "skiff/overlay"
 
+# The limit of 20 seconds is for a device of its own; a host that runs several tests may be slower.
+PATIENT = ("skiff.overlay_timeout=200",)
+
 
 def test_files_of_the_overlay_lie_over_the_system(device: MakeDevice) -> None:
     machine = device("virt/qemu")
@@ -26,7 +29,8 @@ def test_files_of_the_overlay_lie_over_the_system(device: MakeDevice) -> None:
         f"{OVERLAY}/bin/greet": "#!/bin/sh\necho hello\n",
     }
     disks.partitioned(machine.persist, "persist", content)
-    machine.boot()
+    machine.start(append=PATIENT)
+    machine.wait_for_ssh()
     assert machine.succeed("cat /etc/motd") == "on the roof\n"
     assert machine.succeed("cat /opt/deep/er/file") == "new\n"
     assert machine.succeed("hostname") == "overlaid\n"
@@ -40,7 +44,8 @@ def test_files_of_the_overlay_lie_over_the_system(device: MakeDevice) -> None:
 
 def test_written_on_the_device_it_is_there_after_the_next_start(device: MakeDevice) -> None:
     machine = device("virt/qemu")
-    machine.boot()
+    machine.start(append=PATIENT)
+    machine.wait_for_ssh()
     machine.wait_for_persist()
     machine.succeed(f"cd /mnt/persist/{OVERLAY} && mkdir etc && echo later >etc/motd && sync")
     machine.cut_power()
@@ -55,7 +60,7 @@ def test_the_partition_labelled_rootfs_goes_first(device: MakeDevice) -> None:
     second = disks.partitioned(
         machine.files.root / "second.img", "rootfs", {"etc/motd": "of the partition\n"}
     )
-    machine.start(disks=(Disk(second),))
+    machine.start(disks=(Disk(second),), append=PATIENT)
     machine.wait_for_ssh()
     assert machine.succeed("cat /etc/motd") == "of the partition\n"
     assert "rootfs" in machine.units()["overlay"].text
@@ -79,7 +84,8 @@ def test_ssh_outlives_what_the_overlay_breaks(device: MakeDevice, path: str, tex
     machine = device("virt/qemu")
     content = {f"{OVERLAY}/{path}": text, f"{OVERLAY}/etc/motd": "on the roof\n"}
     disks.partitioned(machine.persist, "persist", content)
-    machine.boot(180)
+    machine.start(append=PATIENT)
+    machine.wait_for_ssh(180)
     unit = machine.units()["overlay"]
     assert unit.state == "fail"
     assert unit.hint
@@ -90,7 +96,7 @@ def test_an_endless_pile_of_files_is_skipped(device: MakeDevice) -> None:
     machine = device("virt/qemu")
     pile = {f"{OVERLAY}/srv/{number % 100}/{number}": "" for number in range(20_000)}
     disks.partitioned(machine.persist, "persist", pile, size=256 * MIB)
-    machine.start(memory=256)
+    machine.start(memory=256, append=PATIENT)
     machine.wait_for_ssh()
     unit = machine.units()["overlay"]
     assert (unit.state, "skipped: more than" in unit.text) == ("fail", True)
@@ -104,7 +110,7 @@ def test_more_than_memory_can_hold_is_skipped(device: MakeDevice) -> None:
         f"{OVERLAY}/etc/motd": "on the roof\n",
     }
     disks.partitioned(machine.persist, "persist", content, size=256 * MIB)
-    machine.start(memory=256)
+    machine.start(memory=256, append=PATIENT)
     machine.wait_for_ssh()
     unit = machine.units()["overlay"]
     assert (unit.state, "MiB of memory" in unit.text) == ("fail", True)
@@ -115,7 +121,7 @@ def test_an_unreadable_overlay_is_skipped(device: MakeDevice) -> None:
     machine = device("virt/qemu")
     second = disks.foreign(machine.files.root / "second.img", "rootfs")
     disks.partitioned(machine.persist, "persist")
-    machine.start(disks=(Disk(second),))
+    machine.start(disks=(Disk(second),), append=PATIENT)
     machine.wait_for_ssh()
     assert "cannot be mounted" in machine.units()["overlay"].text
 
@@ -127,6 +133,7 @@ def test_an_overlay_with_damaged_files_is_reported(device: MakeDevice) -> None:
     # Inodes from the middle of the table on: what they describe cannot be read any more.
     table = disks.inode_table(machine.persist)
     disks.damage(machine.persist, table + 256 * 30, 256 * 20)
-    machine.boot()
+    machine.start(append=PATIENT)
+    machine.wait_for_ssh()
     assert machine.units()["overlay"].state == "fail"
     machine.wait_for_unit("persist", "damage repaired")
