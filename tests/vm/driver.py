@@ -236,8 +236,8 @@ class Device:
         self.wait_until_succeeds(f"sv status {SERVICES}/{name} | grep -q ^run:", timeout)
 
     def wait_for_persist(self, timeout: float = 120) -> None:
-        """Wait until the persist partition is mounted."""
-        self.wait_until_succeeds("grep -q ' /mnt/persist ' /proc/mounts", timeout)
+        """Wait until the persist partition is mounted and all its folders are there."""
+        self.wait_until_succeeds("test -e /run/skiff/persist", timeout)
 
     def wait_for_engine(self, timeout: float = 180) -> None:
         """Wait until the container engine has run a container."""

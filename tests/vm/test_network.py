@@ -55,7 +55,7 @@ def test_settings_written_while_it_runs_are_used(device: MakeDevice) -> None:
     machine = device("virt/qemu")
     machine.boot()
     machine.wait_for_persist()
-    machine.execute(f"printf '{STATIC}' >/mnt/persist/skiff/network/eth0.conf".replace("\n", "\\n"))
+    machine.succeed(f"printf '{STATIC}' >/mnt/persist/skiff/network/eth0.conf".replace("\n", "\\n"))
     machine.wait_for_unit("network eth0", "static")
 
 
