@@ -80,7 +80,7 @@ def test_a_disk_for_uefi(tmp_path: Path) -> None:
         "gpt",
         "SKIFFBOOT",
         32768,
-        131072,
+        131072 - 34,
     )
     # Type of an EFI system partition (UEFI specification, 5.3.3).
     assert found["type"] == "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"

@@ -22,9 +22,11 @@ def with_piece(sector: int, *, table: str = "gpt", limit: int = 0) -> DiskPlan:
     return DiskPlan(table, 16, 512, "uboot", raw=(RawPiece("spl", sector, limit=limit),))
 
 
-def test_a_gpt_leaves_room_for_its_copy() -> None:
-    assert total_size(PLAN) == 529 * MIB
-    assert total_size(DiskPlan("dos", 16, 512, "uboot")) == 528 * MIB
+def test_the_room_for_persist_begins_where_the_image_ends() -> None:
+    # Else the GPT's copy would lie on the first bytes of a persist partition that is there already.
+    for table in ("gpt", "dos"):
+        plan = DiskPlan(table, 16, 512, "uboot")
+        assert total_size(plan) == 528 * MIB == max(item.end for item in place(plan, {}))
 
 
 def test_two_slots_fit_into_the_boot_partition() -> None:
@@ -77,6 +79,13 @@ def test_what_overlaps_in_memory_is_refused() -> None:
         check_load(plan, {"kernel": 60 * MIB + 1, "initramfs": MIB})
     with pytest.raises(UserError, match=r"initramfs .* would end at 0x8000001, .* above the limit 0x8000000"):
         check_load(plan, {"kernel": MIB, "initramfs": 64 * MIB + 1})
+
+
+def test_scripts_are_not_overwritten_while_they_run() -> None:
+    plan = DiskPlan("gpt", 16, 512, "uboot", load=LoadPart(initramfs=0x1000000, script=0x1100000))
+    check_load(plan, {"initramfs": MIB})
+    with pytest.raises(UserError, match=r"initramfs .* would run into U-Boot's scripts at 0x1100000"):
+        check_load(plan, {"initramfs": MIB + 1})
 
 
 def test_addresses_that_nobody_set_are_not_checked() -> None:

@@ -17,7 +17,7 @@ from skiff.model.workspace import Workspace
 
 @click.command(
     epilog=examples(
-        "skiff clean                 the workspace's image",
+        "skiff clean                 the workspace's image, and its disk image",
         "skiff clean --all -w arm    all of workspace arm: image, configuration, keys, persist disk",
         "skiff clean --cache         downloads and other things that all workspaces share",
     )
@@ -36,6 +36,8 @@ def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None
         doomed.append(workspace.root)
     elif not cache:
         doomed.append(workspace.image)
+        if workspace.disk.exists():
+            doomed.append(workspace.disk)
     for folder in doomed:
         if not folder.exists():
             ui.notice(f"nothing there: {folder}")

@@ -28,9 +28,10 @@ def state(slot: str, tries: int = _GOOD) -> bytes:
     return (_MAGIC + slot.encode() + bytes([tries])).ljust(512, b"\0")
 
 
-def chooser() -> str:
+def chooser(plan: DiskPlan) -> str:
     """The text of `boot.scr`, the script that U-Boot looks for by itself."""
-    return resources.files("skiff.image").joinpath("boot_uboot.txt").read_text()
+    text = resources.files("skiff.image").joinpath("boot_uboot.txt").read_text()
+    return "\n".join([*_address("scriptaddr", plan.load.script), text])
 
 
 def starter(slot: str, plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str]) -> str:
@@ -100,7 +101,7 @@ def files(
 ) -> dict[str, bytes]:
     """Both scripts."""
     return {
-        "boot.scr": script(chooser(), "Skiff", arch, epoch),
+        "boot.scr": script(chooser(plan), "Skiff", arch, epoch),
         f"{slot}/boot.scr": script(
             starter(slot, plan, arch, kernel, cmdline), f"Skiff, slot {slot}", arch, epoch
         ),

@@ -16,9 +16,9 @@ from skiff.host.run import require, run
 from skiff.image import boot_uboot, boot_uefi
 from skiff.image.boot_kernel import BootKernel, prepare
 from skiff.image.disk_fat import Fat
-from skiff.image.disk_layout import BOOT, check_load, check_slot, place, total_size
+from skiff.image.disk_layout import BOOT, boot_partition, check_load, check_slot, place, total_size
 from skiff.image.disk_pack import BLOCK, block_map, block_ranges, compress
-from skiff.model.disk import BOOT_LABEL, MIB, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
+from skiff.model.disk import BOOT_LABEL, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
 from skiff.model.image import Image
 
 # A new disk starts from here; the other slot is for updates.
@@ -118,7 +118,8 @@ def _partition(raw: Path, plan: DiskPlan, fingerprint: str) -> None:
     """A file with holes, and its partition table; all ids come from the fingerprint."""
     with raw.open("wb") as file:
         file.truncate(total_size(plan))
-    where = f"start={plan.start * MIB // SECTOR}, size={plan.size * MIB // SECTOR}"
+    area = boot_partition(plan)
+    where = f"start={area.start // SECTOR}, size={area.size // SECTOR}"
     if plan.table == "gpt":
         disk, partition = (uuid.uuid5(uuid.NAMESPACE_OID, f"{fingerprint} {n}") for n in ("disk", "boot"))
         # Marked bootable for U-Boot too.
@@ -136,7 +137,8 @@ def _fill(
     raw: Path, image: Image, plan: DiskPlan, kernel: BootKernel, slot: Mapping[str, Path], fingerprint: str
 ) -> int:
     """Make the boot partition's file system and write all its files; the bytes of it in use."""
-    fat = Fat(raw, plan.start * MIB, plan.size * MIB, image.epoch)
+    area = boot_partition(plan)
+    fat = Fat(raw, area.start, area.size, image.epoch)
     fat.format(int(fingerprint[8:16], 16))
     files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": path for name, path in slot.items()}
     files["b/"] = b""
@@ -196,7 +198,7 @@ def _finish(
         sha256=file_digest(raw),
         mapped=sum(last - first + 1 for first, last in ranges) * BLOCK,
         loader=plan.loader,
-        partitions=(Placed(BOOT_LABEL, plan.start * MIB, plan.size * MIB),),
+        partitions=(msgspec.structs.replace(boot_partition(plan), name=BOOT_LABEL),),
     )
     raw.unlink()
     return made

@@ -8,9 +8,9 @@ from itertools import pairwise
 from skiff.host.errors import UserError
 from skiff.model.disk import MIB, SECTOR, DiskPlan, Placed
 
-# A GPT takes 34 sectors at the start and 33 at the end (UEFI specification, 5.3); a MiB is set aside there.
+# A GPT takes 34 sectors at the start, and 33 for its copy at the end (UEFI specification, 5.3).
 _GPT_START = 34 * SECTOR
-_GPT_COPY = MIB
+_GPT_COPY = 33 * SECTOR
 # In a DOS partition table: disk id, four entries and signature. What lies before is the bootloader's.
 _DOS_START, _DOS_END = 440, 512
 # Of the boot partition, for the file system's own tables and the loaders.
@@ -18,12 +18,23 @@ _OVERHEAD = 4 * MIB
 # FAT32 needs 65525 clusters at least; below this size not even the smallest clusters give that many.
 _SMALLEST = 64
 
+# Room in memory for U-Boot's scripts and the sector with the state (boot_uboot.txt uses three places in it).
+SCRIPTS = 256 << 10
+
 BOOT = "boot partition"
 
 
 def total_size(plan: DiskPlan) -> int:
     """Bytes of the whole image."""
-    return (plan.start + plan.size) * MIB + (_GPT_COPY if plan.table == "gpt" else 0)
+    return (plan.start + plan.size) * MIB
+
+
+def boot_partition(plan: DiskPlan) -> Placed:
+    """The boot partition. The GPT's copy comes out of its end, not behind it: there persist begins, and a
+    card that is written anew must not lose the start of what is on it.
+    """
+    copy = _GPT_COPY + SECTOR if plan.table == "gpt" else 0
+    return Placed(BOOT, plan.start * MIB, plan.size * MIB - copy)
 
 
 def slot_size(plan: DiskPlan) -> int:
@@ -41,7 +52,7 @@ def place(plan: DiskPlan, pieces: Mapping[str, int]) -> list[Placed]:
             f"disk.start {plan.start}, disk.size {plan.size}: too small for a boot partition",
             hint=f"a start of 1 (MiB) and a size of {_SMALLEST} (MiB) are the least",
         )
-    placed = [Placed(BOOT, plan.start * MIB, plan.size * MIB)]
+    placed = [boot_partition(plan)]
     if plan.table == "gpt":
         placed.append(Placed("partition table", 0, _GPT_START))
         placed.append(Placed("copy of the partition table", total_size(plan) - _GPT_COPY, _GPT_COPY))
@@ -91,10 +102,10 @@ def check_load(plan: DiskPlan, sizes: Mapping[str, int]) -> None:
     """
     load = plan.load
     address = {"kernel": load.kernel, "initramfs": load.initramfs, "dtb": load.dtb, "unpack": load.unpack}
-    loaded = sorted(
-        (Placed(name, address[name], size) for name, size in sizes.items() if address[name] and size),
-        key=lambda item: item.start,
-    )
+    things = [Placed(name, address[name], size) for name, size in sizes.items() if address[name] and size]
+    if load.script:
+        things.append(Placed("U-Boot's scripts", load.script, SCRIPTS))
+    loaded = sorted(things, key=lambda item: item.start)
     for before, after in pairwise(loaded):
         if before.end > after.start:
             raise UserError(

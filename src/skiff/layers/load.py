@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -148,8 +148,9 @@ def _keys_at(steps: list[str]) -> list[str]:
     """Names of the keys that the table at this place may have."""
     kind: Any = LayerFile
     for step in steps:
-        # A list of tables: what one of them may hold.
-        kind = get_args(kind)[0] if step.startswith("[") else get_type_hints(kind)[step]
+        # A list or a table of tables: what one of them may hold.
+        inner = get_args(kind)[1 if get_origin(kind) is dict else 0 :]
+        kind = inner[0] if step.startswith("[") else get_type_hints(kind)[step]
     return [field.name for field in msgspec.structs.fields(kind)]
 
 

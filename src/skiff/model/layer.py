@@ -170,6 +170,10 @@ class LoadPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Doc(description="Where a compressed kernel is unpacked, before it is moved to its address.", ge=0),
     ] = 0
+    script: Annotated[
+        int,
+        Doc(description="Of its scripts, which take 256 KiB: U-Boot's own `scriptaddr`.", ge=0),
+    ] = 0
     end: Annotated[
         int,
         Doc(description="First address that must stay free: below it ends all that is loaded.", ge=0),

@@ -1,0 +1,90 @@
+"""Started by firmware from a disk image, as a board or a PC is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skiff import pipeline
+from skiff.host.run import run
+from skiff.host.ui import Ui
+from skiff.image.disk import write_disk
+from skiff.model.firmware import Boot
+from tests.vm.conftest import Images
+from tests.vm.disks import MIB
+from tests.vm.driver import Device
+
+MakeDevice = Callable[..., Device]
+
+
+@pytest.fixture
+def from_disk(device: MakeDevice, images: Images, tmp_path: Path) -> MakeDevice:
+    """Makes devices that have their disk image on a card which is 512 MiB larger."""
+
+    def make(*words: str) -> Device:
+        machine = device(*words)
+        ui = Ui(quiet=True)
+        made, _ = write_disk(tmp_path / "disk", machine.image, {}, images.cache, lambda _: None)
+        firmware = pipeline.firmware_for(machine.image, images.cache, pipeline.Options(), ui)
+        machine.options = msgspec.structs.replace(
+            machine.options, boot=Boot(firmware, made), persist_bytes=512 * MIB
+        )
+        return machine
+
+    return make
+
+
+def test_uefi_starts_a_pc_and_persist_is_on_the_same_disk(from_disk: MakeDevice) -> None:
+    machine = from_disk("pc/uefi")
+    machine.boot()
+    machine.wait_for_persist()
+    machine.succeed("test -d /sys/firmware/efi")
+    assert "skiff.slot=a" in machine.succeed("cat /proc/cmdline")
+    # All the room behind the image, where its copy of the partition table stood.
+    assert int(machine.succeed("df -mP /mnt/persist | awk 'END { print $2 }'")) > 400
+    machine.succeed("echo mine >/mnt/persist/note; sync")
+    machine.cut_power()
+    run(["sfdisk", "--verify", machine.files.card])
+    machine.boot()
+    machine.wait_for_persist()
+    assert machine.succeed("cat /mnt/persist/note") == "mine\n"
+    assert machine.failed() == {}
+
+
+def test_a_card_that_is_written_anew_keeps_persist(from_disk: MakeDevice) -> None:
+    machine = from_disk("pc/uefi")
+    machine.boot()
+    machine.wait_for_persist()
+    machine.succeed("echo mine >/mnt/persist/note; sync")
+    machine.cut_power()
+    machine.files.card_image.unlink()
+    machine.boot()
+    machine.wait_for_persist()
+    assert machine.succeed("cat /mnt/persist/note") == "mine\n"
+    assert "taking back" in machine.succeed("dmesg")
+
+
+def test_u_boot_starts_arm64_and_takes_the_slot_that_is_named(from_disk: MakeDevice) -> None:
+    machine = from_disk("virt/qemu", "--arch", "arm64")
+    machine.boot()
+    machine.wait_for_persist()
+    assert "skiff.slot=a" in machine.succeed("cat /proc/cmdline")
+    # Slot b holds nothing yet: with it on trial, each start takes a try away and goes on to slot a.
+    state = f"/dev/vda bs=512 seek={16 * 2048 + 16} conv=notrunc"
+    machine.succeed(f"printf 'SKIFFST1b\\001' | dd of={state}; sync")
+    machine.cut_power()
+    machine.boot()
+    assert "Skiff: slot b" in machine.console()
+    assert "skiff.slot=a" in machine.succeed("cat /proc/cmdline")
+    assert (
+        machine.succeed("dd if=/dev/vda bs=512 skip=32784 count=1 | head -c 10 | xxd -p")
+        .strip()
+        .endswith("6200")
+    )
+    machine.cut_power()
+    machine.boot()
+    assert "no tries left" in machine.console()
+    assert "Skiff: slot b" not in machine.console()
