@@ -48,10 +48,21 @@ def test_uefi_starts_a_pc_and_persist_is_on_the_same_disk(from_disk: MakeDevice)
     machine.succeed("echo mine >/mnt/persist/note; sync")
     machine.cut_power()
     run(["sfdisk", "--verify", machine.files.card])
+    # On trial: systemd-boot takes a try away by renaming the entry (mtools sees FAT as the firmware left it).
+    boot = f"{machine.files.card}@@{16 * MIB}"
+    run(["mren", "-i", boot, "::/loader/entries/skiff-a.conf", "skiff-a+3.conf"])
     machine.boot()
     machine.wait_for_persist()
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
     assert machine.failed() == {}
+    assert b"skiff-a+2-1.conf" in run(["mdir", "-b", "-i", boot, "::/loader/entries"]).stdout
+
+
+def test_uefi_starts_arm64(from_disk: MakeDevice) -> None:
+    machine = from_disk("pc/uefi", "--arch", "arm64")
+    machine.boot()
+    machine.wait_for_persist()
+    machine.succeed("test -d /sys/firmware/efi")
 
 
 def test_a_card_that_is_written_anew_keeps_persist(from_disk: MakeDevice) -> None:
