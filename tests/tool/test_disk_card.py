@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from skiff.__main__ import main
 from skiff.host.errors import UserError
 from skiff.host.files import file_digest
 from skiff.host.run import run
@@ -97,3 +98,11 @@ def test_u_boot_reads_the_card(files: MachineFiles, tmp_path: Path, folder: str,
     line = words(files, tmp_path, Firmware("uboot", code))
     assert line[line.index(option) + 1] == str(code)
     assert "-initrd" not in line and "-smbios" not in line
+
+
+def test_u_boot_takes_no_further_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SKIFF_WORKSPACES", str(tmp_path))
+    assert main(["run", "--disk-boot", "--append", "x", "virt/qemu", "--arch", "arm64"]) == 2
+    assert "U-Boot takes no --append" in capsys.readouterr().err

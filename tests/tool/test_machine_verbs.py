@@ -181,6 +181,7 @@ def test_ctrl_c_while_waiting_leaves_nothing_running(host: FakeHost, image: Imag
         (["run", "--memory", "4"], "32 MiB or more"),
         (["run", "--json"], "--json needs --detach"),
         (["run", "-d", "--console"], "exclude each other"),
+        (["run", "-d", "--disk-boot", "--no-persist"], "exclude each other"),
         (["run", "-d", "--disk", "/nowhere.img"], "no such file"),
     ],
 )

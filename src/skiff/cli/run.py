@@ -125,13 +125,11 @@ def command(
     if disk_boot and no_persist:
         raise click.UsageError("--no-persist and --disk-boot exclude each other: persist is on the same disk")
     recipe = resolve_recipe(choice, workspace, ui)
+    if disk_boot and append and recipe.loader == "uboot":
+        raise click.UsageError("U-Boot takes no --append: its script holds the kernel's command line")
     how = pipeline.Options(mirror, locked, update)
     image, _ = build_image(recipe, workspace, ui, how)
     boot = _boot(recipe, image, workspace, how, ui) if disk_boot else None
-    if boot is not None and boot.firmware.loader == "uboot" and append:
-        raise click.UsageError(
-            "--append cannot be had with U-Boot: its script holds the kernel's command line"
-        )
     options = Options(
         memory=memory,
         cpus=cpus,
