@@ -96,10 +96,10 @@ def test_second_time_does_nothing_until_dependencies_change(setup: SetUp) -> Non
 
 
 def test_only_what_is_missing_is_installed(setup: SetUp) -> None:
-    setup.forget("mtools", "xz-utils")
+    setup.forget("mtools", "zstd")
     status, _, calls = setup.run()
     assert status == 0
-    assert apt(calls) == ["apt-get install -y -q --no-install-recommends xz-utils mtools"]
+    assert apt(calls) == ["apt-get install -y -q --no-install-recommends zstd mtools"]
 
 
 def test_package_lists_are_fetched_once_when_that_fails(setup: SetUp) -> None:
