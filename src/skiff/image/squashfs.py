@@ -98,6 +98,7 @@ def _write(entries: Mapping[str, Entry], compression: Compression, epoch: int, t
         pass  # It stopped reading: its exit status says why.
     except BaseException:
         process.kill()
+        process.communicate()
         raise
     _, errors = process.communicate()
     if process.returncode != 0:

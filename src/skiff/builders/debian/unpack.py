@@ -111,48 +111,56 @@ def _unpack(package: Package, deb: Path, root: Path) -> Unpacked:
 
 def _extract(deb: Path, files: Path) -> Index:
     """Stream the package's data archive: files to disk, everything else into the index."""
+    with spawn(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                index = _place(archive, deb, files)
+            # What follows the archive's end mark, so that dpkg-deb can end by itself.
+            while process.stdout.read(1 << 16):
+                pass
+        except tarfile.ReadError:
+            index = None
+        errors = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode != 0 or index is None:
+        raise UserError(
+            f"{deb}: dpkg-deb could not read it: {errors or 'the archive in it is cut short'}",
+            hint="remove the file and build again",
+        )
+    return index
+
+
+def _place(archive: tarfile.TarFile, deb: Path, files: Path) -> Index:
+    """Write the archive's files to the folder ``files``; its entries."""
     entries: dict[str, IndexEntry] = {}
     licences: set[str] = set()
-    process = spawn(["dpkg-deb", "--fsys-tarfile", deb], stdout=PIPE)
-    assert process.stdout is not None
-    with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-        for member in archive:
-            path = _safe(member.name, deb)
-            if not path:
-                continue
-            if path.startswith("usr/share/doc/") and path.endswith("/copyright") and member.isreg():
-                stream = archive.extractfile(member)
-                assert stream is not None
-                licences |= {
-                    found.decode(errors="replace").strip() for found in _LICENCE.findall(stream.read())
-                }
-            if path.startswith(_DOCUMENTATION):
-                continue
-            if member.islnk():
-                first = _safe(member.linkname, deb)
-                _copy(files / first, files / path)
-                entries[path] = msgspec.structs.replace(entries[first], path=path)
-                continue
-            kind = _KINDS.get(member.type)
-            if kind is None:
-                raise UserError(f"{deb.name}: {path}: a package may not carry device nodes")
-            if kind is Kind.FILE:
-                stream = archive.extractfile(member)
-                assert stream is not None
-                target = files / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-            entries[path] = IndexEntry(
-                path,
-                kind,
-                member.mode & 0o7777,
-                member.uid,
-                member.gid,
-                member.linkname if member.issym() else "",
-            )
-    if process.wait() != 0:
-        raise UserError(f"{deb}: dpkg-deb could not read it", hint="remove the file and build again")
+    for member in archive:
+        path = _safe(member.name, deb)
+        if not path:
+            continue
+        if path.startswith("usr/share/doc/") and path.endswith("/copyright") and member.isreg():
+            stream = archive.extractfile(member)
+            assert stream is not None
+            licences |= {found.decode(errors="replace").strip() for found in _LICENCE.findall(stream.read())}
+        if path.startswith(_DOCUMENTATION):
+            continue
+        if member.islnk():
+            first = _safe(member.linkname, deb)
+            _copy(files / first, files / path)
+            entries[path] = msgspec.structs.replace(entries[first], path=path)
+            continue
+        kind = _KINDS.get(member.type)
+        if kind is None:
+            raise UserError(f"{deb.name}: {path}: a package may not carry device nodes")
+        if kind is Kind.FILE:
+            stream = archive.extractfile(member)
+            assert stream is not None
+            target = files / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                shutil.copyfileobj(stream, out, 1 << 20)
+        link = member.linkname if member.issym() else ""
+        entries[path] = IndexEntry(path, kind, member.mode & 0o7777, member.uid, member.gid, link)
     return Index(tuple(entries.values()), tuple(sorted(licences)))
 
 
