@@ -54,7 +54,7 @@ def test_a_package_becomes_files_and_an_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bytes_left", [0, 100, 400])
 def test_a_package_that_is_cut_short_is_told_and_leaves_nothing(bytes_left: int, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="tide.deb: dpkg-deb could not read it"):
+    with pytest.raises(UserError, match=r"tide\.deb: dpkg-deb could not read it"):
         _unpack(_deb(tmp_path, bytes_left=bytes_left), tmp_path / "cache")
     assert not list((tmp_path / "cache/unpacked").iterdir())
     gc.collect()
