@@ -31,7 +31,9 @@ def _deb(folder: Path, *, bytes_left: int | None = None) -> Path:
     (tree / "usr/bin/tide").chmod(0o755)
     (tree / "usr/bin/ebb").symlink_to("tide")
     deb = folder / "tide.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "-b", tree, deb], check=True, capture_output=True)
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Zxz", "-b", tree, deb], check=True, capture_output=True
+    )
     if bytes_left is not None:
         deb.write_bytes(deb.read_bytes()[:bytes_left])
     return deb
