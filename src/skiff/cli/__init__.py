@@ -17,6 +17,7 @@ VERBS = {
     "lock": "Write down the exact packages, to build from them again.",
     "build": "Build the image.",
     "disk": "Build the image as a disk image that boots by itself.",
+    "flash": "Write the disk image to a card, and check it there.",
     "run": "Build the image and boot it in a virtual machine.",
     "ssh": "Log in to the machine, or run a command there.",
     "status": "Tell how the machine is.",
