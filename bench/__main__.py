@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import boot, builds, containers, memory, mkosi, sizes
+from bench import boot, builds, containers, cpus, memory, mkosi, sizes
 from bench.setting import Setting, host_facts
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
@@ -34,6 +34,7 @@ MEASUREMENTS = {
     "memory": Measurement(memory.FIGURES, memory.measure),
     "containers": Measurement(containers.FIGURES, containers.measure),
     "boot": Measurement(boot.FIGURES, boot.measure),
+    "cpus": Measurement(cpus.FIGURES, cpus.measure),
     "builds": Measurement(builds.FIGURES, builds.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }

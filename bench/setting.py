@@ -67,12 +67,15 @@ class Setting(msgspec.Struct, frozen=True):
         folder.mkdir(parents=True)
         return folder
 
-    def image(self, *layers: str) -> Built:
-        """The image of these layers, built with the tool's own cache unless it is there."""
-        name = "_".join(layers).replace("/", "-")
+    def image(self, *words: str, options: Sequence[str] = ()) -> Built:
+        """The image of these layers and CPU, built with the tool's own cache unless it is there.
+
+        ``options`` for `skiff build` change nothing of it.
+        """
+        name = "_".join(words).replace("/", "-")
         workspace = Workspace(name, self.scratch / "images" / name)
-        with self.ui.step(f"image {', '.join(layers)}"):
-            build(workspace, self.cache, *layers)
+        with self.ui.step(f"image {' '.join(words)}"):
+            build(workspace, self.cache, *words, *options)
         image = load(workspace.image)
         if image is None:
             raise UserError(f"{workspace.image}: built, but there is no image")

@@ -48,6 +48,8 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return present, False
     unpacked = _unpack(recipe, packages, cache, options, ui)
     built = _compose(recipe, unpacked, packages.epoch, cache, ui)
+    for line in built.warnings:
+        ui.warn(line)
     parts = split(built.tree, recipe, built.early)
     with ui.step("image", total=len(parts) + 1) as step:
         image = assemble(

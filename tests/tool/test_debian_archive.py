@@ -112,6 +112,25 @@ def test_without_network_and_lists_it_ends_with_the_remedy(debian: Archive, apt:
     assert "--mirror" in raised.value.hint
 
 
+def test_lists_in_the_middle_of_a_mirrors_update_are_told_as_such(debian: Archive, apt: Apt) -> None:
+    apt.fails("update", "E: File has unexpected size (253712 != 271812). Mirror sync in progress?")
+    with pytest.raises(UserError, match="could not be fetched") as raised:
+        debian.update(force=False, warn=pytest.fail)
+    assert "when its update has ended" in raised.value.hint
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_only_a_dated_mirror_may_have_old_lists(valid: bool, apt: Apt, tmp_path: Path) -> None:
+    where = (
+        "http://mirror.example/debian" if valid else "http://mirror.example/archive/debian/20261101T000000Z"
+    )
+    dated = Archive(Arch.ARMHF, tmp_path / "cache", where)
+    dated.update(force=False, warn=pytest.fail)
+    assert f'Check-Valid-Until "{str(valid).lower()}"' in (dated.state / "apt.conf").read_text()
+    security = where.replace("/debian", "/debian-security", 1)
+    assert f"URIs: {security}\nSuites: trixie-security" in (dated.state / "debian.sources").read_text()
+
+
 def test_without_network_earlier_lists_do(debian: Archive, apt: Apt) -> None:
     debian.update(force=False, warn=pytest.fail)
     yesterday = time.time() - 2 * archive.LISTS_MAX_AGE

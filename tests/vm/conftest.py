@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,10 @@ from skiff.host.run import run, which
 from skiff.image.assemble import load
 from skiff.machine import kvm
 from skiff.machine.files import MachineFiles
+from skiff.model.arch import Arch
 from skiff.model.image import Image
 from tests.vm.driver import Device, HarnessError
+from tests.vm.mirrors import mirror_for
 
 # Devices of the test that runs, for its report.
 _DEVICES = pytest.StashKey[list[Device]]()
@@ -35,6 +37,8 @@ class Images:
         self.cache = Path(chosen).absolute() if chosen else cache_dir()
         self.workspaces = self.cache / "test-workspaces"
         self._built: dict[tuple[str, ...], Image] = {}
+        self._mirrors = ExitStack()
+        self._mirror: dict[Arch, str | None] = {}
 
     def workspace(self, *words: str) -> Path:
         """Folder of the workspace for these words of `skiff build`."""
@@ -51,7 +55,9 @@ class Images:
                 "SKIFF_CACHE": str(self.cache),
                 "SKIFF_CONFIG": "",
             }
-            argv = [sys.executable, "-m", "skiff", "build", "--quiet", *words]
+            mirror = self.mirror(_arch(words))
+            options = ["--mirror", mirror] if mirror else []
+            argv = [sys.executable, "-m", "skiff", "build", "--quiet", *words, *options]
             try:
                 with self._alone():
                     run(argv, env=environment, input=b"", timeout=1500)
@@ -71,17 +77,34 @@ class Images:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    def mirror(self, arch: Arch) -> str | None:
+        """The mirror to build from; None: the host's own."""
+        if arch not in self._mirror:
+            rare = arch in (Arch.ARMHF, Arch.RISCV64)
+            self._mirror[arch] = self._mirrors.enter_context(mirror_for(arch)) if rare else None
+        return self._mirror[arch]
+
+    def close(self) -> None:
+        """End the mirrors."""
+        self._mirrors.close()
+
     def key(self, *words: str) -> Path:
         """Private key that logs in to that image."""
         return self.workspace(*words) / "keys" / "id_ed25519"
 
 
+def _arch(words: tuple[str, ...]) -> Arch:
+    return Arch(words[words.index("--arch") + 1]) if "--arch" in words else Arch.host()
+
+
 @pytest.fixture(scope="session")
-def images() -> Images:
+def images() -> Iterator[Images]:
     """Builds each image once per test run."""
     if which("qemu-system-x86_64") is None:
         raise HarnessError("qemu-system-x86_64 is not installed: `make setup` installs it")
-    return Images()
+    made = Images()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ def from_disk(device: MakeDevice, images: Images, tmp_path: Path) -> MakeDevice:
         machine = device(*words)
         ui = Ui(quiet=True)
         made, _ = write_disk(tmp_path / "disk", machine.image, {}, images.cache, lambda _: None)
-        firmware = pipeline.firmware_for(machine.image, images.cache, pipeline.Options(), ui)
+        options = pipeline.Options(images.mirror(machine.image.arch))
+        firmware = pipeline.firmware_for(machine.image, images.cache, options, ui)
         machine.options = msgspec.structs.replace(
             machine.options, boot=Boot(firmware, made), persist_bytes=512 * MIB
         )

@@ -8,7 +8,7 @@ import click
 
 from skiff.cli.common import print_json
 from skiff.cli.options import examples, json_option, workspace_option
-from skiff.image.report import by_origin, require_image
+from skiff.image.report import by_origin, kernel_modules, require_image
 from skiff.image.treemap import treemap_svg
 from skiff.model.workspace import Workspace
 
@@ -18,20 +18,24 @@ from skiff.model.workspace import Workspace
         "skiff size                      a table, largest first",
         "skiff size --svg size.svg       a picture: one field for each file",
         "skiff size --files              every file",
+        "skiff size --modules            every kernel module",
     )
 )
 @workspace_option
 @click.option("--files", is_flag=True, help="List single files instead of packages and layers.")
+@click.option("--modules", is_flag=True, help="List kernel modules instead of packages and layers.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a treemap to this file.")
 @json_option
-def command(workspace: Workspace, as_json: bool, files: bool, svg: Path | None) -> None:
+def command(workspace: Workspace, as_json: bool, files: bool, modules: bool, svg: Path | None) -> None:
     """Show what the image's bytes are spent on.
 
     Compressed bytes are known for each part of the image. For a package or file they are its share
     of its part, in proportion to its own size.
     """
     image, manifest = require_image(workspace.image)
-    rows = by_origin(manifest, single=files)
+    if files and modules:
+        raise click.UsageError("--files lists the modules too: give one of --files and --modules")
+    rows = kernel_modules(manifest) if modules else by_origin(manifest, single=files)
     if svg is not None:
         svg.write_text(treemap_svg(image, manifest))
         click.echo(f"{svg}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import msgspec
@@ -47,6 +47,15 @@ def by_origin(manifest: Manifest, *, single: bool = False) -> list[Row]:
         sums[key] = (size + fact.bytes, packed + fact.bytes * ratio[fact.part])
     rows = [Row(name, size, round(packed)) for name, (size, packed) in sums.items()]
     return sorted(rows, key=lambda row: (-row.compressed, row.name))
+
+
+def kernel_modules(manifest: Manifest) -> list[Row]:
+    """Sizes of the kernel modules, by name; largest first."""
+    return [
+        Row(PurePosixPath(row.name).stem, row.bytes, row.compressed)
+        for row in by_origin(manifest, single=True)
+        if row.name.startswith("/usr/lib/modules/") and row.name.endswith(".ko")
+    ]
 
 
 def cyclonedx(image: Image, manifest: Manifest) -> dict[str, object]:

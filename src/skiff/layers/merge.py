@@ -23,6 +23,7 @@ _LISTS = {
     "modules": "kernel.modules",
     "boot_modules": "kernel.boot",
     "load_modules": "kernel.load",
+    "firmware_optional": "kernel.firmware_optional",
     "cmdline": "kernel.cmdline",
     "dtbs": "disk.dtbs",
 }

@@ -115,6 +115,10 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Doc(description="Modules loaded by name at boot, besides those that the hardware asks for."),
     ] = ()
+    firmware_optional: Annotated[
+        tuple[str, ...],
+        Doc(description="Modules that do without the firmware they name: no warning when none is there."),
+    ] = ()
     cmdline: Annotated[tuple[str, ...], Doc(description="Words for the kernel's command line.")] = ()
     cmdline_for: Annotated[
         dict[str, tuple[str, ...]], Doc(description='Further words for one CPU: `arm64 = ["…"]`.')

@@ -53,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True):
     modules: tuple[str, ...] = ()
     boot_modules: tuple[str, ...] = ()
     load_modules: tuple[str, ...] = ()
+    firmware_optional: tuple[str, ...] = ()
     cmdline: tuple[str, ...] = ()
     hostname: str = "skiff"
     engine: str = ""

@@ -22,6 +22,12 @@ DEFAULT_MIRROR = "http://deb.debian.org/debian"
 SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # Age in seconds after which the archive's lists are fetched anew.
 LISTS_MAX_AGE = 24 * 3600
+# A mirror of that form shows the archive as it once was: HOST/archive/debian/DATE, as snapshot.debian.org.
+_SNAPSHOT = re.compile(r"/archive/debian/(?=[0-9TZ]+$)")
+_LISTS_DIFFER = (
+    "this mirror's lists are not those of its signed Release file: try again when its update has ended, "
+    "or use another with --mirror URL (a dated one too: http://snapshot.debian.org/archive/debian/DATE)"
+)
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})$")
 Progress = Callable[[str], None]
 
@@ -44,6 +50,8 @@ class Archive:
 
     @property
     def _security(self) -> str:
+        if _SNAPSHOT.search(self.mirror):
+            return _SNAPSHOT.sub("/archive/debian-security/", self.mirror)
         return self.mirror + "-security" if self.mirror.endswith("/debian") else SECURITY_MIRROR
 
     def _apt(self, argv: Sequence[str], provided: Sequence[str] = ()) -> str:
@@ -92,6 +100,8 @@ class Archive:
             "APT::Install-Recommends": "false",
             "APT::Get::AllowUnauthenticated": "false",
             "Acquire::AllowInsecureRepositories": "false",
+            # What is old on purpose is past its date. The signatures are checked all the same.
+            "Acquire::Check-Valid-Until": "false" if _SNAPSHOT.search(self.mirror) else "true",
             "Acquire::Languages": "none",
             "Acquire::ForceHash": "SHA256",
             "Acquire::Retries": "2",
@@ -130,7 +140,9 @@ class Archive:
             if not stamp.exists():
                 raise UserError(
                     f"the package lists of {self.mirror} could not be fetched:\n{_reasons(error)}",
-                    hint="check the network, or name a mirror in reach with --mirror URL",
+                    hint=_LISTS_DIFFER
+                    if "Mirror sync in progress" in error.output
+                    else "check the network, or name a mirror in reach with --mirror URL",
                 ) from error
             warn(f"no network to {self.mirror}: going on with the package lists fetched earlier")
             return

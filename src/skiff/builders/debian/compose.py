@@ -11,6 +11,7 @@ import msgspec
 
 from skiff.builders.debian import skeleton
 from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, loader_packages
+from skiff.builders.debian.driver_firmware import missing_firmware
 from skiff.builders.debian.elf import Linker
 from skiff.builders.debian.kernel import Kernel, add_modules, select_kernel
 from skiff.builders.debian.trim import Globs, drop, drop_unneeded_libraries
@@ -29,6 +30,8 @@ class Built(msgspec.Struct, frozen=True):
     early: frozenset[str]
     # What goes to the boot partition besides the kernel: file by artefact name.
     boot: dict[str, Path]
+    # What is left to the user's judgement, a line each.
+    warnings: tuple[str, ...] = ()
 
 
 def request(recipe: Recipe) -> list[str]:
@@ -73,7 +76,13 @@ def compose(
     _check_programs(tree, recipe)
     linker = Linker(tree, recipe.arch)
     linker.check()
-    return Built(tree, kernel, _early(tree, recipe, linker), boot_files(recipe, unpacked, kernel.package))
+    return Built(
+        tree,
+        kernel,
+        _early(tree, recipe, linker),
+        boot_files(recipe, unpacked, kernel.package),
+        tuple(missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
+    )
 
 
 def _early(tree: Tree, recipe: Recipe, linker: Linker) -> frozenset[str]:

@@ -57,12 +57,24 @@ class _Available:
         self.builtin = {
             _name(line) for line in (self.folder / "modules.builtin").read_text().splitlines() if line
         }
-        self.soft: dict[str, list[str]] = {}
+        self.soft = self._soft_dependencies()
+
+    def _soft_dependencies(self) -> dict[str, list[str]]:
+        """Modules that a module wants beside it. It may name one by an alias, as `crypto-crc32c`."""
+        by_alias: dict[str, list[str]] = {}
+        for line in (self.lists / "modules.alias").read_text().splitlines():
+            alias = line.split()
+            if alias[:1] == ["alias"]:
+                by_alias.setdefault(_name(alias[1]), []).append(_name(alias[2]))
+        soft: dict[str, list[str]] = {}
         for line in (self.lists / "modules.softdep").read_text().splitlines():
             found = re.match(r"softdep (\S+) (.*)", line)
-            if found:
-                words = [word for word in found[2].split() if not word.endswith(":")]
-                self.soft.setdefault(_name(found[1]), []).extend(_name(word) for word in words)
+            for word in found[2].split() if found else []:
+                if found and not word.endswith(":"):
+                    name = _name(word)
+                    named = [name] if name in self.path else by_alias.get(name, [])
+                    soft.setdefault(_name(found[1]), []).extend(named)
+        return soft
 
     def select(self, wanted: Iterable[str]) -> list[str]:
         """Module names for the recipe's names and globs; a wrong name raises UserError."""
