@@ -13,7 +13,15 @@ from skiff import pipeline
 from skiff.cli.build import build_options
 from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.disk import disk_image
-from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.cli.options import (
+    Choice,
+    examples,
+    json_option,
+    recipe_options,
+    split_names,
+    ui_option,
+    workspace_option,
+)
 from skiff.host.disks import Host, HostDisk, find_disk, removable_disks, size_words
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
@@ -107,15 +115,14 @@ def command(
 
 def _words(choice: Choice, last: str | None) -> tuple[Choice, str | None]:
     """The last word is the device when it is a path below /dev, else it is one more layer."""
+    early = next((word for word in choice.layers if word.startswith("/dev/")), None)
+    if early is not None:
+        raise UserError(f"{early}: the device comes last", hint=f"skiff flash [LAYERS] {early}")
     if last is None or last.startswith("/dev/"):
-        device = last
-    elif Host().block(last).exists():
+        return choice, last
+    if Host().block(last).exists():
         raise UserError(f"{last}: write it as a path", hint=f"/dev/{last}")
-    else:
-        from skiff.cli.options import split_names
-
-        return msgspec.structs.replace(choice, layers=(*choice.layers, *split_names(last))), None
-    return choice, device
+    return msgspec.structs.replace(choice, layers=(*choice.layers, *split_names(last))), None
 
 
 def _list(as_json: bool) -> None:
@@ -236,7 +243,8 @@ def _tell(order: Order, packed: Packed, done: flash.Written, keep: bool, ejected
 
 def _sudo(order: Order, packed: Packed) -> str:
     """The command that writes the image which is there now, as root: root builds nothing."""
-    words = ["sudo", str(Path(sys.argv[0]).absolute()), "flash", "--image", str(packed.path), str(order.path)]
+    words = ["sudo", str(Path(sys.argv[0]).absolute()), "flash", "--image", str(packed.path)]
+    words += [str(order.path)] if order.disk else ["--to", str(order.path)]
     ctx = click.get_current_context()
     for name in ("wipe_persist", "allow_internal", "verify_only", "yes"):
         words += [f"--{name.replace('_', '-')}"] if ctx.params[name] else []

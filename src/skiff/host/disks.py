@@ -173,7 +173,7 @@ def _uses(host: Host, name: str) -> tuple[list[str], list[str]]:
         places += mounts.get(node, [])
         if node in swaps:
             users.append(f"swap on {node}")
-        users += [f"{holder} on {node}" for holder in _names(host.block(node) / "holders")]
+        users += [f"{holder} on {node}" for holder in _upon(host, node)]
     return sorted(set(places)), users
 
 
@@ -185,8 +185,16 @@ def _stack(host: Host, names: list[str]) -> Iterator[str]:
         name = waiting.pop(0)
         if name not in seen:
             seen.add(name)
-            waiting += _names(host.block(name) / "holders")
+            waiting += _upon(host, name)
             yield name
+
+
+def _upon(host: Host, name: str) -> list[str]:
+    """Devices that lie directly upon one. Loop devices are not among what /sys calls its holders."""
+    held = sorted(path.name for path in (host.block(name) / "holders").glob("*"))
+    device = f"/dev/{name.replace('!', '/')}"
+    loops = (host.sys / "block").glob("loop*/loop/backing_file")
+    return held + sorted(path.parents[1].name for path in loops if _text(path) == device)
 
 
 def _mounts(host: Host) -> dict[str, list[str]]:
@@ -196,9 +204,11 @@ def _mounts(host: Host) -> dict[str, list[str]]:
         fields, _, rest = line.partition(" - ")
         number, place = fields.split()[2], _plain(fields.split()[4])
         # A file system on several disks has a number of its own: then its source tells one of them.
-        by_number = (host.sys / "dev/block" / number).resolve().name
-        by_source = Path(_plain(rest.split()[1])).resolve().name
-        for name in {by_number, by_source}:
+        names = {(host.sys / "dev/block" / number).resolve().name}
+        source = _plain(rest.split()[1])
+        if source.startswith("/dev/"):
+            names.add(Path(source).resolve().name)
+        for name in names:
             found.setdefault(name, []).append(place)
     return found
 
@@ -212,10 +222,6 @@ def _swaps(host: Host) -> set[str]:
 def _plain(word: str) -> str:
     """A path as it is: the kernel writes spaces and the like as \\040."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*"))
 
 
 def _text(file: Path) -> str:

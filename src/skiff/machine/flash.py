@@ -73,6 +73,8 @@ def _write(packed: Packed, target: Target, before: Before, keep: bool, ui: Ui) -
     target.sync()
     target.forget()
     if target.read(0, len(first)) != first:
+        target.write(0, mark(kept))
+        target.sync()
         raise UserError(f"{target.path}: its first block is not what was written", hint=_BAD)
     return Written(target.path, packed.mapped, written - started, time.monotonic() - written)
 

@@ -116,7 +116,9 @@ def _range(item: ElementTree.Element, size: int) -> Range:
     chksum = item.get("chksum", "")
     if not re.fullmatch("[0-9a-f]{64}", chksum):
         raise ValueError(f"no checksum for blocks {first}-{last}")
-    return Range(int(first) * BLOCK, min((int(last or first) + 1) * BLOCK, size), chksum)
+    end = (int(last or first) + 1) * BLOCK
+    # The last block of an image may be a shorter one.
+    return Range(int(first) * BLOCK, size if size < end < size + BLOCK else end, chksum)
 
 
 def _check_ranges(ranges: tuple[Range, ...], size: int) -> None:
