@@ -8,7 +8,7 @@ DEFAULT_LAYERS := $(if $(SKIFF_CONFIG)$(wildcard $(SKIFF_WORKSPACES)/$(SKIFF_WOR
 export SKIFF_CONFIG SKIFF_WORKSPACE SKIFF_WORKSPACES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure compile run ssh status stop check test bench docs golden clean
+.PHONY: help setup configure compile flash run ssh status stop check test bench docs golden clean
 
 help: ## List what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ configure: setup ## Choose the workspace's layers (from SKIFF_CONFIG) and rememb
 
 compile: setup ## Build the image
 	@$(SKIFF) build $(DEFAULT_LAYERS)
+
+flash: setup ## Build the disk image and write it to a card: DEVICE=/dev/sdX; without, list the cards
+	@$(SKIFF) flash $(DEVICE)
 
 run: setup ## Build, boot in QEMU, wait until it answers and its engine has run a container
 	@$(SKIFF) run --detach $(DEFAULT_LAYERS)

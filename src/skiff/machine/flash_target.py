@@ -145,7 +145,8 @@ def _open(path: Path, disk: HostDisk | None, new: bool, writable: bool, sudo: st
     try:
         return os.open(path, flags, 0o644)
     except PermissionError as error:
-        raise UserError(f"{path}: you have no permission to write it", hint=sudo) from error
+        what = "write" if writable else "read"
+        raise UserError(f"{path}: you have no permission to {what} it", hint=sudo) from error
     except OSError as error:
         hints = {
             errno.EBUSY: "something of it is mounted or in use; `lsblk` shows it",
