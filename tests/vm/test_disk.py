@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from skiff import pipeline
+from skiff.__main__ import main
 from skiff.host.run import run
 from skiff.host.ui import Ui
 from skiff.image.disk import write_disk
 from skiff.model.firmware import Boot
 from tests.vm.conftest import Images
-from tests.vm.disks import MIB
+from tests.vm.disks import MIB, extract, offset
 from tests.vm.driver import Device
 
 MakeDevice = Callable[..., Device]
@@ -66,17 +67,34 @@ def test_uefi_starts_arm64(from_disk: MakeDevice) -> None:
     machine.succeed("test -d /sys/firmware/efi")
 
 
-def test_a_card_that_is_written_anew_keeps_persist(from_disk: MakeDevice) -> None:
+def test_a_card_that_is_flashed_again_keeps_persist(from_disk: MakeDevice) -> None:
     machine = from_disk("pc/uefi")
     machine.boot()
     machine.wait_for_persist()
     machine.succeed("echo mine >/mnt/persist/note; sync")
     machine.cut_power()
-    machine.files.card_image.unlink()
+    card = machine.files.card
+    fill(card, 2)
+    assert machine.options.boot is not None
+    image = machine.options.boot.disk.packed.path
+    assert main(["flash", "--yes", "--image", str(image), "--to", str(card)]) == 0
     machine.boot()
     machine.wait_for_persist()
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
     assert "taking back" in machine.succeed("dmesg")
+    assert machine.failed() == {}
+
+
+def fill(card: Path, number: int) -> None:
+    """Let a partition and its file system reach the last sector that they can, as the device grows them."""
+    run(["sfdisk", "-q", "-N", str(number), card], input=b", +\n")
+    alone = extract(card, card.with_name("alone"), number)
+    assert run(["e2fsck", "-f", "-y", alone], check=False).returncode <= 1
+    run(["resize2fs", alone])
+    with alone.open("rb") as source, card.open("r+b") as target:
+        target.seek(offset(card, number))
+        while part := source.read(MIB):
+            target.write(part)
 
 
 def test_u_boot_starts_arm64_and_takes_the_slot_that_is_named(from_disk: MakeDevice) -> None:

@@ -141,9 +141,10 @@ persist_create() {
 				WHY="unallocated room on /dev/$disk holds old data ($REPLY): left alone"
 				return 1
 			fi
-			# The card was written anew: what persist held is still there.
+			# The card was written anew: what persist held is still there. Once grown, it reaches to the last
+			# sector; sfdisk would round a size of its own choice down, and cut the file system's end off.
 			say "persist: taking back the partition that stood on /dev/$disk before"
-			add_partition "$disk" persist 83
+			add_partition "$disk" persist 83 ", size=$((SECTORS / unit))"
 			return
 		fi
 		say "persist: new partition on /dev/$disk"
@@ -168,11 +169,11 @@ persist_create() {
 	sync
 }
 
-add_partition() { # DISK NAME TYPE
+add_partition() { # DISK NAME TYPE [SIZE]
 	if [ "$LABEL" = gpt ]; then
-		line="start=$START, name=$2, type=linux"
+		line="start=$START${4-}, name=$2, type=linux"
 	else
-		line="start=$START, type=$3"
+		line="start=$START${4-}, type=$3"
 	fi
 	if ! echo "$line" | sfdisk -q --append --wipe never --wipe-partitions never "/dev/$1" >/dev/null 2>&1; then
 		WHY="sfdisk could not add a partition to /dev/$1"
