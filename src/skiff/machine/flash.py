@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,8 @@ from skiff.machine.flash_target import Target
 from skiff.model.disk import MIB
 
 _BAD = "the card may be worn out, or smaller than it says; try another one, or another reader"
+
+_CHANGED = "write it again; only before its first start is a card as it was written"
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -54,18 +56,10 @@ def _write(packed: Packed, target: Target, before: Before, keep: bool, ui: Ui) -
     kept = before if keep else msgspec.structs.replace(before, persist=None)
     target.write(0, mark(kept))
     target.sync()
-    first = b""
-    with _progress(ui, "write", packed.mapped) as meter:
-        for at, part in mapped_parts(packed):
-            if at == 0:
-                first = part[:BLOCK]
-                target.write(BLOCK, part[BLOCK:])
-            else:
-                target.write(at, part)
-            meter.add(len(part))
-        if not keep:
-            target.write(packed.bytes, bytes(min(MIB, target.size - packed.bytes)))
-        target.sync()
+    first = _write_rest(packed, target, ui)
+    if not keep:
+        target.write(packed.bytes, bytes(min(MIB, target.size - packed.bytes)))
+    target.sync()
     written = time.monotonic()
     target.forget()
     verify(packed.ranges, packed.mapped, target, ui, first=first)
@@ -77,6 +71,21 @@ def _write(packed: Packed, target: Target, before: Before, keep: bool, ui: Ui) -
         target.sync()
         raise UserError(f"{target.path}: its first block is not what was written", hint=_BAD)
     return Written(target.path, packed.mapped, written - started, time.monotonic() - written)
+
+
+def _write_rest(packed: Packed, target: Target, ui: Ui) -> bytes:
+    """Write all that is mapped but the first block, and return that."""
+    first = b""
+    # Closed at once when writing fails: it holds a program that unpacks.
+    with _progress(ui, "write", packed.mapped) as meter, closing(mapped_parts(packed)) as parts:
+        for at, part in parts:
+            if at == 0:
+                first = part[:BLOCK]
+                target.write(BLOCK, part[BLOCK:])
+            else:
+                target.write(at, part)
+            meter.add(len(part))
+    return first
 
 
 def verify(ranges: tuple[Range, ...], total: int, target: Target, ui: Ui, *, first: bytes = b"") -> None:
@@ -96,11 +105,9 @@ def verify(ranges: tuple[Range, ...], total: int, target: Target, ui: Ui, *, fir
                 at += len(part)
                 meter.add(len(part))
             if digest.hexdigest() != one.sha256:
+                what = f"bytes {one.start} to {one.end} differ"
                 raise UserError(
-                    f"{target.path}: what is on it is not the image: bytes {one.start} to {one.end} differ",
-                    hint=_BAD
-                    if first
-                    else "write it (again); after its first start a card is no longer as written",
+                    f"{target.path}: what is on it is not the image: {what}", hint=_BAD if first else _CHANGED
                 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -130,7 +130,7 @@ def _check_ranges(ranges: tuple[Range, ...], size: int) -> None:
         raise ValueError("blocks twice, or not in order")
 
 
-def mapped_parts(packed: Packed) -> Iterator[tuple[int, bytes]]:
+def mapped_parts(packed: Packed) -> Generator[tuple[int, bytes], None, None]:
     """What has to be written: position and bytes, in order, CHUNK at most.
 
     Raises UserError as soon as the bytes are not those of the map.
