@@ -18,6 +18,8 @@ GOLDEN = {
     "qemu-amd64": (["virt/qemu"], Arch.AMD64),
     "qemu-docker-amd64": (["virt/qemu", "engine/docker"], Arch.AMD64),
     "qemu-docker-arm64": (["virt/qemu", "engine/docker"], Arch.ARM64),
+    "qemu-armhf": (["virt/qemu"], Arch.ARMHF),
+    "qemu-riscv64": (["virt/qemu"], Arch.RISCV64),
     "pc-uefi-amd64": (["pc/uefi"], Arch.AMD64),
     "qemu-podman-amd64": (["virt/qemu", "engine/podman"], Arch.AMD64),
 }
