@@ -25,6 +25,8 @@ from skiff.model.disk import MIB
 from tests.tool.test_disk import UBOOT, UEFI, write
 
 CARD = 120 * MIB
+# Without the quarter of a second that it waits for udev.
+SFDISK = ("sfdisk", "-q", "--no-tell-kernel")
 Says = pytest.CaptureFixture[str]
 
 
@@ -79,9 +81,9 @@ def add_persist(card: Path, start: int, size: int, *, table: bool = True) -> Non
     if table:
         gpt = b"gpt" in run(["sfdisk", "--json", card]).stdout
         if gpt:
-            run(["sfdisk", "-q", "--relocate", "gpt-bak-std", card])
+            run([*SFDISK, "--relocate", "gpt-bak-std", card])
         line = f"start={start // 512}, size={size // 512}" + (", name=persist" if gpt else "")
-        run(["sfdisk", "-q", "--append", card], input=line.encode())
+        run([*SFDISK, "--append", card], input=line.encode())
     tree = card.parent / "tree"
     (tree / "skiff/keys").mkdir(parents=True, exist_ok=True)
     (tree / "skiff/hostname").write_text("boat\n")
@@ -284,7 +286,7 @@ def test_persist_that_cannot_be_kept_stops_it(
     made: dict[str, Path], card: Path, change: Change, says: str, capsys: Says
 ) -> None:
     """As on the card of another board, with a table of the old kind."""
-    run(["sfdisk", "-q", card], input=b"label: dos\nstart=8192, size=16384, type=c\n")
+    run([*SFDISK, card], input=b"label: dos\nstart=8192, size=16384, type=c\n")
     change(card)
     before = hashlib.sha256(card.read_bytes()).digest()
     assert flash(made["uefi"], card) == 2
@@ -461,7 +463,7 @@ def test_one_question_tells_what_is_kept_and_what_is_lost(
 ) -> None:
     assert flash(image, card) == 0
     add_persist(card, 80 * MIB, 24 * MIB)
-    run(["sfdisk", "-q", "--append", card], input=f"start={106 * MIB // 512}, name=mine".encode())
+    run([*SFDISK, "--append", card], input=f"start={106 * MIB // 512}, name=mine".encode())
     put(card, 16 * MIB, b"old")
     monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
     assert main(["flash", "-q", "--image", str(image), "--to", str(card)]) == status
