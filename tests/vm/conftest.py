@@ -9,16 +9,22 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from skiff import pipeline
 from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
 from skiff.host.run import run, which
+from skiff.host.ui import Ui
 from skiff.image.assemble import load
+from skiff.image.disk import write_disk
 from skiff.machine import kvm
 from skiff.machine.files import MachineFiles
 from skiff.model.arch import Arch
+from skiff.model.firmware import Boot
 from skiff.model.image import Image
+from tests.vm.disks import MIB
 from tests.vm.driver import Device, HarnessError
 from tests.vm.mirrors import mirror_for
 
@@ -125,6 +131,24 @@ def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> It
         each.close()
         # Disks are large even when sparse; pytest keeps the folders of several runs.
         MachineFiles(each.files.root).persist.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def from_disk(device: Callable[..., Device], images: Images, tmp_path: Path) -> Callable[..., Device]:
+    """Makes devices that have their disk image on a card which is 512 MiB larger."""
+
+    def make(*words: str) -> Device:
+        machine = device(*words)
+        ui = Ui(quiet=True)
+        made, _ = write_disk(tmp_path / "disk", machine.image, {}, images.cache, lambda _: None)
+        options = pipeline.Options(images.mirror(machine.image.arch))
+        firmware = pipeline.firmware_for(machine.image, images.cache, options, ui)
+        machine.options = msgspec.structs.replace(
+            machine.options, boot=Boot(firmware, made), persist_bytes=512 * MIB
+        )
+        return machine
+
+    return make
 
 
 @pytest.hookimpl(wrapper=True)

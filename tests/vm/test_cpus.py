@@ -31,3 +31,12 @@ def test_ssh_and_persist(device: MakeDevice, arch: Arch) -> None:
     assert machine.succeed("uname -m").strip() == arch.machine
     machine.wait_for_persist(PATIENT)
     assert machine.failed() == {}
+
+
+@pytest.mark.parametrize("arch", [Arch.ARMHF, Arch.RISCV64], ids=lambda arch: arch.value)
+def test_u_boot_starts_it_from_a_disk(from_disk: MakeDevice, arch: Arch) -> None:
+    machine = from_disk("virt/qemu", "--arch", arch.value)
+    machine.boot(PATIENT)
+    assert "skiff.slot=a" in machine.succeed("cat /proc/cmdline")
+    machine.wait_for_persist(PATIENT)
+    assert machine.failed() == {}

@@ -5,38 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-import pytest
-
-from skiff import pipeline
 from skiff.__main__ import main
 from skiff.host.run import run
-from skiff.host.ui import Ui
-from skiff.image.disk import write_disk
-from skiff.model.firmware import Boot
-from tests.vm.conftest import Images
 from tests.vm.disks import MIB, extract, offset
 from tests.vm.driver import Device
 
 MakeDevice = Callable[..., Device]
-
-
-@pytest.fixture
-def from_disk(device: MakeDevice, images: Images, tmp_path: Path) -> MakeDevice:
-    """Makes devices that have their disk image on a card which is 512 MiB larger."""
-
-    def make(*words: str) -> Device:
-        machine = device(*words)
-        ui = Ui(quiet=True)
-        made, _ = write_disk(tmp_path / "disk", machine.image, {}, images.cache, lambda _: None)
-        options = pipeline.Options(images.mirror(machine.image.arch))
-        firmware = pipeline.firmware_for(machine.image, images.cache, options, ui)
-        machine.options = msgspec.structs.replace(
-            machine.options, boot=Boot(firmware, made), persist_bytes=512 * MIB
-        )
-        return machine
-
-    return make
 
 
 def test_uefi_starts_a_pc_and_persist_is_on_the_same_disk(from_disk: MakeDevice) -> None:
