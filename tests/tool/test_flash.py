@@ -144,8 +144,8 @@ def test_persist_is_kept(made: dict[str, Path], card: Path, kind: str, capsys: S
     assert_persist_is_whole(card, behind)
 
 
-def test_persist_is_kept_after_an_interruption_and_by_another_image(
-    image: Path, card: Path, monkeypatch: pytest.MonkeyPatch, capsys: Says
+def test_persist_is_not_forgotten_after_an_interruption(
+    image: Path, made: dict[str, Path], card: Path, monkeypatch: pytest.MonkeyPatch, capsys: Says
 ) -> None:
     assert flash(image, card) == 0
     add_persist(card, 80 * MIB, 24 * MIB)
@@ -154,6 +154,8 @@ def test_persist_is_kept_after_an_interruption_and_by_another_image(
         assert flash(image, card) == 130
     # There is no table any more; the first block remembers.
     assert not has_table(card)
+    assert flash(made["uboot"], card) == 2
+    assert "it begins at 80 MiB, and the device looks for it at 68 MiB" in capsys.readouterr().err
     assert flash(image, card) == 0
     assert "persist: kept" in capsys.readouterr().out
     assert_persist_is_whole(card, 80 * MIB)
