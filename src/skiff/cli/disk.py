@@ -53,8 +53,8 @@ def command(
 
     It holds a partition table, a boot partition with bootloader, kernel and initramfs, and room for a second
     version of these. It is compressed with zstd; beside it are its checksum and a block map, with which
-    `bmaptool copy` writes it to a card without the empty blocks. The device makes its persist partition
-    in the room behind it, on its first boot.
+    `skiff flash` (or `bmaptool copy`) writes it to a card without the empty blocks. The device makes its
+    persist partition in the room behind it, on its first boot.
     """
     started = time.monotonic()
     recipe = resolve_recipe(choice, workspace, ui)
