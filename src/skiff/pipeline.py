@@ -16,6 +16,7 @@ from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.hooks import generated
 from skiff.builders.debian.unpack import Unpacked, unpack_all
 from skiff.host import json
+from skiff.host.dirs import blobs_dir
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.ui import Ui
@@ -93,7 +94,7 @@ def resolve_packages(
 
 def disk(recipe: Recipe, image: Image, workspace: Workspace, cache: Path, ui: Ui) -> tuple[DiskImage, bool]:
     """The disk image of a built image, and whether it had to be made. Raises UserError when it cannot be."""
-    pieces = find_pieces(recipe, cache, ui.notice)
+    pieces = find_pieces(recipe, cache, ui.notice, blobs_dir(workspace), {})
     with ui.step("disk image", total=STEPS) as step:
         return write_disk(workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance))
 

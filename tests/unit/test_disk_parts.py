@@ -88,7 +88,7 @@ def test_uefi_brings_its_loader_where_there_is_one(tree: LayerTree) -> None:
 
 def find(recipe: Recipe, tmp_path: Path) -> tuple[dict[str, bytes], list[str]]:
     notices: list[str] = []
-    found = find_pieces(recipe, tmp_path / "cache", notices.append)
+    found = find_pieces(recipe, tmp_path / "cache", notices.append, tmp_path / "blobs", {})
     return {name: path.read_bytes() for name, path in found.items()}, notices
 
 

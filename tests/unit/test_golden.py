@@ -21,6 +21,15 @@ GOLDEN = {
     "qemu-armhf": (["virt/qemu"], Arch.ARMHF),
     "qemu-riscv64": (["virt/qemu"], Arch.RISCV64),
     "pc-uefi-amd64": (["pc/uefi"], Arch.AMD64),
+    "odroid-c2-arm64": (["odroid/c2"], Arch.ARM64),
+    "odroid-c4-arm64": (["odroid/c4"], Arch.ARM64),
+    "odroid-hc4-arm64": (["odroid/hc4"], Arch.ARM64),
+    "odroid-n2-arm64": (["odroid/n2"], Arch.ARM64),
+    "odroid-n2l-arm64": (["odroid/n2l"], Arch.ARM64),
+    "odroid-m1-arm64": (["odroid/m1"], Arch.ARM64),
+    "odroid-u-armhf": (["odroid/u"], Arch.ARMHF),
+    "odroid-xu-armhf": (["odroid/xu"], Arch.ARMHF),
+    "odroid-h3-amd64": (["odroid/h3"], Arch.AMD64),
     "qemu-podman-amd64": (["virt/qemu", "engine/podman"], Arch.AMD64),
 }
 

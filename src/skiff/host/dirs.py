@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from skiff.model.workspace import Workspace
+
 
 def cache_dir() -> Path:
     """What may vanish and is made again: SKIFF_CACHE, else the user's cache folder."""
@@ -14,6 +16,12 @@ def cache_dir() -> Path:
     folder = Path(named) if named else Path(platformdirs.user_cache_dir("skiff"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
+
+
+def blobs_dir(workspace: Workspace) -> Path:
+    """Where the user puts pieces of bootloaders: SKIFF_BLOBS, else the workspace's `blobs/`."""
+    named = os.environ.get("SKIFF_BLOBS")
+    return Path(named).expanduser().absolute() if named else workspace.blobs
 
 
 def builtin_layers() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 from skiff.host.errors import UserError
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
-from skiff.model.layer import RawPiece, UserEntry
+from skiff.model.layer import RawPiece, UbootInput, UserEntry
 from skiff.model.recipe import Recipe
 
 # Field of Recipe ← key of layer.toml.
@@ -26,6 +26,7 @@ _LISTS = {
     "firmware_optional": "kernel.firmware_optional",
     "cmdline": "kernel.cmdline",
     "dtbs": "disk.dtbs",
+    "uboot_files": "uboot.files",
 }
 _TABLES = {"dirs": "tree.dirs", "links": "tree.links", "groups": "tree.groups"}
 _SINGLE = {
@@ -36,6 +37,8 @@ _SINGLE = {
     "disk_table": "disk.table",
     "disk_start": "disk.start",
     "disk_size": "disk.size",
+    "uboot_defconfig": "uboot.defconfig",
+    "uboot_target": "uboot.target",
 }
 _BY_ARCH = {
     "kernel_package": "kernel.package",
@@ -51,6 +54,7 @@ FIELDS: dict[str, str] = {
     **_TABLES,
     "users": "tree.users",
     "raw": "disk.raw",
+    "uboot_inputs": "uboot.input",
     **_BY_ARCH,
     **_SINGLE,
 }
@@ -77,6 +81,7 @@ class _Merger:
         self.tables: dict[str, dict[str, Any]] = {field: {} for field in _TABLES}
         self.users: dict[str, UserEntry] = {}
         self.raw: dict[str, RawPiece] = {}
+        self.inputs: dict[str, UbootInput] = {}
         self.single: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
@@ -102,6 +107,9 @@ class _Merger:
         for piece in layer.file.disk.raw:
             self.raw[piece.name] = piece
             self.origins[f"raw[{piece.name}]"] = layer.name
+        for needed in layer.file.uboot.input:
+            self.inputs[needed.name] = needed
+            self.origins[f"uboot_inputs[{needed.name}]"] = layer.name
         for field, key in {**_SINGLE, **_BY_ARCH}.items():
             value = _value(layer, key)
             if isinstance(value, dict):
@@ -178,6 +186,7 @@ class _Merger:
             groups=self.tables["groups"],
             users=tuple(self.users.values()),
             raw=tuple(self.raw.values()),
+            uboot_inputs=tuple(self.inputs.values()),
             **self.single,
             authorized_keys=authorized_keys,
             origins=self.origins,

@@ -162,6 +162,17 @@ class RawPiece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     optional: Annotated[
         bool, Doc(description="Whether the image is made without it, with a notice, when it cannot be had.")
     ] = False
+    uboot: Annotated[str, Doc(description="A file that compiling U-Boot gives: see `[uboot]`.")] = ""
+    blob: Annotated[
+        str,
+        Doc(
+            description=(
+                "A file of the user's, looked for in the workspace's `blobs/` (or the folder that "
+                "`SKIFF_BLOBS` names) before anything else. It must have the `sha256`, when there is one."
+            ),
+            pattern="^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        ),
+    ] = ""
 
 
 class LoadPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,6 +223,46 @@ class DiskPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raw: Annotated[tuple[RawPiece, ...], Doc(description="Pieces written beside the partitions.")] = ()
 
 
+class UbootInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that compiling U-Boot needs besides its source: out of a package, or of the vendor."""
+
+    name: Annotated[
+        str, Doc(description="Variable of `make` that names the file: `BL31`.", pattern="^[A-Z][A-Z0-9_]*$")
+    ]
+    package: Annotated[str, Doc(description="Debian package that holds it.")] = ""
+    path: Annotated[str, Doc(description="Where in the package, without leading slash.")] = ""
+    url: Annotated[str, Doc(description="Where it is fetched from.", pattern="^(https?://.*)?$")] = ""
+    sha256: Annotated[str, Doc(description="Checksum of what `url` gives.", pattern="^([0-9a-f]{64})?$")] = ""
+    blob: Annotated[
+        str,
+        Doc(
+            description="A file of the user's, as in `[[disk.raw]]`.",
+            pattern="^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        ),
+    ] = ""
+
+
+class UbootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """U-Boot for a board, compiled from Debian's source package when a disk image needs it.
+
+    Settings in `uboot/*.config` of any layer (Kconfig lines) are laid over the defconfig.
+    """
+
+    defconfig: Annotated[
+        str,
+        Doc(
+            description='Name in U-Boot\'s `configs/`, without `_defconfig`: `"odroid-c4"`.',
+            pattern="^[A-Za-z0-9._-]*$",
+        ),
+    ] = ""
+    target: Annotated[str, Doc(description="What `make` is told to make.", pattern="^[A-Za-z0-9._-]*$")] = ""
+    files: Annotated[
+        tuple[str, ...],
+        Doc(description="Files that are kept of what it made; `[[disk.raw]]` can name them."),
+    ] = ()
+    input: Annotated[tuple[UbootInput, ...], Doc(description="Files it needs besides its source.")] = ()
+
+
 class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole layer.toml."""
 
@@ -232,3 +283,4 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: DevicePart = DevicePart()
     qemu: QemuPart = QemuPart()
     disk: DiskPart = DiskPart()
+    uboot: UbootPart = UbootPart()

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.model.arch import Arch
-from skiff.model.layer import LoadPart, RawPiece, UserEntry
+from skiff.model.layer import LoadPart, RawPiece, UbootInput, UserEntry
 
 
 class LayerRef(msgspec.Struct, frozen=True):
@@ -25,6 +25,11 @@ class LayerRef(msgspec.Struct, frozen=True):
     def services(self) -> Path:
         """Service folders (runit)."""
         return self.path / "services"
+
+    @property
+    def uboot(self) -> Path:
+        """Settings for compiling U-Boot."""
+        return self.path / "uboot"
 
     @property
     def hooks(self) -> Path:
@@ -68,6 +73,11 @@ class Recipe(msgspec.Struct, frozen=True):
     dtbs: tuple[str, ...] = ()
     load: LoadPart = LoadPart()
     raw: tuple[RawPiece, ...] = ()
+    # Empty: no U-Boot is compiled.
+    uboot_defconfig: str = ""
+    uboot_target: str = ""
+    uboot_files: tuple[str, ...] = ()
+    uboot_inputs: tuple[UbootInput, ...] = ()
     # Public keys (whole lines of authorized_keys) that root accepts.
     authorized_keys: tuple[str, ...] = ()
     # For each value, `key` or `key[item]`, the layer that set it last.

@@ -39,6 +39,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "disk"
 
     @property
+    def blobs(self) -> Path:
+        """The user's own pieces of bootloaders, by the names that layers give them."""
+        return self.root / "blobs"
+
+    @property
     def machine(self) -> Path:
         """State of the virtual machine that `skiff run` started."""
         return self.root / "machine"
