@@ -30,6 +30,7 @@ GOLDEN = {
     "odroid-u-armhf": (["odroid/u"], Arch.ARMHF),
     "odroid-xu-armhf": (["odroid/xu"], Arch.ARMHF),
     "odroid-h3-amd64": (["odroid/h3"], Arch.AMD64),
+    "qemu-wifi-amd64": (["virt/qemu", "net/wifi"], Arch.AMD64),
     "qemu-podman-amd64": (["virt/qemu", "engine/podman"], Arch.AMD64),
 }
 

@@ -19,12 +19,14 @@ early_copy() {
 		echo "$REPLY" >"$RUN/early"
 		return
 	}
-	# These are small; whatever they hold, no more than 1 MB is let into RAM. Keys come last: they are the many.
+	# These are small; whatever they hold, no more than 1 MB is let into RAM. Keys come late: they are the many.
 	set --
-	for path in clock hostname machine-id ssh network keys; do
+	for path in clock hostname machine-id ssh network keys wifi/*.conf; do
 		[ ! -e "$path" ] || set -- "$@" "$path"
 	done
 	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN" 2>/dev/null
+	# There are passwords in them.
+	[ ! -d "$SEEN/wifi" ] || chmod -R go= "$SEEN/wifi"
 	early_overlay
 	echo "$REPLY" >"$RUN/early"
 }

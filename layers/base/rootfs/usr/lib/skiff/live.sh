@@ -1,4 +1,5 @@
-# What persist changes while the device runs: host keys, machine id, keys, host name, network. Sourced by the persist service.
+# What persist changes while the device runs: host keys, machine id, keys, host name, network, Wi-Fi. Sourced by the
+# persist service.
 # shellcheck shell=sh
 # shellcheck disable=SC3013  # ash has -nt
 
@@ -54,6 +55,14 @@ overlay_waits() {
 	done
 }
 
+# Wi-Fi networks in an image that knows nothing of Wi-Fi.
+wifi_unread() {
+	[ ! -e "$ETC/service/wifi" ] || return 0
+	for path in "$SEEN"/wifi/*.conf; do
+		[ ! -e "$path" ] || report wifi warn "skiff/wifi/${path##*/}: this image has no Wi-Fi" "add the layer net/wifi to it"
+	done
+}
+
 # Takes over what is on persist now.
 live_take() {
 	[ -e "$RUN/live.stamp" ] || touch "$RUN/live.stamp"
@@ -61,11 +70,12 @@ live_take() {
 	mkdir -p "$SEEN.new"
 	cd "$PERSIST/skiff" || return
 	set --
-	for path in hostname ssh network keys; do
+	for path in hostname ssh network keys wifi; do
 		[ ! -e "$path" ] || set -- "$@" "$path"
 	done
 	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN.new" 2>/dev/null
 	cd /
+	[ ! -d "$SEEN.new/wifi" ] || chmod -R go= "$SEEN.new/wifi"
 	before=$(all_lines "$SEEN/network") now=$(all_lines "$SEEN.new/network")
 	line_of "$PROC/sys/kernel/hostname" || :
 	name=$REPLY
@@ -76,6 +86,9 @@ live_take() {
 	set_hostname
 	[ "$HOSTNAME" = "$name" ] || sv restart /etc/service/mdns >/dev/null 2>&1
 	[ "$before" = "$now" ] || : >"$RUN/net/settings"
+	# The service of the layer net/wifi compares for itself.
+	: >"$RUN/net/wifi"
+	wifi_unread
 	live_machine_id
 	# The last thing that a new device keeps: wait-persist looks for it.
 	live_host_key
@@ -87,7 +100,7 @@ live_changes() {
 	[ -d "$PERSIST/skiff" ] || return 0
 	changed=
 	for path in "$PERSIST/skiff/hostname" "$PERSIST/skiff/keys" "$PERSIST"/skiff/keys/*.pub \
-		"$PERSIST/skiff/network" "$PERSIST"/skiff/network/*.conf; do
+		"$PERSIST/skiff/network" "$PERSIST"/skiff/network/*.conf "$PERSIST/skiff/wifi" "$PERSIST"/skiff/wifi/*; do
 		if [ "$path" -nt "$RUN/live.stamp" ]; then
 			changed=yes
 			# The stamp bears the newest date seen, which may lie in the future.

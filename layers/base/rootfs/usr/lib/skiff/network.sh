@@ -1,4 +1,5 @@
-# Wired network: DHCP with a link-local fallback on every interface, or the static addresses that persist names.
+# Addresses: DHCP with a link-local fallback on every interface, or the static ones that persist names. Wireless cards
+# get theirs in the same way once they have joined a network (layer net/wifi).
 # Sourced by boot (first start) and by the network service (plugging in, carrier, new settings).
 # shellcheck shell=sh
 
@@ -14,6 +15,15 @@ wired() {
 		read -r type 2>/dev/null <"$path/type" || :
 		[ "$type" = 1 ] || continue
 		IFACES="$IFACES ${path##*/}"
+	done
+}
+
+# Adds wireless cards that have joined a network to IFACES. Until then there is nobody to ask for an address.
+joined() {
+	for path in "$SYS"/class/net/*; do
+		if [ -e "$path/phy80211" ] && [ -e "$path/device" ] && line_of "$path/operstate" && [ "$REPLY" = up ]; then
+			IFACES="$IFACES ${path##*/}"
+		fi
 	done
 }
 
@@ -133,10 +143,26 @@ read_settings() {
 	}
 }
 
-# Interfaces get the metric of their place, so that two default routes can live side by side. Sets METRIC.
+# Interfaces get the metric of their place, so that two default routes can live side by side; a cable goes before
+# any wireless card. Sets METRIC.
 metric_of() {
 	line_of "$SYS/class/net/$1/ifindex" || REPLY=0
 	METRIC=$((100 + REPLY))
+	[ ! -e "$SYS/class/net/$1/phy80211" ] || METRIC=$((METRIC + 1000))
+}
+
+# The kernel gives the way to the neighbours no metric: with a cable into the same network, that must be the better one.
+neighbours_last() {
+	[ -e "$SYS/class/net/$1/phy80211" ] || return 0
+	ip -4 route show dev "$1" | while read -r net rest; do
+		case "$net $rest" in
+		*/*' metric '* | default*) ;;
+		*/*' src '*)
+			source=${rest##*src }
+			ip route del "$net" dev "$1" && ip route add "$net" dev "$1" src "${source%% *}" metric "$METRIC"
+			;;
+		esac
+	done
 }
 
 start_static() {
@@ -144,6 +170,7 @@ start_static() {
 		ip addr add "$word" dev "$1"
 	done
 	metric_of "$1"
+	neighbours_last "$1"
 	for word in $GATEWAYS; do
 		ip route add default via "$word" dev "$1" metric "$METRIC"
 	done

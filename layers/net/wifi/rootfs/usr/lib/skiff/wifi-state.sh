@@ -1,0 +1,154 @@
+# What wpa_supplicant's messages and the kernel's figures mean, as one line of skiff-status. Sourced by the wifi service.
+# shellcheck shell=sh
+# shellcheck disable=SC2154  # IFACE, NAMES and HARD_OFF come from the service and from wifi-files.sh
+
+# Seconds that a network may take before its absence is told, and between two looks at what is seen.
+PATIENCE=15
+
+# What is known of the card's state: at its start nothing.
+forget() {
+	NETWORK='' TRYING='' REFUSED='' REFUSED_FIX='' LOOKED=''
+	seconds
+	SINCE=$REPLY
+}
+
+# Since boot. Sets REPLY.
+seconds() {
+	read -r REPLY _ <"$PROC/uptime"
+	REPLY=${REPLY%%.*}
+}
+
+# One message. False when it is news, so that skiff-status tells it at once.
+event() {
+	case $1 in
+	*': CTRL-EVENT-CONNECTED '*'[id='*)
+		number=${1##*\[id=}
+		name_of "${number%% *}"
+		NETWORK=$REPLY REFUSED='' ENDED=0
+		joined_another
+		;;
+	*': CTRL-EVENT-DISCONNECTED '*)
+		NETWORK=''
+		seconds
+		SINCE=$REPLY
+		;;
+	*': SME: Trying to authenticate with '*"SSID='"* | *': Trying to associate with '*"SSID='"*)
+		TRYING=${1#*SSID=\'}
+		TRYING=${TRYING%\' freq=*}
+		return 0
+		;;
+	*': CTRL-EVENT-SSID-TEMP-DISABLED id='*' reason=WRONG_KEY'*)
+		number=${1#* id=}
+		name_of "${number%% *}"
+		wrong_password "$REPLY"
+		;;
+	# SAE (3) tells of a wrong password by its second message: challenge failure (IEEE 802.11, status 15).
+	*': CTRL-EVENT-AUTH-REJECT '*' auth_type=3 '*' status_code=15'*) wrong_password "$TRYING" ;;
+	*': CTRL-EVENT-ASSOC-REJECT '*' status_code='*)
+		number=${1##* status_code=}
+		REFUSED="$TRYING does not let us join (status ${number%% *})" REFUSED_FIX="does security= fit? wpa_cli scan_results"
+		;;
+	*': rfkill: WLAN '*blocked*) return 1 ;;
+	*) return 0 ;;
+	esac
+	say_event "$1"
+	return 1
+}
+
+say_event() { logger -t wifi "${1#*: }" 2>/dev/null || :; }
+
+wrong_password() {
+	REFUSED="wrong password for $1" REFUSED_FIX="correct password= in its file in skiff/wifi/; changes are taken over at once"
+}
+
+# Another network than last time has other addresses.
+joined_another() {
+	line_of "$WIFI/last" || :
+	[ "$REPLY" = "$NETWORK" ] || : >"$RUN/net/$IFACE.again"
+	printf '%s\n' "$NETWORK" >"$WIFI/last"
+}
+
+# Signal in dBm, from the kernel's table. Sets REPLY, empty when it is not known.
+signal() {
+	REPLY=
+	while read -r name _ _ level _; do
+		[ "$name" != "$IFACE:" ] || REPLY="${level%.} dBm, "
+	done 2>/dev/null <"$PROC/net/wireless"
+}
+
+# Names that the card sees: sets SEEN_NAMES, a line each, with what they offer behind a tab.
+look_around() {
+	REPLY=$(wpa_cli -i "$IFACE" scan_results 2>/dev/null | awk -F'\t' 'NF > 4 { print $5 "\t" $4 }')
+	# Letters beyond ASCII come as \xc3\xa4.
+	SEEN_NAMES=$NL$(printf %b "$REPLY")$NL
+}
+
+# Which networks are in reach, though none is joined. Sets MISSING, and SEEN_ONE with what it offers.
+compare_names() {
+	MISSING='' SEEN_ONE='' OFFERS=''
+	rest=$NAMES
+	while [ -n "$rest" ]; do
+		one=${rest%%"$NL"*}
+		rest=${rest#*"$NL"}
+		case $SEEN_NAMES in
+		*"$NL$one$TAB"*)
+			SEEN_ONE=$one
+			OFFERS=${SEEN_NAMES#*"$NL$one$TAB"}
+			OFFERS=${OFFERS%%"$NL"*}
+			;;
+		*) MISSING="$MISSING${MISSING:+, }$one" ;;
+		esac
+	done
+}
+
+# Reports the line, if it is another than before.
+line_is() { # STATE TEXT [HINT]
+	[ "$*" != "${SAID-}" ] || return 0
+	SAID=$*
+	report wifi "$@"
+}
+
+tell() {
+	if [ -z "$NAMES" ] && [ -n "${BAD-}" ]; then
+		line_is fail "no usable file in skiff/wifi/" "see wifi-files"
+	elif [ -z "$NAMES" ]; then
+		line_is ok "${IFACE:-no wireless device}, no network named in skiff/wifi/"
+	elif [ -z "$IFACE" ]; then
+		line_is fail "no wireless device" "is it plugged in? is its driver's layer in the image (net/wifi-…)? dmesg"
+	elif [ -n "$HARD_OFF" ]; then
+		line_is fail "$IFACE is switched off by a switch on the machine" "switch it on"
+	elif [ -n "$NETWORK" ]; then
+		tell_joined
+	elif [ "$ENDED" -gt 2 ]; then
+		line_is fail "wpa_supplicant ends at once" "wpa_supplicant -D nl80211 -i $IFACE -c $WIFI/conf"
+	elif [ -n "$REFUSED" ]; then
+		line_is fail "$REFUSED" "$REFUSED_FIX"
+	else
+		tell_missing
+	fi
+}
+
+tell_joined() {
+	signal
+	level=$REPLY
+	reported "net.$IFACE"
+	line_is "${STATE:-wait}" "$NETWORK, $level${TEXT:-no address yet}" "$HINT"
+}
+
+tell_missing() {
+	seconds
+	now=$REPLY
+	if [ $((now - SINCE)) -lt $PATIENCE ]; then
+		line_is wait "looking for ${NAMES%%"$NL"*}"
+		return
+	fi
+	[ -z "$LOOKED" ] || [ $((now - LOOKED)) -ge $PATIENCE ] || return 0
+	LOOKED=$now
+	look_around
+	compare_names
+	if [ -n "$SEEN_ONE" ]; then
+		line_is fail "$SEEN_ONE is seen, but cannot be joined; it offers $OFFERS" "does security= fit?"
+	else
+		line_is fail "network $MISSING not seen" "in reach and switched on? hidden=yes if it hides its name; wpa_cli scan_results"
+	fi
+}
