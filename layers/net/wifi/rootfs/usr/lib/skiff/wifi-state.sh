@@ -149,6 +149,10 @@ tell_missing() {
 	if [ -n "$SEEN_ONE" ]; then
 		line_is fail "$SEEN_ONE is seen, but cannot be joined; it offers $OFFERS" "does security= fit?"
 	else
-		line_is fail "network $MISSING not seen" "in reach and switched on? hidden=yes if it hides its name; wpa_cli scan_results"
+		case $MISSING in
+		*', '*) text="networks $MISSING not seen" ;;
+		*) text="network $MISSING not seen" ;;
+		esac
+		line_is fail "$text" "in reach and switched on? hidden=yes if it hides its name; wpa_cli scan_results"
 	fi
 }
