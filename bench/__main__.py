@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import boot, builds, containers, cpus, memory, mkosi, sizes
+from bench import boards, boot, builds, containers, cpus, memory, mkosi, sizes
 from bench.setting import Setting, host_facts
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
@@ -35,6 +35,7 @@ MEASUREMENTS = {
     "containers": Measurement(containers.FIGURES, containers.measure),
     "boot": Measurement(boot.FIGURES, boot.measure),
     "cpus": Measurement(cpus.FIGURES, cpus.measure),
+    "boards": Measurement(boards.FIGURES, boards.measure),
     "builds": Measurement(builds.FIGURES, builds.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }

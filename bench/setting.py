@@ -99,8 +99,8 @@ class Setting(msgspec.Struct, frozen=True):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def build(workspace: Workspace, cache: Path, *words: str) -> Spent:
-    """Run `skiff build`; what it took, start of Python included."""
+def build(workspace: Workspace, cache: Path, *words: str, verb: str = "build") -> Spent:
+    """Run `skiff build`, or another verb that builds; what it took, start of Python included."""
     environment = {
         "SKIFF_WORKSPACES": str(workspace.root.parent),
         "SKIFF_WORKSPACE": workspace.name,
@@ -110,7 +110,7 @@ def build(workspace: Workspace, cache: Path, *words: str) -> Spent:
     }
     # Run where no folder `overrides` is in force.
     workspace.root.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "skiff", "build", "--quiet", "--no-user-keys", *words]
+    argv = [sys.executable, "-m", "skiff", verb, "--quiet", "--no-user-keys", *words]
     return timed(argv, environment, workspace.root)
 
 
