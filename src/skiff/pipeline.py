@@ -12,9 +12,11 @@ import msgspec
 import skiff
 from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.compose import Built, compose, request, scan
-from skiff.builders.debian.firmware import firmware
+from skiff.builders.debian.firmware import firmware, package_file
 from skiff.builders.debian.hooks import generated
+from skiff.builders.debian.source import Sources
 from skiff.builders.debian.unpack import Unpacked, unpack_all
+from skiff.builders.uboot.compile import UBOOT, Job, compile_uboot
 from skiff.host import json
 from skiff.host.dirs import blobs_dir
 from skiff.host.errors import UserError
@@ -22,7 +24,7 @@ from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.ui import Ui
 from skiff.image.assemble import assemble, load
 from skiff.image.disk import STEPS, write_disk
-from skiff.image.disk_pieces import find_pieces
+from skiff.image.disk_pieces import find_input, find_pieces, wants_uboot
 from skiff.image.parts import split
 from skiff.model.disk import DiskImage
 from skiff.model.firmware import Firmware
@@ -92,11 +94,49 @@ def resolve_packages(
         )
 
 
-def disk(recipe: Recipe, image: Image, workspace: Workspace, cache: Path, ui: Ui) -> tuple[DiskImage, bool]:
+def disk(
+    recipe: Recipe, image: Image, workspace: Workspace, cache: Path, options: Options, ui: Ui
+) -> tuple[DiskImage, bool]:
     """The disk image of a built image, and whether it had to be made. Raises UserError when it cannot be."""
-    pieces = find_pieces(recipe, cache, ui.notice, blobs_dir(workspace), {})
+    blobs = blobs_dir(workspace)
+    uboot = _uboot(recipe, workspace, cache, options, ui) if wants_uboot(recipe, blobs) else {}
+    pieces = find_pieces(recipe, cache, ui.notice, blobs, uboot)
     with ui.step("disk image", total=STEPS) as step:
         return write_disk(workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance))
+
+
+def _uboot(
+    recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui
+) -> dict[str, Path] | None:
+    """U-Boot's files by name, compiled when they are not in the cache; copies lie in the workspace.
+
+    None when a file of the vendor's is missing for it, which is told.
+    """
+    inputs = {}
+    for item in recipe.uboot_inputs:
+        if item.package:
+            found = package_file(recipe.arch, item.package, item.path, cache, options.mirror, ui.warn)
+        elif (own := find_input(item, cache, blobs_dir(workspace), ui.notice)) is not None:
+            found = own
+        else:
+            return None
+        inputs[item.name] = found
+    with ui.step("U-Boot") as step:
+        sources = Sources(recipe.arch, cache, options.mirror)
+        source = sources.find(UBOOT, cache, warn=ui.warn)
+        fragments = [path for layer in recipe.layers for path in sorted(layer.uboot.glob("*.config"))]
+        job = Job(
+            recipe.arch,
+            recipe.uboot_defconfig,
+            recipe.uboot_target,
+            recipe.uboot_files,
+            tuple(fragments),
+            inputs,
+        )
+        made = compile_uboot(job, sources.unpack(source, cache, step.detail), source.key, cache, step.detail)
+    for name, path in made.items():
+        write_atomic(workspace.uboot / name, path.read_bytes())
+    return made
 
 
 def firmware_for(image: Image, cache: Path, options: Options, ui: Ui) -> Firmware:

@@ -25,7 +25,7 @@ def disk_image(
     """Image, then disk image, and whether that had to be made; one build at a time in a workspace."""
     with hold(workspace):
         image, _ = pipeline.build(recipe, workspace, cache_dir(), options, ui)
-        return pipeline.disk(recipe, image, workspace, cache_dir(), ui)
+        return pipeline.disk(recipe, image, workspace, cache_dir(), options, ui)
 
 
 @click.command(

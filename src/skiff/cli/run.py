@@ -151,7 +151,7 @@ def _boot(recipe: Recipe, image: Image, workspace: Workspace, how: pipeline.Opti
     """The disk image, made when needed, and the firmware that starts it."""
     firmware = pipeline.firmware_for(image, cache_dir(), how, ui)
     with hold(workspace):
-        disk, _ = pipeline.disk(recipe, image, workspace, cache_dir(), ui)
+        disk, _ = pipeline.disk(recipe, image, workspace, cache_dir(), how, ui)
     return Boot(firmware, disk)
 
 

@@ -19,6 +19,11 @@ Argv = Sequence[str | os.PathLike[str]]
 _PACKAGE_OF = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
+    "dpkg-source": "dpkg-dev",
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf",
+    "riscv64-linux-gnu-gcc": "gcc-riscv64-linux-gnu",
+    "x86_64-linux-gnu-gcc": "gcc-x86-64-linux-gnu",
     "mksquashfs": "squashfs-tools",
     "unsquashfs": "squashfs-tools",
     "mke2fs": "e2fsprogs",

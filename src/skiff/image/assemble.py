@@ -72,7 +72,7 @@ def assemble(
             qemu_memory=recipe.qemu_memory,
             qemu_cpus=recipe.qemu_cpus,
             epoch=epoch,
-            disk=_disk_plan(recipe),
+            disk=disk_plan(recipe),
         )
         sizes = [
             PartFact("early", first),
@@ -87,7 +87,8 @@ def assemble(
     return image
 
 
-def _disk_plan(recipe: Recipe) -> DiskPlan:
+def disk_plan(recipe: Recipe) -> DiskPlan:
+    """How the disk image of a recipe is laid out."""
     return DiskPlan(
         table=recipe.disk_table,
         start=recipe.disk_start,

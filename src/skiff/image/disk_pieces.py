@@ -8,38 +8,43 @@ from pathlib import Path
 from skiff.host.download import download
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
-from skiff.model.layer import RawPiece
+from skiff.model.layer import RawPiece, UbootInput
 from skiff.model.recipe import Recipe
 
 
 class _Missing(UserError):
-    """A piece that cannot be had here and now; every other mistake stops the work."""
+    """What cannot be had here and now. Every other mistake stops the work."""
 
 
 def find_pieces(
-    recipe: Recipe, cache: Path, notice: Callable[[str], None], blobs: Path, uboot: Mapping[str, Path]
+    recipe: Recipe, cache: Path, notice: Callable[[str], None], blobs: Path, uboot: Mapping[str, Path] | None
 ) -> dict[str, Path]:
     """Files with the very bytes of each raw piece that could be had, by name.
 
-    ``blobs`` is the folder of the user's own files, ``uboot`` what compiling U-Boot gave. An optional piece
-    that cannot be had is left out, with one line to ``notice`` for its source. Raises UserError for others,
-    and always for a wrong checksum.
+    ``blobs`` is the folder of the user's own files, ``uboot`` what compiling U-Boot gave; None when it could
+    not be compiled, and that was told. Optional pieces that cannot be had are left out, with one line to
+    ``notice``. Raises UserError for others, and always for a wrong checksum.
     """
     found = {}
-    told = set()
+    missing: dict[str, _Missing] = {}
     for piece in recipe.raw:
         try:
             source = _source(recipe, piece, cache, blobs, uboot)
         except _Missing as error:
             if not piece.optional:
                 raise
-            # Several pieces may be cut from one source: one line is enough.
-            line = f"{error.message} ({error.hint})"
-            if (of := piece.blob or line) not in told:
-                notice(f"without {piece.name}, so the board does not start from it: {line}")
-            told.add(of)
+            missing[piece.name] = error
             continue
-        found[piece.name] = _cut(piece, source, cache)
+        if source is not None:
+            found[piece.name] = _cut(piece, source, cache)
+    if missing:
+        # A piece may be cut from the same file as another, and fail for the same reason.
+        reasons = dict.fromkeys(error.message for error in missing.values())
+        hints = dict.fromkeys(error.hint for error in missing.values())
+        notice(
+            f"the board does not start from this image yet, without {', '.join(missing)}: "
+            f"{'; '.join(reasons)} ({'; '.join(hints)})"
+        )
     return found
 
 
@@ -51,11 +56,33 @@ def wants_uboot(recipe: Recipe, blobs: Path) -> bool:
     return any(piece.uboot for piece in missing) or any(not (piece.file or piece.url) for piece in missing)
 
 
-def _source(recipe: Recipe, piece: RawPiece, cache: Path, blobs: Path, uboot: Mapping[str, Path]) -> Path:
+def find_input(item: UbootInput, cache: Path, blobs: Path, notice: Callable[[str], None]) -> Path | None:
+    """A file of the user's or the vendor's that compiling U-Boot needs.
+
+    None, with one line to ``notice``, when it cannot be had. Raises UserError for a wrong checksum.
+    """
+    own = blobs / item.blob
+    try:
+        if item.blob and own.is_file():
+            return _checked(own, item.sha256)
+        if item.url:
+            return _fetched(item.url, item.sha256, cache, own if item.blob else None)
+        raise _Missing(f"{own} is not there", hint="the layer's README.md tells where to get it")
+    except _Missing as error:
+        notice(
+            f"the board does not start from this image yet: U-Boot needs {item.name} to be compiled: "
+            f"{error.message} ({error.hint})"
+        )
+        return None
+
+
+def _source(
+    recipe: Recipe, piece: RawPiece, cache: Path, blobs: Path, uboot: Mapping[str, Path] | None
+) -> Path | None:
     layer = recipe.origins.get(f"raw[{piece.name}]", "?")
     own = blobs / piece.blob
     if piece.blob and own.is_file():
-        return _checked(own, piece)
+        return _checked(own, piece.sha256)
     if piece.file:
         folder = next((ref.path for ref in recipe.layers if ref.name == layer), Path())
         path = folder / piece.file
@@ -63,14 +90,9 @@ def _source(recipe: Recipe, piece: RawPiece, cache: Path, blobs: Path, uboot: Ma
             raise _Missing(f"raw piece {piece.name} (layer {layer}): no file {path}", hint="put it there")
         return path
     if piece.uboot:
-        if piece.uboot not in uboot:
-            raise UserError(
-                f"raw piece {piece.name} (layer {layer}): U-Boot gives no file {piece.uboot}",
-                hint="[uboot] of the layer has to name a defconfig that makes it",
-            )
-        return uboot[piece.uboot]
+        return _compiled(piece, layer, uboot)
     if piece.url and piece.sha256:
-        return _fetched(piece, cache, own if piece.blob else None)
+        return _fetched(piece.url, piece.sha256, cache, own if piece.blob else None)
     if piece.blob:
         raise _Missing(
             f"{own} is not there", hint=f"README.md of layer {layer} tells where to get it, or how to make it"
@@ -81,18 +103,29 @@ def _source(recipe: Recipe, piece: RawPiece, cache: Path, blobs: Path, uboot: Ma
     )
 
 
-def _checked(own: Path, piece: RawPiece) -> Path:
-    if piece.sha256 and (actual := file_digest(own)) != piece.sha256:
+def _compiled(piece: RawPiece, layer: str, uboot: Mapping[str, Path] | None) -> Path | None:
+    if uboot is None:
+        return None
+    if piece.uboot not in uboot:
         raise UserError(
-            f"{own}: wrong checksum: {actual}, not {piece.sha256}",
+            f"raw piece {piece.name} (layer {layer}): U-Boot gives no file {piece.uboot}",
+            hint="[uboot] has to name a defconfig, and this file among its files",
+        )
+    return uboot[piece.uboot]
+
+
+def _checked(own: Path, sha256: str) -> Path:
+    if sha256 and (actual := file_digest(own)) != sha256:
+        raise UserError(
+            f"{own}: wrong checksum: {actual}, not {sha256}",
             hint="it is another file than the layer means: take it away, or put the right one there",
         )
     return own
 
 
-def _fetched(piece: RawPiece, cache: Path, own: Path | None) -> Path:
+def _fetched(url: str, sha256: str, cache: Path, own: Path | None) -> Path:
     try:
-        return download(piece.url, piece.sha256, cache)
+        return download(url, sha256, cache)
     except UserError as error:
         if "wrong checksum" in error.message:
             raise

@@ -44,6 +44,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "blobs"
 
     @property
+    def uboot(self) -> Path:
+        """What compiling U-Boot gave: some boards' pieces are made of it by the vendor's programs."""
+        return self.root / "uboot"
+
+    @property
     def machine(self) -> Path:
         """State of the virtual machine that `skiff run` started."""
         return self.root / "machine"

@@ -35,6 +35,9 @@ Progress = Callable[[str], None]
 class Archive:
     """A Debian mirror seen through apt, with state and cache below ``cache``."""
 
+    # What its lists are of: `deb` for binary packages, `deb-src` for source packages.
+    types = "deb"
+
     def __init__(self, arch: Arch, cache: Path, mirror: str | None = None) -> None:
         require("apt-get", "dpkg-deb")
         if not KEYRING.exists():
@@ -46,7 +49,8 @@ class Archive:
         self.mirror = (mirror or host_mirror() or DEFAULT_MIRROR).rstrip("/")
         self.debs = cache / "debs"
         name = digest(f"{SUITE} {arch.value} {self.mirror}")[:12]
-        self.state = cache / "apt" / f"{SUITE}-{arch.value}-{name}"
+        kind = arch.value if self.types == "deb" else "source"
+        self.state = cache / "apt" / f"{SUITE}-{kind}-{name}"
 
     @property
     def _security(self) -> str:
@@ -78,7 +82,7 @@ class Archive:
         )
         write_atomic(self.state / "status", "\n".join(stanzas).encode())
         sources = "".join(
-            f"Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\n"
+            f"Types: {self.types}\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\n"
             f"Signed-By: {KEYRING}\n\n"
             for uri, suites in (
                 (self.mirror, f"{SUITE} {SUITE}-updates"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -46,9 +47,24 @@ def firmware(arch: Arch, loader: str, cache: Path, mirror: str | None, ui: Ui) -
             f"no virtual machine for {arch.value} starts from a disk by {loader or 'nothing'}",
             hint=f"there is firmware for {known}: a layer of yours can set [disk.loader]",
         )
-    archive = Archive(arch, cache, mirror)
-    packages = Resolver(archive, cache).packages([place.package], [], update=False, warn=ui.warn).packages
-    wanted = [item for item in packages if item.name == place.package]
-    (found,) = unpack_all(wanted, archive.fetch(wanted, lambda _: None), cache, lambda _: None)
-    files = found.root / "files"
+    files = _package(arch, place.package, cache, mirror, ui.warn)
     return Firmware(loader, files / place.code, files / place.variables if place.variables else None)
+
+
+def package_file(
+    arch: Arch, package: str, path: str, cache: Path, mirror: str | None, warn: Callable[[str], None]
+) -> Path:
+    """A file of a package for that CPU. Raises UserError when there is none, or it cannot be fetched."""
+    found = _package(arch, package, cache, mirror, warn) / path
+    if not found.is_file():
+        raise UserError(f"package {package} ({arch.value}) has no file {path}")
+    return found
+
+
+def _package(arch: Arch, package: str, cache: Path, mirror: str | None, warn: Callable[[str], None]) -> Path:
+    """Folder with the files of one package."""
+    archive = Archive(arch, cache, mirror)
+    packages = Resolver(archive, cache).packages([package], [], update=False, warn=warn).packages
+    wanted = [item for item in packages if item.name == package]
+    (found,) = unpack_all(wanted, archive.fetch(wanted, lambda _: None), cache, lambda _: None)
+    return found.root / "files"

@@ -1,0 +1,129 @@
+"""The ODROID layers: a disk image with real device trees, and what its boot partition holds is started."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skiff.host.files import file_digest
+from skiff.host.run import run
+from skiff.image.disk import write_disk
+from skiff.model.image import Artefact, Image
+from tests.vm.conftest import Images
+from tests.vm.disks import offset
+from tests.vm.driver import Device
+
+MakeDevice = Callable[..., Device]
+
+LAYERS = Path(__file__).parent / "layers"
+PATIENT = 300
+
+# Layer, CPU, console, and what the device trees call their boards.
+BOARDS = {
+    "c2": ("arm64", "ttyAML0", {"Hardkernel ODROID-C2"}),
+    "c4": ("arm64", "ttyAML0", {"Hardkernel ODROID-C4"}),
+    "hc4": ("arm64", "ttyAML0", {"Hardkernel ODROID-HC4"}),
+    "n2": ("arm64", "ttyAML0", {"Hardkernel ODROID-N2", "Hardkernel ODROID-N2Plus"}),
+    "n2l": ("arm64", "ttyAML0", {"Hardkernel ODROID-N2L"}),
+    "m1": ("arm64", "ttyS2", {"Hardkernel ODROID-M1"}),
+    "u": (
+        "armhf",
+        "ttySAC1",
+        {
+            "Hardkernel ODROID-U3 board based on Exynos4412",
+            "Hardkernel ODROID-X board based on Exynos4412",
+            "Hardkernel ODROID-X2 board based on Exynos4412",
+        },
+    ),
+    "xu": (
+        "armhf",
+        "ttySAC2",
+        {
+            "Hardkernel Odroid XU3",
+            "Hardkernel Odroid XU3 Lite",
+            "Hardkernel Odroid XU4",
+            "Hardkernel Odroid HC1",
+        },
+    ),
+}
+# One of each kind of board is started: the others differ from it in a device tree and a few drivers.
+STARTED = ("c4", "m1", "xu")
+
+
+def words(board: str) -> tuple[str, ...]:
+    return f"odroid/{board}", "test/board", "--layers-dir", str(LAYERS), "--arch", BOARDS[board][0]
+
+
+def disk_of(image: Image, folder: Path, cache: Path) -> Path:
+    """The disk image, unpacked, with made-up first stages."""
+    assert image.disk is not None
+    pieces = {}
+    for piece in image.disk.raw:
+        pieces[piece.name] = folder / piece.name
+        pieces[piece.name].write_bytes(piece.name.encode() * 20)
+    made, _ = write_disk(folder / "disk", image, pieces, cache, lambda _: None)
+    card = folder / "card"
+    run(["zstd", "-dq", "--sparse", "-f", made.packed.path, "-o", card])
+    for piece in image.disk.raw:
+        with card.open("rb") as file:
+            file.seek(piece.sector * 512)
+            assert file.read(20 * len(piece.name)) == pieces[piece.name].read_bytes(), piece.name
+    return card
+
+
+def copied(card: Path, name: str, target: Path) -> Path:
+    """A file of the boot partition, read by mtools."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    run(["mcopy", "-n", "-i", f"{card}@@{offset(card)}", f"::/{name}", target])
+    return target
+
+
+def models(image: Image, card: Path, folder: Path) -> set[str]:
+    """What the device trees of slot a call their boards."""
+    assert image.disk is not None
+    found = set()
+    for name in image.disk.dtbs:
+        text = run(["fdtdump", copied(card, f"a/dtbs/{name}", folder / name)]).stdout.decode()
+        model = re.search(r'^    model = "(.*?)"', text, re.MULTILINE)
+        assert model, name
+        found.add(model[1])
+    return found
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_disk_of_a_board(images: Images, device: MakeDevice, tmp_path: Path, board: str) -> None:
+    _, console, names = BOARDS[board]
+    image = images.build(*words(board))
+    card = disk_of(image, tmp_path, images.cache)
+    assert models(image, card, tmp_path) == names
+    script = run(["dumpimage", "-l", copied(card, "a/boot.scr", tmp_path / "boot.scr")]).stdout.decode()
+    assert "Script" in script
+    assert f"console={console},".encode() in (tmp_path / "boot.scr").read_bytes()
+    if board not in STARTED:
+        return
+    machine = device(*words(board))
+    machine.image = from_card(machine.image, card, tmp_path)
+    machine.boot(PATIENT)
+    machine.wait_for_persist(PATIENT)
+    assert machine.failed() == {}
+
+
+def from_card(image: Image, card: Path, folder: Path) -> Image:
+    """The image with kernel and initramfs as they are in slot a."""
+    artefacts = []
+    for name in ("kernel", "initramfs"):
+        path = copied(card, f"a/{name}", folder / name)
+        artefacts.append(Artefact(name, path, path.stat().st_size, file_digest(path)))
+    return msgspec.structs.replace(image, artefacts=tuple(artefacts))
+
+
+def test_the_pc_board_starts_by_uefi(from_disk: MakeDevice) -> None:
+    machine = from_disk("odroid/h3", "test/board", "--layers-dir", str(LAYERS), "--arch", "amd64")
+    machine.boot(PATIENT)
+    machine.wait_for_persist(PATIENT)
+    machine.succeed("test -d /sys/firmware/efi")
+    assert machine.failed() == {}
