@@ -11,9 +11,9 @@ from skiff.builders.debian.boot import boot_files, loader_packages
 from skiff.builders.debian.unpack import Index, Unpacked
 from skiff.host.errors import UserError
 from skiff.host.files import digest
-from skiff.image.disk_pieces import find_pieces
+from skiff.image.disk_pieces import find_input, find_pieces, wants_uboot
 from skiff.model.arch import Arch
-from skiff.model.layer import LoadPart, RawPiece
+from skiff.model.layer import LoadPart, RawPiece, UbootInput
 from skiff.model.packages import Package
 from skiff.model.recipe import Recipe
 from tests.unit.layer_tree import LayerTree
@@ -86,9 +86,11 @@ def test_uefi_brings_its_loader_where_there_is_one(tree: LayerTree) -> None:
         loader_packages(tree.resolve("a/one", arch=Arch.ARMHF))
 
 
-def find(recipe: Recipe, tmp_path: Path) -> tuple[dict[str, bytes], list[str]]:
+def find(
+    recipe: Recipe, tmp_path: Path, uboot: dict[str, Path] | None = None
+) -> tuple[dict[str, bytes], list[str]]:
     notices: list[str] = []
-    found = find_pieces(recipe, tmp_path / "cache", notices.append, tmp_path / "blobs", {})
+    found = find_pieces(recipe, tmp_path / "cache", notices.append, tmp_path / "blobs", uboot)
     return {name: path.read_bytes() for name, path in found.items()}, notices
 
 
@@ -135,3 +137,103 @@ def test_no_network_is_one_line(tree: LayerTree, tmp_path: Path) -> None:
     found, notices = find(msgspec.structs.replace(tree.resolve(), raw=(piece,)), tmp_path)
     assert found == {} and "cannot be fetched" in notices[0] and "or put the file at" in notices[0]
     assert "\n" not in notices[0]
+
+
+def own_blob(tmp_path: Path, name: str, data: bytes) -> Path:
+    path = tmp_path / "blobs" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_the_user_s_own_file_goes_first_and_is_checked(tree: LayerTree, tmp_path: Path) -> None:
+    url = "http://127.0.0.1:1/blob"
+    piece = RawPiece("spl", 1, url=url, sha256=digest(b"mine"), blob="spl.bin", optional=True)
+    recipe = msgspec.structs.replace(tree.resolve(), raw=(piece,))
+    found, notices = find(recipe, tmp_path)
+    assert found == {} and f"put the file at {tmp_path}/blobs/spl.bin" in notices[0]
+    own_blob(tmp_path, "spl.bin", b"mine")
+    assert find(recipe, tmp_path) == ({"spl": b"mine"}, [])
+    own_blob(tmp_path, "spl.bin", b"other")
+    with pytest.raises(UserError, match=r"blobs/spl\.bin: wrong checksum"):
+        find(recipe, tmp_path)
+
+
+def test_one_line_tells_all_that_is_missing(tree: LayerTree, tmp_path: Path) -> None:
+    pieces = (
+        RawPiece("head", 0, length=4, blob="signed.bin", optional=True),
+        RawPiece("rest", 1, skip=4, blob="signed.bin", optional=True),
+        RawPiece("last", 9, blob="last.bin", optional=True),
+    )
+    recipe = msgspec.structs.replace(tree.resolve(), raw=pieces, origins={"raw[head]": "odroid/c4"})
+    found, notices = find(recipe, tmp_path)
+    assert found == {} and len(notices) == 1
+    assert "without head, rest, last:" in notices[0] and "README.md of layer odroid/c4" in notices[0]
+    assert notices[0].count("signed.bin is not there") == 1 and "last.bin is not there" in notices[0]
+    own_blob(tmp_path, "signed.bin", b"headrest")
+    own_blob(tmp_path, "last.bin", b"end")
+    assert find(recipe, tmp_path) == ({"head": b"head", "rest": b"rest", "last": b"end"}, [])
+
+
+def test_a_piece_that_u_boot_s_compilation_gives(tree: LayerTree, tmp_path: Path) -> None:
+    piece = RawPiece("u-boot", 63, uboot="u-boot.bin", blob="own.bin")
+    text = '[uboot]\ndefconfig = "board"\n'
+    tree.add("a/one", text)
+    recipe = msgspec.structs.replace(tree.resolve("a/one"), raw=(piece,))
+    blobs = tmp_path / "blobs"
+    assert wants_uboot(recipe, blobs)
+    made = tmp_path / "made"
+    made.write_bytes(b"compiled")
+    assert find(recipe, tmp_path, {"u-boot.bin": made}) == ({"u-boot": b"compiled"}, [])
+    with pytest.raises(UserError, match=r"U-Boot gives no file u-boot\.bin"):
+        find(recipe, tmp_path, {"other": made})
+    # It could not be compiled, and that was told.
+    assert find(recipe, tmp_path, None) == ({}, [])
+    own_blob(tmp_path, "own.bin", b"mine")
+    assert not wants_uboot(recipe, blobs)
+    assert find(recipe, tmp_path) == ({"u-boot": b"mine"}, [])
+
+
+def test_u_boot_is_compiled_for_what_the_user_makes_of_it(tree: LayerTree, tmp_path: Path) -> None:
+    signed = RawPiece("signed", 1, blob="signed.bin", optional=True)
+    tree.add("a/one", '[uboot]\ndefconfig = "board"\n')
+    recipe = msgspec.structs.replace(tree.resolve("a/one"), raw=(signed,))
+    assert wants_uboot(recipe, tmp_path / "blobs")
+    own_blob(tmp_path, "signed.bin", b"signed")
+    assert not wants_uboot(recipe, tmp_path / "blobs")
+    fetched = RawPiece("bl1", 1, url="http://127.0.0.1:1/bl1", sha256="0" * 64)
+    assert not wants_uboot(msgspec.structs.replace(recipe, raw=(fetched,)), tmp_path / "blobs")
+    assert not wants_uboot(msgspec.structs.replace(recipe, uboot_defconfig=""), tmp_path / "empty")
+
+
+def test_a_file_that_u_boot_needs(tmp_path: Path) -> None:
+    notices: list[str] = []
+    item = UbootInput("TPL", url="http://127.0.0.1:1/tpl", sha256=digest(b"ddr"), blob="ddr.bin")
+    where = (tmp_path / "cache", tmp_path / "blobs", notices.append)
+    assert find_input(item, *where) is None
+    assert len(notices) == 1 and f"put the file at {tmp_path}/blobs/ddr.bin" in notices[0]
+    own = own_blob(tmp_path, "ddr.bin", b"ddr")
+    assert find_input(item, *where) == own and len(notices) == 1
+    own.write_bytes(b"other")
+    with pytest.raises(UserError, match="wrong checksum"):
+        find_input(item, *where)
+
+
+def test_later_layers_overrule_u_boot_s_part(tree: LayerTree) -> None:
+    tree.add(
+        "a/one",
+        '[uboot]\ndefconfig = "one"\ntarget = "all"\nfiles = ["u-boot.bin"]\n'
+        '[[uboot.input]]\nname = "BL31"\npackage = "x"\npath = "a"\n',
+    )
+    tree.add(
+        "a/two",
+        '[uboot]\ndefconfig = "two"\n[[uboot.input]]\nname = "BL31"\npackage = "y"\npath = "b"\n',
+    )
+    recipe = tree.resolve("a/one", "a/two")
+    assert (recipe.uboot_defconfig, recipe.uboot_target, recipe.uboot_files) == (
+        "two",
+        "all",
+        ("u-boot.bin",),
+    )
+    assert recipe.uboot_inputs == (UbootInput("BL31", package="y", path="b"),)
+    assert recipe.origins["uboot_inputs[BL31]"] == "a/two" and recipe.origins["uboot_target"] == "a/one"
