@@ -63,6 +63,8 @@ def _disk(setting: Setting) -> Figure:
     """Image and disk image are made anew, of packed parts that the cache holds."""
     words = (f"odroid/{_DISK_OF}", _WIFI)
     workspace = setting.image(*words).workspace
+    with setting.ui.step("U-Boot, once"):
+        build(workspace, setting.cache, *words, verb="disk")
     times = []
     repeat = setting.times(3, 1)
     with setting.ui.step("disk images", total=repeat) as step:
