@@ -7,9 +7,9 @@ PATIENCE=15
 
 # What is known of the card's state: at its start nothing.
 forget() {
-	NETWORK='' TRYING='' REFUSED='' REFUSED_FIX='' LOOKED=''
+	NETWORK='' TRYING='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE='' TRIES=0
 	seconds
-	SINCE=$REPLY
+	SINCE=$REPLY STARTED=$REPLY
 }
 
 # Since boot. Sets REPLY.
@@ -28,13 +28,21 @@ event() {
 		joined_another
 		;;
 	*': CTRL-EVENT-DISCONNECTED '*)
-		NETWORK=''
+		NETWORK='' TWICE=''
 		seconds
 		SINCE=$REPLY
 		;;
-	*': SME: Trying to authenticate with '*"SSID='"* | *': Trying to associate with '*"SSID='"*)
+	*': SME: Trying to authenticate with '*"SSID='"*)
 		TRYING=${1#*SSID=\'}
 		TRYING=${TRYING%\' freq=*}
+		TRIES=$((TRIES + 1))
+		# The first answer has come when it tries a second time.
+		[ "$TRIES" -gt 1 ] && denied || return 0
+		;;
+	*': Trying to associate with '*"SSID='"*)
+		TRYING=${1#*SSID=\'}
+		TRYING=${TRYING%\' freq=*}
+		TRIES=0
 		return 0
 		;;
 	*': CTRL-EVENT-SSID-TEMP-DISABLED id='*' reason=WRONG_KEY'*)
@@ -42,8 +50,9 @@ event() {
 		name_of "${number%% *}"
 		wrong_password "$REPLY"
 		;;
-	# SAE (3) tells of a wrong password by its second message: challenge failure (IEEE 802.11, status 15).
-	*': CTRL-EVENT-AUTH-REJECT '*' auth_type=3 '*' status_code=15'*) wrong_password "$TRYING" ;;
+	*': CTRL-EVENT-SSID-TEMP-DISABLED '*)
+		[ "$TRIES" -gt 0 ] && denied || return 0
+		;;
 	*': CTRL-EVENT-ASSOC-REJECT '*' status_code='*)
 		number=${1##* status_code=}
 		REFUSED="$TRYING does not let us join (status ${number%% *})" REFUSED_FIX="does security= fit? wpa_cli scan_results"
@@ -56,6 +65,15 @@ event() {
 }
 
 say_event() { logger -t wifi "${1#*: }" 2>/dev/null || :; }
+
+# Of a wrong password for WPA3 wpa_supplicant says nothing. The kernel tells the access point's answer: challenge failure
+# (IEEE 802.11, status 15). Its log must not be from before wpa_supplicant was started with these passwords.
+denied() {
+	dmesg | awk -v since=$((STARTED - 1)) -v card="$IFACE:" '
+		index($0, card) && /denied authentication \(status 15\)/ { gsub(/[][]/, ""); at = $1 }
+		END { exit at + 0 < since || at == "" }' || return 1
+	wrong_password "$TRYING"
+}
 
 wrong_password() {
 	REFUSED="wrong password for $1" REFUSED_FIX="correct password= in its file in skiff/wifi/; changes are taken over at once"
@@ -109,10 +127,14 @@ line_is() { # STATE TEXT [HINT]
 }
 
 tell() {
+	seconds
+	now=$REPLY
 	if [ -z "$NAMES" ] && [ -n "${BAD-}" ]; then
 		line_is fail "no usable file in skiff/wifi/" "see wifi-files"
 	elif [ -z "$NAMES" ]; then
 		line_is ok "${IFACE:-no wireless device}, no network named in skiff/wifi/"
+	elif [ -z "$IFACE" ] && [ $((now - SINCE)) -lt $PATIENCE ]; then
+		line_is wait "looking for a wireless device"
 	elif [ -z "$IFACE" ]; then
 		line_is fail "no wireless device" "is it plugged in? is its driver's layer in the image (net/wifi-…)? dmesg"
 	elif [ -n "$HARD_OFF" ]; then
@@ -136,8 +158,6 @@ tell_joined() {
 }
 
 tell_missing() {
-	seconds
-	now=$REPLY
 	if [ $((now - SINCE)) -lt $PATIENCE ]; then
 		line_is wait "looking for ${NAMES%%"$NL"*}"
 		return
@@ -146,7 +166,13 @@ tell_missing() {
 	LOOKED=$now
 	look_around
 	compare_names
-	if [ -n "$SEEN_ONE" ]; then
+	if [ -n "$SEEN_ONE" ] && [ "$TRIES" -gt 0 ] && denied; then
+		line_is fail "$REFUSED" "$REFUSED_FIX"
+	elif [ -n "$SEEN_ONE" ] && [ "$TWICE" != "$SEEN_ONE" ]; then
+		# One that has just gone is remembered for a while.
+		TWICE=$SEEN_ONE
+		line_is wait "looking for $SEEN_ONE"
+	elif [ -n "$SEEN_ONE" ]; then
 		line_is fail "$SEEN_ONE is seen, but cannot be joined; it offers $OFFERS" "does security= fit?"
 	else
 		case $MISSING in
