@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from skiff import pipeline
+from skiff.host.dirs import builtin_layers
 from skiff.host.files import file_digest
 from skiff.host.run import run
+from skiff.host.ui import Ui
 from skiff.image.disk import write_disk
+from skiff.layers import Search, resolve
+from skiff.machine.files import Disk
+from skiff.model.arch import Arch
 from skiff.model.image import Artefact, Image
+from skiff.model.layer import RawPiece
+from skiff.model.workspace import Workspace
 from tests.vm.conftest import Images
-from tests.vm.disks import offset
+from tests.vm.disks import MIB, offset
 from tests.vm.driver import Device
 
 MakeDevice = Callable[..., Device]
@@ -64,15 +73,25 @@ def disk_of(image: Image, folder: Path, cache: Path) -> Path:
     pieces = {}
     for piece in image.disk.raw:
         pieces[piece.name] = folder / piece.name
-        pieces[piece.name].write_bytes(piece.name.encode() * 20)
+        pieces[piece.name].write_bytes(first_stage(piece))
     made, _ = write_disk(folder / "disk", image, pieces, cache, lambda _: None)
     card = folder / "card"
     run(["zstd", "-dq", "--sparse", "-f", made.packed.path, "-o", card])
-    for piece in image.disk.raw:
-        with card.open("rb") as file:
-            file.seek(piece.sector * 512)
-            assert file.read(20 * len(piece.name)) == pieces[piece.name].read_bytes(), piece.name
+    check_first_stage(image, card)
     return card
+
+
+def first_stage(piece: RawPiece) -> bytes:
+    """Something in the place of a vendor's piece."""
+    return piece.name.encode() * 20
+
+
+def check_first_stage(image: Image, card: Path) -> None:
+    assert image.disk is not None and image.disk.raw
+    with card.open("rb") as file:
+        for piece in image.disk.raw:
+            file.seek(piece.sector * 512)
+            assert file.read(20 * len(piece.name)) == first_stage(piece), piece.name
 
 
 def copied(card: Path, name: str, target: Path) -> Path:
@@ -107,9 +126,15 @@ def test_the_disk_of_a_board(images: Images, device: MakeDevice, tmp_path: Path,
         return
     machine = device(*words(board))
     machine.image = from_card(machine.image, card, tmp_path)
-    machine.boot(PATIENT)
+    os.truncate(card, card.stat().st_size + 256 * MIB)
+    machine.start(persist=False, disks=(Disk(card),))
+    machine.wait_for_ssh(PATIENT)
     machine.wait_for_persist(PATIENT)
     assert machine.failed() == {}
+    machine.cut_power()
+    # Persist was made on the card, and the first stage was left alone when the table was written.
+    assert offset(card, 2) == 528 * MIB
+    check_first_stage(image, card)
 
 
 def from_card(image: Image, card: Path, folder: Path) -> Image:
@@ -127,3 +152,33 @@ def test_the_pc_board_starts_by_uefi(from_disk: MakeDevice) -> None:
     machine.wait_for_persist(PATIENT)
     machine.succeed("test -d /sys/firmware/efi")
     assert machine.failed() == {}
+
+
+def test_u_boot_is_compiled_from_source_and_placed(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The vendor's server is out of reach.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    recipe = resolve(["odroid/xu"], Arch.ARMHF, Search(builtin=builtin_layers()))
+    workspace = Workspace("board", tmp_path)
+    image = images.build(*words("xu"))
+    made, _ = pipeline.disk(recipe, image, workspace, images.cache, pipeline.Options(), Ui())
+    uboot = (workspace.uboot / "u-boot-dtb.bin").read_bytes()
+    card = tmp_path / "card"
+    run(["zstd", "-dq", "--sparse", "-f", made.packed.path, "-o", card])
+    with card.open("rb") as file:
+        file.seek(63 * 512)
+        assert file.read(len(uboot)) == uboot
+    # The whole of it fits before the next piece; it looks for the script, and has what the script needs.
+    assert 300_000 < len(uboot) <= MIB
+    for word in (b"U-Boot 20", b"boot.scr", b"setexpr", b"itest", b"exynos5422-odroidxu3"):
+        assert word in uboot, word
+    missing = [piece for piece in recipe.raw if piece.sha256 and not fetched(images, piece)]
+    told = [line for line in capsys.readouterr().err.splitlines() if "does not start" in line]
+    assert len(told) == (1 if missing else 0)
+    assert all(f"blobs/{piece.blob}" in told[0] for piece in missing)
+
+
+def fetched(images: Images, piece: RawPiece) -> bool:
+    """Whether a vendor's piece is in the cache, from an earlier day with network."""
+    return (images.cache / "downloads" / piece.sha256).exists()

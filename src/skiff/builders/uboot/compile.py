@@ -106,6 +106,8 @@ def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None]) -
         "SOURCE_DATE_EPOCH": _changed(source),
         "KBUILD_BUILD_USER": "skiff",
         "KBUILD_BUILD_HOST": "skiff",
+        # The one that Debian's Python packages are for, whatever comes first on PATH.
+        "PYTHON3": "/usr/bin/python3",
         "LC_ALL": "C",
         "TZ": "UTC",
         # Nothing of the user's own may get in.
