@@ -142,7 +142,18 @@ def test_a_joined_network_with_signal_and_address(wifi: Device) -> None:
     assert after(wifi, "joined") == ["wait", "home, -40 dBm, no address yet", ""]
     wifi.put("run/skiff/status/net.wlan0", "ok\t10.0.0.5/24 (DHCP)\t\n")
     assert after(wifi, "joined") == ["ok", "home, -40 dBm, 10.0.0.5/24 (DHCP)", ""]
-    assert (wifi.root / "run/skiff/net/wlan0.again").exists()
+
+
+def test_addresses_of_another_network_are_given_up(wifi: Device) -> None:
+    again = wifi.root / "run/skiff/net/wlan0.again"
+    after(wifi, "joined")
+    assert not again.exists()
+    wifi.put("run/skiff/net/wlan0.mode", "dhcp\n")
+    after(wifi, "joined")
+    assert not again.exists()
+    wifi.put("run/skiff/wifi/last", "attic\n")
+    after(wifi, "joined")
+    assert again.exists()
 
 
 def test_a_wrong_password(wifi: Device) -> None:

@@ -79,10 +79,10 @@ wrong_password() {
 	REFUSED="wrong password for $1" REFUSED_FIX="correct password= in its file in skiff/wifi/; changes are taken over at once"
 }
 
-# Another network than last time has other addresses.
+# Another network than last time has other addresses: the network service asks anew, if it still has the old ones.
 joined_another() {
 	line_of "$WIFI/last" || :
-	[ "$REPLY" = "$NETWORK" ] || : >"$RUN/net/$IFACE.again"
+	[ "$REPLY" = "$NETWORK" ] || [ ! -e "$RUN/net/$IFACE.mode" ] || : >"$RUN/net/$IFACE.again"
 	printf '%s\n' "$NETWORK" >"$WIFI/last"
 }
 
