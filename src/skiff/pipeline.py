@@ -12,9 +12,9 @@ import msgspec
 import skiff
 from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.compose import Built, compose, request, scan
-from skiff.builders.debian.firmware import firmware, package_file
+from skiff.builders.debian.firmware import find_package, firmware, package_file
 from skiff.builders.debian.hooks import generated
-from skiff.builders.debian.source import Sources
+from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, unpack_all
 from skiff.builders.uboot.compile import UBOOT, Job, compile_uboot
 from skiff.host import json
@@ -29,7 +29,7 @@ from skiff.image.parts import split
 from skiff.model.disk import DiskImage
 from skiff.model.firmware import Firmware
 from skiff.model.image import Image, PackageFact
-from skiff.model.packages import PackageSet
+from skiff.model.packages import PackageSet, UbootLock
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 
@@ -112,31 +112,50 @@ def _uboot(
 
     None when a file of the vendor's is missing for it, which is told.
     """
+    lock = _uboot_lock(recipe, workspace, cache, options, ui)
     inputs = {}
     for item in recipe.uboot_inputs:
         if item.package:
-            found = package_file(recipe.arch, item.package, item.path, cache, options.mirror, ui.warn)
-        elif (own := find_input(item, cache, blobs_dir(workspace), ui.notice)) is not None:
-            found = own
-        else:
+            package = next(one for one in lock.packages if one.name == item.package)
+            inputs[item.name] = package_file(package, item.path, recipe.arch, cache, options.mirror)
+            continue
+        found = find_input(item, cache, blobs_dir(workspace), ui.notice)
+        if found is None:
             return None
         inputs[item.name] = found
+    job = Job(
+        arch=recipe.arch,
+        defconfig=recipe.uboot_defconfig,
+        target=recipe.uboot_target,
+        files=recipe.uboot_files,
+        fragments=tuple(path for layer in recipe.layers for path in sorted(layer.uboot.glob("*.config"))),
+        inputs=inputs,
+    )
     with ui.step("U-Boot") as step:
-        sources = Sources(recipe.arch, cache, options.mirror)
-        source = sources.find(UBOOT, cache, warn=ui.warn)
-        fragments = [path for layer in recipe.layers for path in sorted(layer.uboot.glob("*.config"))]
-        job = Job(
-            recipe.arch,
-            recipe.uboot_defconfig,
-            recipe.uboot_target,
-            recipe.uboot_files,
-            tuple(fragments),
-            inputs,
-        )
-        made = compile_uboot(job, sources.unpack(source, cache, step.detail), source.key, cache, step.detail)
+        folder = Sources(cache, options.mirror).unpack(lock.source, cache, step.detail)
+        made = compile_uboot(job, folder, source_key(lock.source), cache, step.detail)
     for name, path in made.items():
         write_atomic(workspace.uboot / name, path.read_bytes())
     return made
+
+
+def _uboot_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> UbootLock:
+    """The source and packages that U-Boot is made of: the lock's when ``options.locked``, else of today."""
+    if options.locked:
+        lock = _locked(recipe, workspace).uboot
+        if lock is None or not {item.package for item in recipe.uboot_inputs if item.package} <= {
+            item.name for item in lock.packages
+        }:
+            raise UserError(
+                f"{workspace.lock}: the lock tells nothing of this board's U-Boot",
+                hint="write a new one with `skiff lock`",
+            )
+        return lock
+    names = dict.fromkeys(item.package for item in recipe.uboot_inputs if item.package)
+    return UbootLock(
+        Sources(cache, options.mirror).find(UBOOT, cache, warn=ui.warn),
+        tuple(find_package(recipe.arch, name, cache, options.mirror, ui.warn) for name in names),
+    )
 
 
 def firmware_for(image: Image, cache: Path, options: Options, ui: Ui) -> Firmware:
@@ -166,6 +185,9 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
 def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
     """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
     packages = resolve_packages(recipe, workspace, cache, options, ui)
+    if recipe.uboot_defconfig:
+        uboot = _uboot_lock(recipe, workspace, cache, options, ui)
+        packages = msgspec.structs.replace(packages, uboot=uboot)
     write_atomic(workspace.lock, json.encode(packages))
     return packages
 

@@ -12,10 +12,9 @@ from typing import Literal
 import pytest
 
 from skiff.builders.debian import archive
-from skiff.builders.debian.source import Source, Sources
+from skiff.builders.debian.source import Sources, source_key
 from skiff.host.errors import UserError
-from skiff.model.arch import Arch
-from skiff.model.packages import Package
+from skiff.model.packages import Package, Source
 
 MIRROR = "http://mirror.example/debian"
 PATCH = """\
@@ -99,7 +98,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     keyring = tmp_path / "keyring.gpg"
     keyring.touch()
     monkeypatch.setattr(archive, "KEYRING", keyring)
-    made = Fake(Arch.ARM64, tmp_path / "cache", MIRROR)
+    made = Fake(tmp_path / "cache", MIRROR)
     made.calls, made.files = [], dict(FILES)
     return made
 
@@ -146,7 +145,7 @@ def test_a_source_that_cannot_be_unpacked_leaves_nothing(sources: Fake, tmp_path
     sources.files["thing_1.0-2.debian.tar.xz"] = b"not an archive"
     with pytest.raises(UserError, match="dpkg-source"):
         sources.unpack(source, tmp_path / "cache", lambda _: None)
-    assert not (tmp_path / "cache/sources" / source.key).exists()
+    assert not (tmp_path / "cache/sources" / source_key(source)).exists()
 
 
 def test_lists_without_checksums_are_refused(sources: Fake, tmp_path: Path) -> None:

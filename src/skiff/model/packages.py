@@ -20,6 +20,24 @@ class Package(msgspec.Struct, frozen=True, order=True):
     path: str
 
 
+class Source(msgspec.Struct, frozen=True):
+    """A source package: what the archive's lists say of it, and the files with its text."""
+
+    name: str
+    version: str
+    # Paragraph of the list, as it stands there.
+    paragraph: str
+    files: tuple[Package, ...]
+
+
+class UbootLock(msgspec.Struct, frozen=True):
+    """What a board's U-Boot is made of that comes from the archive."""
+
+    source: Source
+    # Binary packages with parts of it.
+    packages: tuple[Package, ...] = ()
+
+
 class PackageSet(msgspec.Struct, frozen=True):
     """All packages of a recipe, and the request that they answer."""
 
@@ -30,6 +48,8 @@ class PackageSet(msgspec.Struct, frozen=True):
     # Date of the newest Release file they were resolved from: seconds since 1970, UTC.
     epoch: int
     packages: tuple[Package, ...]
+    # In a lock, for a board whose U-Boot is compiled.
+    uboot: UbootLock | None = None
 
     @property
     def total_bytes(self) -> int:

@@ -13,6 +13,7 @@ from skiff.host.errors import UserError
 from skiff.host.ui import Ui
 from skiff.model.arch import Arch
 from skiff.model.firmware import Firmware
+from skiff.model.packages import Package
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -47,24 +48,29 @@ def firmware(arch: Arch, loader: str, cache: Path, mirror: str | None, ui: Ui) -
             f"no virtual machine for {arch.value} starts from a disk by {loader or 'nothing'}",
             hint=f"there is firmware for {known}: a layer of yours can set [disk.loader]",
         )
-    files = _package(arch, place.package, cache, mirror, ui.warn)
+    package = find_package(arch, place.package, cache, mirror, ui.warn)
+    files = _unpacked(package, arch, cache, mirror)
     return Firmware(loader, files / place.code, files / place.variables if place.variables else None)
 
 
-def package_file(
-    arch: Arch, package: str, path: str, cache: Path, mirror: str | None, warn: Callable[[str], None]
-) -> Path:
-    """A file of a package for that CPU. Raises UserError when there is none, or it cannot be fetched."""
-    found = _package(arch, package, cache, mirror, warn) / path
+def find_package(
+    arch: Arch, name: str, cache: Path, mirror: str | None, warn: Callable[[str], None]
+) -> Package:
+    """One package for a CPU, as the archive has it now. Raises UserError when there is none."""
+    found = Resolver(Archive(arch, cache, mirror), cache).packages([name], [], update=False, warn=warn)
+    return next(item for item in found.packages if item.name == name)
+
+
+def package_file(package: Package, path: str, arch: Arch, cache: Path, mirror: str | None) -> Path:
+    """A file of a package. Raises UserError when it has none of that name, or cannot be fetched."""
+    found = _unpacked(package, arch, cache, mirror) / path
     if not found.is_file():
-        raise UserError(f"package {package} ({arch.value}) has no file {path}")
+        raise UserError(f"package {package.name} ({arch.value}) has no file {path}")
     return found
 
 
-def _package(arch: Arch, package: str, cache: Path, mirror: str | None, warn: Callable[[str], None]) -> Path:
+def _unpacked(package: Package, arch: Arch, cache: Path, mirror: str | None) -> Path:
     """Folder with the files of one package."""
-    archive = Archive(arch, cache, mirror)
-    packages = Resolver(archive, cache).packages([package], [], update=False, warn=warn).packages
-    wanted = [item for item in packages if item.name == package]
-    (found,) = unpack_all(wanted, archive.fetch(wanted, lambda _: None), cache, lambda _: None)
+    debs = Archive(arch, cache, mirror).fetch([package], lambda _: None)
+    (found,) = unpack_all([package], debs, cache, lambda _: None)
     return found.root / "files"

@@ -9,39 +9,27 @@ import time
 import urllib.parse
 from pathlib import Path
 
-import msgspec
-
 from skiff.builders.debian.archive import LISTS_MAX_AGE, Archive, Progress
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import digest, write_atomic
 from skiff.host.run import CommandError, require, run
-from skiff.model.packages import Package
+from skiff.model.arch import Arch
+from skiff.model.packages import Package, Source
 
 # Fields of a list's paragraph that are not those of a .dsc file.
 _LIST_ONLY = ("Package", "Directory", "Priority", "Section", "Package-List")
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) ")
 
 
-class Source(msgspec.Struct, frozen=True):
-    """A source package: what the archive's lists say of it, and the files with its text."""
-
-    name: str
-    version: str
-    # Paragraph of the list, as it stands there.
-    paragraph: str
-    files: tuple[Package, ...]
-
-    @property
-    def key(self) -> str:
-        """The same for the same bytes."""
-        return digest("\n".join(item.sha256 for item in self.files))
-
-
 class Sources(Archive):
     """The archive's source packages."""
 
     types = "deb-src"
+
+    def __init__(self, cache: Path, mirror: str | None = None) -> None:
+        # Their lists are the same for every CPU.
+        super().__init__(Arch.AMD64, cache, mirror)
 
     def find(self, name: str, cache: Path, *, warn: Progress) -> Source:
         """The newest version of a source package.
@@ -95,7 +83,7 @@ class Sources(Archive):
 
     def unpack(self, source: Source, cache: Path, detail: Progress) -> Path:
         """Folder with the source text, Debian's patches applied; kept in the cache. Raises UserError."""
-        target = cache / "sources" / source.key
+        target = cache / "sources" / source_key(source)
         if target.exists():
             return target
         detail("fetch the source")
@@ -114,6 +102,11 @@ class Sources(Archive):
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return target
+
+
+def source_key(source: Source) -> str:
+    """The same for the same bytes."""
+    return digest("\n".join(item.sha256 for item in source.files))
 
 
 def _dsc(paragraph: str) -> str:

@@ -106,8 +106,8 @@ def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None]) -
         "SOURCE_DATE_EPOCH": _changed(source),
         "KBUILD_BUILD_USER": "skiff",
         "KBUILD_BUILD_HOST": "skiff",
-        # The one that Debian's Python packages are for, whatever comes first on PATH.
-        "PYTHON3": "/usr/bin/python3",
+        # Debian's programs go first: its Python packages are for its own Python.
+        "PATH": f"/usr/bin:/bin:{os.environ.get('PATH', os.defpath)}",
         "LC_ALL": "C",
         "TZ": "UTC",
         # Nothing of the user's own may get in.
