@@ -7,9 +7,9 @@ PATIENCE=15
 
 # What is known of the card's state: at its start nothing.
 forget() {
-	NETWORK='' TRYING='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE='' TRIES=0
+	NETWORK='' TRYING='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE=''
 	seconds
-	SINCE=$REPLY STARTED=$REPLY
+	SINCE=$REPLY
 }
 
 # Since boot. Sets REPLY.
@@ -32,17 +32,9 @@ event() {
 		seconds
 		SINCE=$REPLY
 		;;
-	*': SME: Trying to authenticate with '*"SSID='"*)
+	*': SME: Trying to authenticate with '*"SSID='"* | *': Trying to associate with '*"SSID='"*)
 		TRYING=${1#*SSID=\'}
 		TRYING=${TRYING%\' freq=*}
-		TRIES=$((TRIES + 1))
-		# The first answer has come when it tries a second time.
-		[ "$TRIES" -gt 1 ] && denied || return 0
-		;;
-	*': Trying to associate with '*"SSID='"*)
-		TRYING=${1#*SSID=\'}
-		TRYING=${TRYING%\' freq=*}
-		TRIES=0
 		return 0
 		;;
 	*': CTRL-EVENT-SSID-TEMP-DISABLED id='*' reason=WRONG_KEY'*)
@@ -50,9 +42,8 @@ event() {
 		name_of "${number%% *}"
 		wrong_password "$REPLY"
 		;;
-	*': CTRL-EVENT-SSID-TEMP-DISABLED '*)
-		[ "$TRIES" -gt 0 ] && denied || return 0
-		;;
+	# SAE (3), second message: the access point refuses the proof that we know the password. The status is 1 or 15.
+	*': CTRL-EVENT-AUTH-REJECT '*' auth_type=3 auth_transaction=2 '*) wrong_password "$TRYING" ;;
 	*': CTRL-EVENT-ASSOC-REJECT '*' status_code='*)
 		number=${1##* status_code=}
 		REFUSED="$TRYING does not let us join (status ${number%% *})" REFUSED_FIX="does security= fit? wpa_cli scan_results"
@@ -65,15 +56,6 @@ event() {
 }
 
 say_event() { logger -t wifi "${1#*: }" 2>/dev/null || :; }
-
-# Of a wrong password for WPA3 wpa_supplicant says nothing. The kernel tells the access point's answer: challenge failure
-# (IEEE 802.11, status 15). Its log must not be from before wpa_supplicant was started with these passwords.
-denied() {
-	dmesg | awk -v since=$((STARTED - 1)) -v card="$IFACE:" '
-		index($0, card) && /denied authentication \(status 15\)/ { gsub(/[][]/, ""); at = $1 }
-		END { exit at + 0 < since || at == "" }' || return 1
-	wrong_password "$TRYING"
-}
 
 wrong_password() {
 	REFUSED="wrong password for $1" REFUSED_FIX="correct password= in its file in skiff/wifi/; changes are taken over at once"
@@ -166,9 +148,7 @@ tell_missing() {
 	LOOKED=$now
 	look_around
 	compare_names
-	if [ -n "$SEEN_ONE" ] && [ "$TRIES" -gt 0 ] && denied; then
-		line_is fail "$REFUSED" "$REFUSED_FIX"
-	elif [ -n "$SEEN_ONE" ] && [ "$TWICE" != "$SEEN_ONE" ]; then
+	if [ -n "$SEEN_ONE" ] && [ "$TWICE" != "$SEEN_ONE" ]; then
 		# One that has just gone is remembered for a while.
 		TWICE=$SEEN_ONE
 		line_is wait "looking for $SEEN_ONE"
