@@ -24,12 +24,13 @@ from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.ui import Ui
 from skiff.image.assemble import assemble, load
 from skiff.image.disk import STEPS, write_disk
-from skiff.image.disk_pieces import find_input, find_pieces, wants_uboot
+from skiff.image.disk_pieces import find_files, find_input, find_pieces, wants_uboot
 from skiff.image.parts import split
 from skiff.model.disk import DiskImage
 from skiff.model.firmware import Firmware
 from skiff.model.image import Image, PackageFact
-from skiff.model.packages import PackageSet, UbootLock
+from skiff.model.layer import BootFile
+from skiff.model.packages import BootLock, PackageSet
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 
@@ -101,8 +102,32 @@ def disk(
     blobs = blobs_dir(workspace)
     uboot = _uboot(recipe, workspace, cache, options, ui) if wants_uboot(recipe, blobs) else {}
     pieces = find_pieces(recipe, cache, ui.notice, blobs, uboot)
+    files = _boot_files(recipe, image, uboot, workspace, cache, options, ui)
     with ui.step("disk image", total=STEPS) as step:
-        return write_disk(workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance))
+        return write_disk(
+            workspace.disk, image, pieces, cache, _stepper(step.detail, step.advance), beside=files
+        )
+
+
+def _boot_files(
+    recipe: Recipe,
+    image: Image,
+    uboot: dict[str, Path] | None,
+    workspace: Workspace,
+    cache: Path,
+    options: Options,
+    ui: Ui,
+) -> dict[str, Path]:
+    """Further files of the boot partition, by their path there."""
+    if not recipe.boot_files:
+        return {}
+    lock = _boot_lock(recipe, workspace, cache, options, ui)
+
+    def from_package(file: BootFile) -> Path:
+        package = next(one for one in lock.packages if one.name == file.package)
+        return package_file(package, file.path, recipe.arch, cache, options.mirror)
+
+    return find_files(recipe, image, uboot, from_package)
 
 
 def _uboot(
@@ -112,7 +137,7 @@ def _uboot(
 
     None when a file of the vendor's is missing for it, which is told.
     """
-    lock = _uboot_lock(recipe, workspace, cache, options, ui)
+    lock = _boot_lock(recipe, workspace, cache, options, ui)
     inputs = {}
     for item in recipe.uboot_inputs:
         if item.package:
@@ -132,6 +157,7 @@ def _uboot(
         inputs=inputs,
     )
     with ui.step("U-Boot") as step:
+        assert lock.source is not None
         folder = Sources(cache, options.mirror).unpack(lock.source, cache, step.detail)
         made = compile_uboot(job, folder, source_key(lock.source), cache, step.detail)
     for name, path in made.items():
@@ -139,21 +165,20 @@ def _uboot(
     return made
 
 
-def _uboot_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> UbootLock:
-    """The source and packages that U-Boot is made of: the lock's when ``options.locked``, else of today."""
+def _boot_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> BootLock:
+    """What the boot partition and U-Boot take from the archive: the lock's when locked, else of today."""
+    named = [item.package for item in recipe.uboot_inputs] + [file.package for file in recipe.boot_files]
+    names = dict.fromkeys(name for name in named if name)
     if options.locked:
-        lock = _locked(recipe, workspace).uboot
-        if lock is None or not {item.package for item in recipe.uboot_inputs if item.package} <= {
-            item.name for item in lock.packages
-        }:
+        lock = _locked(recipe, workspace).boot
+        if {*names} - {item.name for item in lock.packages} or (recipe.uboot_defconfig and not lock.source):
             raise UserError(
-                f"{workspace.lock}: the lock tells nothing of this board's U-Boot",
+                f"{workspace.lock}: the lock tells nothing of what starts this board",
                 hint="write a new one with `skiff lock`",
             )
         return lock
-    names = dict.fromkeys(item.package for item in recipe.uboot_inputs if item.package)
-    return UbootLock(
-        Sources(cache, options.mirror).find(UBOOT, cache, warn=ui.warn),
+    return BootLock(
+        Sources(cache, options.mirror).find(UBOOT, cache, warn=ui.warn) if recipe.uboot_defconfig else None,
         tuple(find_package(recipe.arch, name, cache, options.mirror, ui.warn) for name in names),
     )
 
@@ -185,9 +210,9 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
 def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
     """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
     packages = resolve_packages(recipe, workspace, cache, options, ui)
-    if recipe.uboot_defconfig:
-        uboot = _uboot_lock(recipe, workspace, cache, options, ui)
-        packages = msgspec.structs.replace(packages, uboot=uboot)
+    if recipe.uboot_defconfig or recipe.boot_files:
+        boot = _boot_lock(recipe, workspace, cache, options, ui)
+        packages = msgspec.structs.replace(packages, boot=boot)
     write_atomic(workspace.lock, json.encode(packages))
     return packages
 

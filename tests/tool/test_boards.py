@@ -26,7 +26,7 @@ MIB = 1 << 20
 # Sources of the numbers: the README.md of each layer.
 AMLOGIC = {"first-stage-head": (0, 440), "first-stage": (512, 16 * MIB - 512)}
 EXYNOS = {"bl1": (512, 15360), "bl2": (15872, 14848), "u-boot": (32256, MIB)}
-BOARDS = {
+BOARDS: dict[str, tuple[Arch, str, dict[str, tuple[int, int]]]] = {
     "odroid/c2": (Arch.ARM64, "dos", AMLOGIC),
     "odroid/c4": (Arch.ARM64, "dos", AMLOGIC),
     "odroid/hc4": (Arch.ARM64, "dos", AMLOGIC),
@@ -34,6 +34,8 @@ BOARDS = {
     "odroid/n2l": (Arch.ARM64, "dos", AMLOGIC),
     "odroid/m1": (Arch.ARM64, "gpt", {"u-boot": (32768, 16 * MIB - 32768)}),
     "odroid/u": (Arch.ARMHF, "dos", {**EXYNOS, "tzsw": (1080832, 159744)}),
+    "pi/3": (Arch.ARM64, "dos", {}),
+    "pi/4": (Arch.ARM64, "dos", {}),
     "odroid/xu": (Arch.ARMHF, "dos", {**EXYNOS, "tzsw": (1080832, 262144)}),
 }
 
@@ -69,7 +71,11 @@ def disk_of(layer: str, tmp_path: Path, sizes: dict[str, int]) -> Path:
         pieces[name] = tmp_path / name
         pieces[name].write_bytes(noise(name, size))
     image = image_of(recipe, tmp_path / "image")
-    made, _ = write_disk(tmp_path / "disk", image, pieces, tmp_path / "cache", lambda _: None)
+    beside = {}
+    for number, file in enumerate(recipe.boot_files):
+        beside[file.name] = tmp_path / f"beside{number}"
+        beside[file.name].write_bytes(noise(file.name, 100))
+    made, _ = write_disk(tmp_path / "disk", image, pieces, tmp_path / "cache", lambda _: None, beside)
     return unpack(made, tmp_path / "card")
 
 
@@ -93,6 +99,8 @@ def check_boot_partition(card: Path, recipe: Recipe, tmp_path: Path) -> None:
     where = f"{card}@@{16 * MIB}"
     for name in recipe.dtbs:
         assert run(["mtype", "-i", where, f"::/a/dtbs/{name}"]).stdout == name.encode()
+    for file in recipe.boot_files:
+        assert run(["mtype", "-i", where, f"::/{file.name}"]).stdout == noise(file.name, 100)
     for name in ("boot.scr", "a/boot.scr"):
         run(["mcopy", "-n", "-i", where, f"::/{name}", tmp_path / "script"])
         assert b"Script" in run(["dumpimage", "-l", tmp_path / "script"]).stdout
@@ -165,3 +173,14 @@ def test_boards_of_two_cpus_are_refused() -> None:
 def test_two_boards_in_one_recipe_are_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(UserError, match=r"odroid/\w+ .*odroid/\w+"):
         resolve(pair, None, SEARCH)
+
+
+@pytest.mark.parametrize("layer", ["pi/3", "pi/4"])
+def test_a_raspberry_pi_starts_from_files(layer: str) -> None:
+    recipe = recipe_of(layer)
+    names = {file.name for file in recipe.boot_files}
+    # The firmware looks for the kernel's names of device trees at the top.
+    assert names >= {"config.txt", "u-boot.bin", *(Path(name).name for name in recipe.dtbs)}
+    assert all(file.dtb in recipe.dtbs for file in recipe.boot_files if file.dtb)
+    config = next(ref.path for ref in recipe.layers if ref.name == "pi/common") / "config.txt"
+    assert "kernel=u-boot.bin" in config.read_text().splitlines()

@@ -112,3 +112,10 @@ def test_the_starter_sets_what_was_checked(tmp_path: Path) -> None:
     assert "setenv kernel_comp_addr_r 0x2000000" in text and "setenv kernel_comp_size 0x64" in text
     assert "setenv fdtfile v/one.dtb" in text and "fdt_addr_r 0x" not in text
     assert "booti ${kernel_addr_r} ${ramdisk_addr_r}:${skiff_size} ${skiff_fdt}" in text
+
+
+def test_both_slots_give_way_to_further_files() -> None:
+    room = slot_size(PLAN)
+    check_slot(PLAN, {"kernel": room - MIB}, 2 * MIB)
+    with pytest.raises(UserError, match="a slot of the boot partition has"):
+        check_slot(PLAN, {"kernel": room - MIB + 1}, 2 * MIB)

@@ -11,11 +11,13 @@ from skiff.builders.debian.boot import boot_files, loader_packages
 from skiff.builders.debian.unpack import Index, Unpacked
 from skiff.host.errors import UserError
 from skiff.host.files import digest
-from skiff.image.disk_pieces import find_input, find_pieces, wants_uboot
+from skiff.image.disk_pieces import find_files, find_input, find_pieces, wants_uboot
 from skiff.model.arch import Arch
-from skiff.model.layer import LoadPart, RawPiece, UbootInput
+from skiff.model.layer import BootFile, LoadPart, RawPiece, UbootInput
 from skiff.model.packages import Package
 from skiff.model.recipe import Recipe
+from tests.tool.fake_machine import small_image
+from tests.tool.test_disk import add
 from tests.unit.layer_tree import LayerTree
 
 
@@ -237,3 +239,51 @@ def test_later_layers_overrule_u_boot_s_part(tree: LayerTree) -> None:
     )
     assert recipe.uboot_inputs == (UbootInput("BL31", package="y", path="b"),)
     assert recipe.origins["uboot_inputs[BL31]"] == "a/two" and recipe.origins["uboot_target"] == "a/one"
+
+
+def further_files(recipe: Recipe, folder: Path, uboot: dict[str, Path] | None = None) -> dict[str, Path]:
+    image = add(small_image(folder / "image"), "dtbs/v/one.dtb", b"a tree", folder / "image")
+
+    def from_package(file: BootFile) -> Path:
+        assert (file.package, file.path) == ("firmware", "usr/start.elf")
+        return image.artefact("kernel").path
+
+    return find_files(recipe, image, uboot, from_package)
+
+
+def test_further_files_of_the_boot_partition(tree: LayerTree, tmp_path: Path) -> None:
+    text = "".join(
+        f'[[disk.files]]\nname = "{name}"\n{source}\n'
+        for name, source in {
+            "config.txt": 'file = "config.txt"',
+            "start.elf": 'package = "firmware"\npath = "usr/start.elf"',
+            "u-boot.bin": 'uboot = "u-boot.bin"',
+            "one.dtb": 'dtb = "v/one.dtb"',
+        }.items()
+    )
+    layer = tree.add("a/one", text)
+    recipe = tree.resolve("a/one")
+    assert recipe.origins["boot_files[one.dtb]"] == "a/one"
+    made = tmp_path / "made"
+    made.write_bytes(b"compiled")
+    with pytest.raises(UserError, match=r"disk\.files: config\.txt \(layer a/one\): no file"):
+        further_files(recipe, tmp_path, {"u-boot.bin": made})
+    (layer.path / "config.txt").write_bytes(b"settings")
+    found = further_files(recipe, tmp_path, {"u-boot.bin": made})
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        "config.txt": b"settings",
+        "start.elf": b"a kernel",
+        "u-boot.bin": b"compiled",
+        "one.dtb": b"a tree",
+    }
+    with pytest.raises(UserError, match=r"u-boot\.bin"):
+        further_files(recipe, tmp_path, {})
+    other = msgspec.structs.replace(recipe, boot_files=(BootFile("two.dtb", dtb="v/two.dtb"),))
+    with pytest.raises(UserError, match=r"two\.dtb"):
+        further_files(other, tmp_path)
+
+
+def test_u_boot_is_compiled_for_a_file_of_the_boot_partition(tree: LayerTree, tmp_path: Path) -> None:
+    file = '[[disk.files]]\nname = "u-boot.bin"\nuboot = "u-boot.bin"\n'
+    tree.add("a/one", f'[uboot]\ndefconfig = "board"\n{file}')
+    assert wants_uboot(tree.resolve("a/one"), tmp_path)

@@ -29,6 +29,8 @@ GOLDEN = {
     "odroid-m1-arm64": (["odroid/m1"], Arch.ARM64),
     "odroid-u-armhf": (["odroid/u"], Arch.ARMHF),
     "odroid-xu-armhf": (["odroid/xu"], Arch.ARMHF),
+    "pi-3-arm64": (["pi/3"], Arch.ARM64),
+    "pi-4-arm64": (["pi/4"], Arch.ARM64),
     "odroid-h3-amd64": (["odroid/h3"], Arch.AMD64),
     "qemu-wifi-amd64": (["virt/qemu", "net/wifi"], Arch.AMD64),
     "qemu-podman-amd64": (["virt/qemu", "engine/podman"], Arch.AMD64),

@@ -11,7 +11,7 @@ from skiff.builders.debian.compose import request
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
-from skiff.model.packages import Package, PackageSet, Source, UbootLock
+from skiff.model.packages import BootLock, Package, PackageSet, Source
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 from tests.unit.layer_tree import LayerTree
@@ -27,21 +27,21 @@ def recipe(tree: LayerTree) -> Recipe:
     return tree.resolve("a/board")
 
 
-def locked(recipe: Recipe, tmp_path: Path, uboot: UbootLock | None) -> UbootLock:
+def locked(recipe: Recipe, tmp_path: Path, boot: BootLock) -> BootLock:
     workspace = Workspace("one", tmp_path)
-    packages = PackageSet(recipe.arch, "trixie", tuple(request(recipe)), (), 0, (), uboot)
+    packages = PackageSet(recipe.arch, "trixie", tuple(request(recipe)), (), 0, (), boot)
     workspace.lock.write_bytes(json.encode(packages))
     options = pipeline.Options(locked=True)
-    return pipeline._uboot_lock(recipe, workspace, tmp_path, options, Ui(quiet=True))
+    return pipeline._boot_lock(recipe, workspace, tmp_path, options, Ui(quiet=True))
 
 
 def test_the_lock_s_source_and_packages_are_taken(recipe: Recipe, tmp_path: Path) -> None:
-    lock = UbootLock(SOURCE, (MONITOR,))
+    lock = BootLock(SOURCE, (MONITOR,))
     assert locked(recipe, tmp_path, lock) == lock
 
 
-@pytest.mark.parametrize("uboot", [None, UbootLock(SOURCE, ())])
-def test_a_lock_without_them_is_refused(recipe: Recipe, tmp_path: Path, uboot: UbootLock | None) -> None:
-    with pytest.raises(UserError, match="the lock tells nothing of this board's U-Boot") as caught:
-        locked(recipe, tmp_path, uboot)
+@pytest.mark.parametrize("boot", [BootLock(), BootLock(SOURCE, ()), BootLock(None, (MONITOR,))])
+def test_a_lock_without_them_is_refused(recipe: Recipe, tmp_path: Path, boot: BootLock) -> None:
+    with pytest.raises(UserError, match="the lock tells nothing of what starts this board") as caught:
+        locked(recipe, tmp_path, boot)
     assert "skiff lock" in caught.value.hint

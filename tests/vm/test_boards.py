@@ -1,4 +1,4 @@
-"""The ODROID layers: a disk image with real device trees, and what its boot partition holds is started."""
+"""Layers of boards: a disk image with real device trees, and what its boot partition holds is started."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ PATIENT = 300
 
 # Layer, CPU, console, and what the device trees call their boards.
 BOARDS = {
-    "c2": ("arm64", "ttyAML0", {"Hardkernel ODROID-C2"}),
-    "c4": ("arm64", "ttyAML0", {"Hardkernel ODROID-C4"}),
-    "hc4": ("arm64", "ttyAML0", {"Hardkernel ODROID-HC4"}),
-    "n2": ("arm64", "ttyAML0", {"Hardkernel ODROID-N2", "Hardkernel ODROID-N2Plus"}),
-    "n2l": ("arm64", "ttyAML0", {"Hardkernel ODROID-N2L"}),
-    "m1": ("arm64", "ttyS2", {"Hardkernel ODROID-M1"}),
-    "u": (
+    "odroid/c2": ("arm64", "ttyAML0", {"Hardkernel ODROID-C2"}),
+    "odroid/c4": ("arm64", "ttyAML0", {"Hardkernel ODROID-C4"}),
+    "odroid/hc4": ("arm64", "ttyAML0", {"Hardkernel ODROID-HC4"}),
+    "odroid/n2": ("arm64", "ttyAML0", {"Hardkernel ODROID-N2", "Hardkernel ODROID-N2Plus"}),
+    "odroid/n2l": ("arm64", "ttyAML0", {"Hardkernel ODROID-N2L"}),
+    "odroid/m1": ("arm64", "ttyS2", {"Hardkernel ODROID-M1"}),
+    "odroid/u": (
         "armhf",
         "ttySAC1",
         {
@@ -48,7 +48,7 @@ BOARDS = {
             "Hardkernel ODROID-X2 board based on Exynos4412",
         },
     ),
-    "xu": (
+    "odroid/xu": (
         "armhf",
         "ttySAC2",
         {
@@ -58,13 +58,33 @@ BOARDS = {
             "Hardkernel Odroid HC1",
         },
     ),
+    "pi/3": (
+        "arm64",
+        "ttyS1",
+        {
+            "Raspberry Pi 3 Model A+",
+            "Raspberry Pi 3 Model B",
+            "Raspberry Pi 3 Model B+",
+            "Raspberry Pi Compute Module 3 IO board V3.0",
+            "Raspberry Pi Zero 2 W",
+        },
+    ),
+    "pi/4": (
+        "arm64",
+        "ttyS1",
+        {
+            "Raspberry Pi 4 Model B",
+            "Raspberry Pi 400",
+            "Raspberry Pi Compute Module 4 IO Board",
+        },
+    ),
 }
 # One of each kind of board is started: the others differ from it in a device tree and a few drivers.
-STARTED = ("c4", "m1", "xu")
+STARTED = ("odroid/c4", "odroid/m1", "odroid/xu", "pi/4")
 
 
 def words(board: str) -> tuple[str, ...]:
-    return f"odroid/{board}", "test/board", "--layers-dir", str(LAYERS), "--arch", BOARDS[board][0]
+    return board, "test/board", "--layers-dir", str(LAYERS), "--arch", BOARDS[board][0]
 
 
 def disk_of(image: Image, folder: Path, cache: Path) -> Path:
@@ -87,7 +107,7 @@ def first_stage(piece: RawPiece) -> bytes:
 
 
 def check_first_stage(image: Image, card: Path) -> None:
-    assert image.disk is not None and image.disk.raw
+    assert image.disk is not None
     with card.open("rb") as file:
         for piece in image.disk.raw:
             file.seek(piece.sector * 512)
@@ -161,7 +181,7 @@ def test_u_boot_is_compiled_from_source_and_placed(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     recipe = resolve(["odroid/xu"], Arch.ARMHF, Search(builtin=builtin_layers()))
     workspace = Workspace("board", tmp_path)
-    image = images.build(*words("xu"))
+    image = images.build(*words("odroid/xu"))
     made, _ = pipeline.disk(recipe, image, workspace, images.cache, pipeline.Options(), Ui())
     uboot = (workspace.uboot / "u-boot-dtb.bin").read_bytes()
     card = tmp_path / "card"

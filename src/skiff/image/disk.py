@@ -29,22 +29,33 @@ STEPS = 4
 
 
 def write_disk(
-    target: Path, image: Image, pieces: Mapping[str, Path], cache: Path, step: Callable[[str], None]
+    target: Path,
+    image: Image,
+    pieces: Mapping[str, Path],
+    cache: Path,
+    step: Callable[[str], None],
+    beside: Mapping[str, Path] | None = None,
 ) -> tuple[DiskImage, bool]:
     """The disk image in the folder ``target``, and whether it had to be made. All or nothing.
 
-    ``pieces``: files with the bytes of raw pieces, by name. ``step`` is called STEPS times when it is made.
+    ``pieces``: files with the bytes of raw pieces, by name. ``beside``: further files of the boot partition,
+    by their path there. ``step`` is called STEPS times when it is made.
     Raises UserError when the image is for no disk, or something does not fit.
     """
     plan = _plan(image)
-    fingerprint = _fingerprint(image, plan, pieces)
+    beside = beside or {}
+    fingerprint = _fingerprint(image, plan, {**pieces, **{f"/{name}": beside[name] for name in beside}})
     present = load_disk(target)
     if present is not None and present.fingerprint == fingerprint:
         return present, False
     _require(plan)
     kernel = prepare(image.artefact("kernel").path, image.arch, plan.loader, cache)
     files = _slot_files(image, plan, kernel)
-    check_slot(plan, {name: path.stat().st_size for name, path in files.items()})
+    check_slot(
+        plan,
+        {name: path.stat().st_size for name, path in files.items()},
+        sum(path.stat().st_size for path in beside.values()),
+    )
     if plan.loader == "uboot":
         check_load(plan, _sizes_in_memory(image, plan, kernel))
     placed = place(plan, {name: path.stat().st_size for name, path in pieces.items()})
@@ -57,7 +68,7 @@ def write_disk(
         step("partitions")
         _partition(raw, plan, fingerprint)
         step("boot files")
-        used = _fill(raw, image, plan, kernel, files, fingerprint)
+        used = _fill(raw, image, plan, kernel, files, beside, fingerprint)
         _write_pieces(raw, plan, pieces)
         step("compress")
         made = _finish(raw, target, [_shortened(item, used) for item in placed], plan, fingerprint, step)
@@ -134,7 +145,13 @@ def _partition(raw: Path, plan: DiskPlan, fingerprint: str) -> None:
 
 
 def _fill(
-    raw: Path, image: Image, plan: DiskPlan, kernel: BootKernel, slot: Mapping[str, Path], fingerprint: str
+    raw: Path,
+    image: Image,
+    plan: DiskPlan,
+    kernel: BootKernel,
+    slot: Mapping[str, Path],
+    beside: Mapping[str, Path],
+    fingerprint: str,
 ) -> int:
     """Make the boot partition's file system and write all its files; the bytes of it in use."""
     area = boot_partition(plan)
@@ -142,6 +159,7 @@ def _fill(
     fat.format(int(fingerprint[8:16], 16))
     files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": path for name, path in slot.items()}
     files["b/"] = b""
+    files.update(beside)
     if plan.loader == "uefi":
         name = boot_uefi.FILE[image.arch]
         files[f"EFI/BOOT/{name}"] = image.artefact(f"boot/{name}").path

@@ -78,16 +78,19 @@ def place(plan: DiskPlan, pieces: Mapping[str, int]) -> list[Placed]:
     return placed
 
 
-def check_slot(plan: DiskPlan, files: Mapping[str, int]) -> None:
-    """Raise UserError when the files of a slot (name and bytes) do not fit into it."""
-    need, room = sum(files.values()), slot_size(plan)
+def check_slot(plan: DiskPlan, files: Mapping[str, int], beside: int = 0) -> None:
+    """Raise UserError when the files of a slot (name and bytes) do not fit into it.
+
+    ``beside``: bytes of further files of the boot partition, for which both slots give way.
+    """
+    need, room = sum(files.values()), slot_size(plan) - -(-beside // 2)
     if need > room:
         largest = ", ".join(
             f"{name} {size / MIB:.1f} MiB"
             for name, size in sorted(files.items(), key=lambda item: -item[1])[:3]
         )
         # Whole 64 MiB: what is written to cards begins and ends at large blocks.
-        enough = -(-(2 * need + _OVERHEAD) // (64 * MIB)) * 64
+        enough = -(-(2 * need + beside + _OVERHEAD) // (64 * MIB)) * 64
         raise UserError(
             f"the image takes {need / MIB:.1f} MiB, a slot of the boot partition has {room / MIB:.1f} MiB "
             f"({largest})",

@@ -8,7 +8,8 @@ from pathlib import Path
 from skiff.host.download import download
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
-from skiff.model.layer import RawPiece, UbootInput
+from skiff.model.image import Image
+from skiff.model.layer import BootFile, RawPiece, UbootInput
 from skiff.model.recipe import Recipe
 
 
@@ -52,8 +53,35 @@ def wants_uboot(recipe: Recipe, blobs: Path) -> bool:
     """Whether U-Boot has to be compiled: for a piece, or for the user to make one that is not there."""
     if not recipe.uboot_defconfig:
         return False
+    if any(file.uboot for file in recipe.boot_files):
+        return True
     missing = [piece for piece in recipe.raw if not (piece.blob and (blobs / piece.blob).is_file())]
     return any(piece.uboot for piece in missing) or any(not (piece.file or piece.url) for piece in missing)
+
+
+def find_files(
+    recipe: Recipe, image: Image, uboot: Mapping[str, Path] | None, from_package: Callable[[BootFile], Path]
+) -> dict[str, Path]:
+    """Further files of the boot partition, by their path there. Raises UserError for what is not there."""
+    found = {}
+    for file in recipe.boot_files:
+        layer = recipe.origins.get(f"boot_files[{file.name}]", "?")
+        if file.file:
+            path = next((ref.path for ref in recipe.layers if ref.name == layer), Path()) / file.file
+        elif file.package:
+            path = from_package(file)
+        elif file.uboot:
+            path = (uboot or {}).get(file.uboot, Path(file.uboot))
+        else:
+            there = {item.name: item.path for item in image.artefacts}
+            path = there.get(f"dtbs/{file.dtb}", Path(file.dtb))
+        if not path.is_file():
+            raise UserError(
+                f"disk.files: {file.name} (layer {layer}): no file {path}",
+                hint="it needs one of file, package with path, uboot (of uboot.files), dtb (of disk.dtbs)",
+            )
+        found[file.name] = path
+    return found
 
 
 def find_input(item: UbootInput, cache: Path, blobs: Path, notice: Callable[[str], None]) -> Path | None:

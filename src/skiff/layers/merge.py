@@ -8,7 +8,7 @@ from typing import Any
 from skiff.host.errors import UserError
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
-from skiff.model.layer import RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BootFile, RawPiece, UbootInput, UserEntry
 from skiff.model.recipe import Recipe
 
 # Field of Recipe ← key of layer.toml.
@@ -54,6 +54,7 @@ FIELDS: dict[str, str] = {
     **_TABLES,
     "users": "tree.users",
     "raw": "disk.raw",
+    "boot_files": "disk.files",
     "uboot_inputs": "uboot.input",
     **_BY_ARCH,
     **_SINGLE,
@@ -81,6 +82,7 @@ class _Merger:
         self.tables: dict[str, dict[str, Any]] = {field: {} for field in _TABLES}
         self.users: dict[str, UserEntry] = {}
         self.raw: dict[str, RawPiece] = {}
+        self.boot_files: dict[str, BootFile] = {}
         self.inputs: dict[str, UbootInput] = {}
         self.single: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
@@ -107,6 +109,9 @@ class _Merger:
         for piece in layer.file.disk.raw:
             self.raw[piece.name] = piece
             self.origins[f"raw[{piece.name}]"] = layer.name
+        for file in layer.file.disk.files:
+            self.boot_files[file.name] = file
+            self.origins[f"boot_files[{file.name}]"] = layer.name
         for needed in layer.file.uboot.input:
             self.inputs[needed.name] = needed
             self.origins[f"uboot_inputs[{needed.name}]"] = layer.name
@@ -186,6 +191,7 @@ class _Merger:
             groups=self.tables["groups"],
             users=tuple(self.users.values()),
             raw=tuple(self.raw.values()),
+            boot_files=tuple(self.boot_files.values()),
             uboot_inputs=tuple(self.inputs.values()),
             **self.single,
             authorized_keys=authorized_keys,

@@ -175,6 +175,19 @@ class RawPiece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class BootFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A further file of the boot partition, for boards whose first stage reads from there."""
+
+    name: Annotated[
+        str, Doc(description="Its path there.", pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*$")
+    ]
+    file: Annotated[str, Doc(description="A file of the layer's own folder.")] = ""
+    package: Annotated[str, Doc(description="Debian package that holds it.")] = ""
+    path: Annotated[str, Doc(description="Where in the package, without leading slash.")] = ""
+    uboot: Annotated[str, Doc(description="A file that compiling U-Boot gives: see `[uboot]`.")] = ""
+    dtb: Annotated[str, Doc(description="One of `disk.dtbs`.")] = ""
+
+
 class LoadPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where U-Boot loads to: addresses in the board's memory. Without them it takes its own, unchecked."""
 
@@ -221,6 +234,7 @@ class DiskPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     load: Annotated[dict[str, LoadPart], Doc(description="For each CPU where U-Boot loads to.")] = {}
     raw: Annotated[tuple[RawPiece, ...], Doc(description="Pieces written beside the partitions.")] = ()
+    files: Annotated[tuple[BootFile, ...], Doc(description="Further files of the boot partition.")] = ()
 
 
 class UbootInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -30,11 +30,12 @@ class Source(msgspec.Struct, frozen=True):
     files: tuple[Package, ...]
 
 
-class UbootLock(msgspec.Struct, frozen=True):
-    """What a board's U-Boot is made of that comes from the archive."""
+class BootLock(msgspec.Struct, frozen=True):
+    """What starts a board, as far as it comes from the archive."""
 
-    source: Source
-    # Binary packages with parts of it.
+    # Of U-Boot, when it is compiled.
+    source: Source | None = None
+    # Binary packages with parts of it, or with files of the boot partition.
     packages: tuple[Package, ...] = ()
 
 
@@ -48,8 +49,8 @@ class PackageSet(msgspec.Struct, frozen=True):
     # Date of the newest Release file they were resolved from: seconds since 1970, UTC.
     epoch: int
     packages: tuple[Package, ...]
-    # In a lock, for a board whose U-Boot is compiled.
-    uboot: UbootLock | None = None
+    # In a lock, for a board.
+    boot: BootLock = BootLock()
 
     @property
     def total_bytes(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.model.arch import Arch
-from skiff.model.layer import LoadPart, RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BootFile, LoadPart, RawPiece, UbootInput, UserEntry
 
 
 class LayerRef(msgspec.Struct, frozen=True):
@@ -73,6 +73,7 @@ class Recipe(msgspec.Struct, frozen=True):
     dtbs: tuple[str, ...] = ()
     load: LoadPart = LoadPart()
     raw: tuple[RawPiece, ...] = ()
+    boot_files: tuple[BootFile, ...] = ()
     # Empty: no U-Boot is compiled.
     uboot_defconfig: str = ""
     uboot_target: str = ""
