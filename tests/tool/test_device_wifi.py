@@ -166,7 +166,11 @@ def test_a_wrong_password(wifi: Device, kind: str) -> None:
 
 
 def test_a_network_that_refuses(wifi: Device) -> None:
-    assert after(wifi, "tried", "full")[1] == "home does not let us join (status 17)"
+    assert after(wifi, "tried", "full")[1] == "looking for attic"
+    assert after(wifi, "tried", "full", "full")[1] == "home does not let us join (status 17)"
+    wifi.put("scan", "")
+    late = 'echo "600.00 1" >"$PROC/uptime"; tell'
+    assert after(wifi, "tried", "full", "full", then=late)[1] == "networks attic, home not seen"
 
 
 def test_a_network_that_is_not_there(wifi: Device) -> None:

@@ -4,10 +4,12 @@
 
 # Seconds that a network may take before its absence is told, and between two looks at what is seen.
 PATIENCE=15
+# Seconds after which a refusal is no news any more: wpa_supplicant tries again after 300 at most.
+STALE=400
 
 # What is known of the card's state: at its start nothing.
 forget() {
-	NETWORK='' TRYING='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE=''
+	NETWORK='' TRYING='' REJECTED='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE=''
 	seconds
 	SINCE=$REPLY
 }
@@ -24,7 +26,7 @@ event() {
 	*': CTRL-EVENT-CONNECTED '*'[id='*)
 		number=${1##*\[id=}
 		name_of "${number%% *}"
-		NETWORK=$REPLY REFUSED='' ENDED=0
+		NETWORK=$REPLY REJECTED='' REFUSED='' ENDED=0
 		joined_another
 		;;
 	*': CTRL-EVENT-DISCONNECTED '*)
@@ -46,7 +48,9 @@ event() {
 	*': CTRL-EVENT-AUTH-REJECT '*' auth_type=3 auth_transaction=2 '*) wrong_password "$TRYING" ;;
 	*': CTRL-EVENT-ASSOC-REJECT '*' status_code='*)
 		number=${1##* status_code=}
-		REFUSED="$TRYING does not let us join (status ${number%% *})" REFUSED_FIX="does security= fit? wpa_cli scan_results"
+		# One that is being switched off refuses once.
+		[ -z "$REJECTED" ] || refuse "$TRYING does not let us join (status ${number%% *})" "does security= fit? wpa_cli scan_results"
+		REJECTED=yes
 		;;
 	*': rfkill: WLAN '*blocked*) return 1 ;;
 	*) return 0 ;;
@@ -58,7 +62,13 @@ event() {
 say_event() { logger -t wifi "${1#*: }" 2>/dev/null || :; }
 
 wrong_password() {
-	REFUSED="wrong password for $1" REFUSED_FIX="correct password= in its file in skiff/wifi/; changes are taken over at once"
+	refuse "wrong password for $1" "correct password= in its file in skiff/wifi/; changes are taken over at once"
+}
+
+refuse() { # TEXT HINT
+	REFUSED=$1 REFUSED_FIX=$2
+	seconds
+	REFUSED_AT=$REPLY
 }
 
 # Another network than last time has other addresses: the network service asks anew, if it still has the old ones.
@@ -125,7 +135,7 @@ tell() {
 		tell_joined
 	elif [ "$ENDED" -gt 2 ]; then
 		line_is fail "wpa_supplicant ends at once" "wpa_supplicant -D nl80211 -i $IFACE -c $WIFI/conf"
-	elif [ -n "$REFUSED" ]; then
+	elif [ -n "$REFUSED" ] && [ $((now - REFUSED_AT)) -lt $STALE ]; then
 		line_is fail "$REFUSED" "$REFUSED_FIX"
 	else
 		tell_missing
