@@ -207,6 +207,15 @@ def test_a_wireless_card_has_an_address_when_it_has_joined_and_comes_after_the_c
     assert wifi.says(LOAD + "metric_of eth0; echo $METRIC; metric_of wlan0; echo $METRIC") == "1000\n1103"
 
 
+def test_an_image_without_wifi_says_that_the_files_are_not_read(device: Device) -> None:
+    look = '. "$LIB/live.sh"; wifi_unread'
+    device.sh(look)
+    assert not (device.root / "run/skiff/status/wifi").exists()
+    device.put(f"{FILES}/home.conf", HOME)
+    device.sh(look)
+    assert device.status("wifi")[:2] == ["warn", "skiff/wifi/home.conf: this image has no Wi-Fi"]
+
+
 @pytest.mark.parametrize("layer", sorted(path.name for path in LAYERS.glob("wifi-*")))
 def test_drivers_wait_for_ssh(layer: str) -> None:
     """What a layer brings in is what it keeps modprobe from loading before SSH is up."""
