@@ -79,8 +79,6 @@ BOARDS = {
         },
     ),
 }
-# One of each kind of board is started: the others differ from it in a device tree and a few drivers.
-STARTED = ("odroid/c4", "odroid/m1", "odroid/xu", "pi/4")
 
 
 def words(board: str) -> tuple[str, ...]:
@@ -142,8 +140,6 @@ def test_the_disk_of_a_board(images: Images, device: MakeDevice, tmp_path: Path,
     script = run(["dumpimage", "-l", copied(card, "a/boot.scr", tmp_path / "boot.scr")]).stdout.decode()
     assert "Script" in script
     assert f"console={console},".encode() in (tmp_path / "boot.scr").read_bytes()
-    if board not in STARTED:
-        return
     machine = device(*words(board))
     machine.image = from_card(machine.image, card, tmp_path)
     os.truncate(card, card.stat().st_size + 256 * MIB)
