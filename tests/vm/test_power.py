@@ -21,7 +21,7 @@ MakeDevice = Callable[..., Device]
 
 # In rounds: one while the engine writes, the others during the boots that follow, its start included.
 CUTS = int(os.environ.get("SKIFF_CUTS", "20"))
-ROUND = 4
+ROUND = 5
 SEED = int(os.environ.get("SKIFF_SEED", "1"))
 
 # Writes numbers, one a line, each on the disk before the next.
