@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen, TimeoutExpired
 
 import msgspec
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from skiff import pipeline
 from skiff.host.dirs import builtin_layers
 from skiff.host.files import file_digest
-from skiff.host.run import run
+from skiff.host.run import run, spawn
 from skiff.host.ui import Ui
 from skiff.image.disk import write_disk
 from skiff.layers import Search, resolve
@@ -24,7 +27,7 @@ from skiff.model.layer import RawPiece
 from skiff.model.workspace import Workspace
 from tests.vm.conftest import Images
 from tests.vm.disks import MIB, offset
-from tests.vm.driver import Device
+from tests.vm.driver import Device, ProductFailure
 
 MakeDevice = Callable[..., Device]
 
@@ -198,3 +201,45 @@ def test_u_boot_is_compiled_from_source_and_placed(
 def fetched(images: Images, piece: RawPiece) -> bool:
     """Whether a vendor's piece is in the cache, from an earlier day with network."""
     return (images.cache / "downloads" / piece.sha256).exists()
+
+
+def test_compiled_u_boot_starts_a_raspberry_pi(images: Images, tmp_path: Path) -> None:
+    # QEMU does the firmware's part; from there on the card is used as on the board.
+    recipe = resolve(["pi/3"], Arch.ARM64, Search(builtin=builtin_layers()))
+    image = images.build("pi/3", "test/raspi", "--layers-dir", str(LAYERS), "--arch", "arm64")
+    workspace = Workspace("board", tmp_path)
+    made, _ = pipeline.disk(recipe, image, workspace, images.cache, pipeline.Options(), Ui(quiet=True))
+    card = tmp_path / "card"
+    run(["zstd", "-dq", "--sparse", "-f", made.packed.path, "-o", card])
+    # Cards in QEMU have a power of two for a size.
+    os.truncate(card, 1024 * MIB)
+    uboot = copied(card, "u-boot.bin", tmp_path / "u-boot.bin")
+    for name in ("bootcode.bin", "start.elf", "fixup.dat", "config.txt"):
+        assert copied(card, name, tmp_path / name).stat().st_size > 0
+    tree = copied(card, "bcm2837-rpi-3-b.dtb", tmp_path / "tree")
+    console = tmp_path / "console"
+    machine = spawn(
+        [
+            *("qemu-system-aarch64", "-M", "raspi3b", "-kernel", uboot, "-dtb", tree, "-no-reboot"),
+            *("-drive", f"file={card},if=sd,format=raw", "-display", "none", "-monitor", "none"),
+            *("-serial", "null", "-serial", f"file:{console}"),
+        ]
+    )
+    try:
+        said = wait_for(console, b"skiff runs Skiff from RAM", machine)
+    finally:
+        machine.kill()
+        machine.wait()
+    assert b"Skiff: slot a" in said and b"Starting kernel" in said
+
+
+def wait_for(console: Path, text: bytes, machine: Popen[bytes]) -> bytes:
+    """What a machine said, once it has said ``text``."""
+    deadline = time.monotonic() + PATIENT
+    while time.monotonic() < deadline and machine.poll() is None:
+        said = console.read_bytes() if console.exists() else b""
+        if text in said:
+            return said
+        with contextlib.suppress(TimeoutExpired):
+            machine.wait(0.5)
+    raise ProductFailure(f"it never said {text!r}:\n{console.read_text(errors='replace')[-2000:]}")
