@@ -8,7 +8,7 @@ DEFAULT_LAYERS := $(if $(SKIFF_CONFIG)$(wildcard $(SKIFF_WORKSPACES)/$(SKIFF_WOR
 export SKIFF_CONFIG SKIFF_WORKSPACE SKIFF_WORKSPACES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure compile flash run ssh status stop check test bench docs golden clean
+.PHONY: help setup setup-tests configure compile flash run ssh status stop check test bench docs golden clean
 
 help: ## List what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ help: ## List what there is
 
 setup: ## Install what is needed on this machine, and the tool as .venv/bin/skiff
 	@tools/setup
+
+setup-tests:
+	@tools/setup --tests
 
 configure: setup ## Choose the workspace's layers (from SKIFF_CONFIG) and remember them
 	@$(SKIFF) configure $(DEFAULT_LAYERS)
@@ -38,19 +41,19 @@ status: setup ## Tell how the machine is
 stop: setup ## Stop the machine
 	@$(SKIFF) stop
 
-check: setup ## Lint, types, generated pages, unit and tool tests: under a minute
+check: setup-tests ## Lint, types, generated pages, unit and tool tests: under a minute
 	@tools/check
 
 test: check ## All tests, with virtual machines too
 	@$(PYTHON) -m pytest -m vm -n 2 --dist worksteal
 
-bench: setup ## Measure, and print the figures
+bench: setup-tests ## Measure, and print the figures
 	@$(PYTHON) -m bench
 
-docs: setup ## Write the generated reference pages anew
+docs: setup-tests ## Write the generated reference pages anew
 	@$(PYTHON) tools/reference.py
 
-golden: setup ## Write the recipes that tests compare with anew
+golden: setup-tests ## Write the recipes that tests compare with anew
 	@$(PYTHON) -m pytest -q tests/unit/test_golden.py --update-golden
 
 clean: setup ## Remove the workspace's image

@@ -54,11 +54,11 @@ class SetUp:
     def forget(self, *names: str) -> None:
         self.installed.write_text("\n".join(name for name in self.packages() if name not in names) + "\n")
 
-    def run(self, **env: str) -> tuple[int, str, list[str]]:
+    def run(self, *words: str, **env: str) -> tuple[int, str, list[str]]:
         """Exit status, messages, and the calls of apt-get, sudo and Python."""
         self.log.write_text("")
         done = run(
-            ["/bin/sh", self.root / "tools/setup"],
+            ["/bin/sh", self.root / "tools/setup", *words],
             env={
                 "PATH": f"{self.bin}:/usr/bin:/bin",
                 "LOG": str(self.log),
@@ -100,6 +100,15 @@ def test_only_what_is_missing_is_installed(setup: SetUp) -> None:
     status, _, calls = setup.run()
     assert status == 0
     assert apt(calls) == ["apt-get install -y -q --no-install-recommends zstd mtools"]
+
+
+def test_what_only_tests_need_is_installed_for_them(setup: SetUp) -> None:
+    status, _, calls = setup.run()
+    assert (status, apt(calls)) == (0, [])
+    status, _, calls = setup.run("--tests")
+    assert status == 0
+    assert "shellcheck" in apt(calls)[0].split()
+    assert setup.run("--tests") == setup.run() == (0, "", [])
 
 
 def test_package_lists_are_fetched_once_when_that_fails(setup: SetUp) -> None:

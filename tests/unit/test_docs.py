@@ -158,12 +158,12 @@ def test_the_tool_s_environment_is_in_the_reference() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    setup = re.search(r'^packages="(.*?)"', (ROOT / "tools/setup").read_text(), re.MULTILINE | re.DOTALL)
+    setup = re.findall(r'^\w*packages="(.*?)"', (ROOT / "tools/setup").read_text(), re.MULTILINE | re.DOTALL)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     base = tomllib.loads((ROOT / "layers/base/layer.toml").read_text())
-    assert setup is not None
+    assert len(setup) == 2
     python = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
-    needed = {*setup[1].split(), *base["debian"]["packages"]}
+    needed = {*setup[0].split(), *setup[1].split(), *base["debian"]["packages"]}
     needed |= {re.split(r"[<>=]", name)[0] for name in (*python, *project["build-system"]["requires"])}
     page = (ROOT / "docs/explanation/dependencies.md").read_text()
     rows = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)
