@@ -84,9 +84,8 @@ def test_a_wrong_password_is_told_and_every_kind_of_network_is_joined(device: Ma
     machine.wait_for_unit("wifi", "café, .*10.55.0.")
 
     # Drivers that a layer marks as late are not loaded before the service is there.
-    machine.succeed(
-        "echo blacklist usb_storage >/etc/modprobe.d/late-test.conf; modprobe -bq usb_storage || :"
-    )
+    machine.succeed("mkdir -p /etc/modprobe.d && echo blacklist usb_storage >/etc/modprobe.d/late-test.conf")
+    machine.succeed("modprobe -bq usb_storage")
     machine.fail("lsmod | grep ^usb_storage")
     machine.succeed("sv restart /etc/service/wifi")
     machine.wait_until_succeeds("! test -e /etc/modprobe.d/late-test.conf")
