@@ -16,7 +16,8 @@ import pytest
 from skiff import pipeline
 from skiff.host.dirs import builtin_layers
 from skiff.host.files import file_digest
-from skiff.host.run import run, spawn
+from skiff.host.ports import free_port
+from skiff.host.run import CommandError, run, spawn
 from skiff.host.ui import Ui
 from skiff.image.disk import write_disk
 from skiff.layers import Search, resolve
@@ -206,7 +207,8 @@ def fetched(images: Images, piece: RawPiece) -> bool:
 def test_compiled_u_boot_starts_a_raspberry_pi(images: Images, tmp_path: Path) -> None:
     # QEMU does the firmware's part; from there on the card is used as on the board.
     recipe = resolve(["pi/3"], Arch.ARM64, Search(builtin=builtin_layers()))
-    image = images.build("pi/3", "test/raspi", "--layers-dir", str(LAYERS), "--arch", "arm64")
+    named = ("pi/3", "test/raspi", "--layers-dir", str(LAYERS), "--arch", "arm64")
+    image = images.build(*named)
     workspace = Workspace("board", tmp_path)
     made, _ = pipeline.disk(recipe, image, workspace, images.cache, pipeline.Options(), Ui(quiet=True))
     card = tmp_path / "card"
@@ -218,19 +220,48 @@ def test_compiled_u_boot_starts_a_raspberry_pi(images: Images, tmp_path: Path) -
         assert copied(card, name, tmp_path / name).stat().st_size > 0
     tree = copied(card, "bcm2837-rpi-3-b.dtb", tmp_path / "tree")
     console = tmp_path / "console"
+    port = free_port()
     machine = spawn(
         [
             *("qemu-system-aarch64", "-M", "raspi3b", "-kernel", uboot, "-dtb", tree, "-no-reboot"),
             *("-drive", f"file={card},if=sd,format=raw", "-display", "none", "-monitor", "none"),
             *("-serial", "null", "-serial", f"file:{console}"),
+            *(
+                "-usb",
+                "-device",
+                "usb-net,netdev=n",
+                "-netdev",
+                f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22",
+            ),
         ]
     )
     try:
         said = wait_for(console, b"skiff runs Skiff from RAM", machine)
+        mounts = wait_for_persist(images.key(*named), port)
     finally:
         machine.kill()
         machine.wait()
     assert b"Skiff: slot a" in said and b"Starting kernel" in said
+    # Made on the card, behind the boot partition that it was started from.
+    assert "/dev/mmcblk0p2 /mnt/persist ext4" in mounts
+    assert offset(card, 2) == 528 * MIB
+
+
+def wait_for_persist(key: Path, port: int) -> str:
+    """Log in as soon as that is possible, and wait there; what is mounted then."""
+    options = (
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "ConnectTimeout=10",
+        "BatchMode=yes",
+    )
+    words = ["ssh", "-q", "-F", "none", "-i", str(key), "-p", str(port), *(f"-o{word}" for word in options)]
+    there = "until grep /mnt/persist /proc/mounts; do sleep 1; done"
+    deadline = time.monotonic() + PATIENT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(CommandError):
+            return run([*words, "root@127.0.0.1", there], timeout=60).stdout.decode()
+    raise ProductFailure("no SSH, or no persist")
 
 
 def wait_for(console: Path, text: bytes, machine: Popen[bytes]) -> bytes:
