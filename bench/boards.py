@@ -12,7 +12,6 @@ from bench.setting import Setting, build
 from bench.table import Figure
 from skiff.image.boot_kernel import prepare
 from skiff.model.arch import Arch
-from tests.vm.mirrors import mirror_for
 
 _LIMITS = {Arch.ARMHF: 30, Arch.ARM64: 34}
 _BOARDS = {
@@ -48,9 +47,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
 
 def _size(setting: Setting, figure: Figure, board: str) -> Figure:
     arch = _BOARDS[board]
-    with mirror_for(arch) as mirror:
-        source = ("--mirror", mirror) if mirror else ()
-        image = setting.image(f"odroid/{board}", _WIFI, options=source).image
+    image = setting.image(f"odroid/{board}", _WIFI, arch=arch).image
     # U-Boot gets the kernel of arm64 packed.
     kernel = prepare(image.artefact("kernel").path, arch, "uboot", setting.cache).path.stat().st_size / 1e6
     initramfs = image.artefact("initramfs").bytes / 1e6
@@ -61,8 +58,8 @@ def _size(setting: Setting, figure: Figure, board: str) -> Figure:
 
 def _disk(setting: Setting) -> Figure:
     """Image and disk image are made anew, of packed parts that the cache holds."""
-    words = (f"odroid/{_DISK_OF}", _WIFI)
-    workspace = setting.image(*words).workspace
+    words = (f"odroid/{_DISK_OF}", _WIFI, "--arch", _BOARDS[_DISK_OF].value)
+    workspace = setting.image(*words[:2], arch=_BOARDS[_DISK_OF]).workspace
     with setting.ui.step("U-Boot, once"):
         build(workspace, setting.cache, *words, verb="disk")
     times = []

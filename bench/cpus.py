@@ -8,7 +8,6 @@ from bench.boot import against_bare
 from bench.setting import Setting
 from bench.table import Figure
 from skiff.model.arch import Arch
-from tests.vm.mirrors import mirror_for
 
 FIGURES = (
     Figure("boot-arm64", "power-on to SSH against bare kernel, arm64, no engine", "×", 2.0),
@@ -21,7 +20,4 @@ def measure(setting: Setting) -> Iterator[Figure]:
     """One CPU after the other."""
     for figure in FIGURES:
         arch = Arch(figure.key.removeprefix("boot-"))
-        with mirror_for(arch) as mirror:
-            source = ("--mirror", mirror) if mirror else ()
-            built = setting.image("virt/qemu", "--arch", arch.value, options=source)
-        yield from against_bare(setting, [figure], [built])
+        yield from against_bare(setting, [figure], [setting.image("virt/qemu", arch=arch)])

@@ -19,9 +19,11 @@ from skiff.host.ui import Ui
 from skiff.image.assemble import load
 from skiff.machine import kvm
 from skiff.machine.qemu import Options
+from skiff.model.arch import Arch
 from skiff.model.image import Image
 from skiff.model.workspace import Workspace
 from tests.vm.driver import Device
+from tests.vm.mirrors import mirror_for
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -67,15 +69,13 @@ class Setting(msgspec.Struct, frozen=True):
         folder.mkdir(parents=True)
         return folder
 
-    def image(self, *words: str, options: Sequence[str] = ()) -> Built:
-        """The image of these layers and CPU, built with the tool's own cache unless it is there.
-
-        ``options`` for `skiff build` change nothing of it.
-        """
+    def image(self, *layers: str, arch: Arch = Arch.AMD64) -> Built:
+        """The image of these layers for a CPU, built with the tool's own cache unless it is there."""
+        words = layers if arch is Arch.AMD64 else (*layers, "--arch", arch.value)
         name = "_".join(words).replace("/", "-")
         workspace = Workspace(name, self.scratch / "images" / name)
-        with self.ui.step(f"image {' '.join(words)}"):
-            build(workspace, self.cache, *words, *options)
+        with self.ui.step(f"image {' '.join(words)}"), mirror_for(arch) as mirror:
+            build(workspace, self.cache, *words, *(("--mirror", mirror) if mirror else ()))
         image = load(workspace.image)
         if image is None:
             raise UserError(f"{workspace.image}: built, but there is no image")

@@ -12,8 +12,9 @@ import msgspec
 import skiff
 from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.compose import Built, compose, request, scan
-from skiff.builders.debian.firmware import find_package, firmware, package_file
+from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.hooks import generated
+from skiff.builders.debian.one_package import find_package, package_file
 from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, unpack_all
 from skiff.builders.uboot.compile import UBOOT, Job, compile_uboot

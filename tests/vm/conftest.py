@@ -86,8 +86,7 @@ class Images:
     def mirror(self, arch: Arch) -> str | None:
         """The mirror to build from; None: the host's own."""
         if arch not in self._mirror:
-            rare = arch in (Arch.ARMHF, Arch.RISCV64)
-            self._mirror[arch] = self._mirrors.enter_context(mirror_for(arch)) if rare else None
+            self._mirror[arch] = self._mirrors.enter_context(mirror_for(arch))
         return self._mirror[arch]
 
     def close(self) -> None:

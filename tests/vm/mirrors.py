@@ -19,12 +19,17 @@ from skiff.builders.debian.archive import DEFAULT_MIRROR, host_mirror
 from skiff.model.arch import Arch
 
 _SUITES = (("debian", ""), ("debian", "-updates"), ("debian-security", "-security"))
+# Others are fetched by so many that caches hold them as they are now.
+_RARE = (Arch.ARMHF, Arch.RISCV64)
 _LIST = "main/binary-{arch}/Packages.xz"
 
 
 @contextmanager
 def mirror_for(arch: Arch) -> Iterator[str | None]:
     """URL of such a mirror, while it is wanted; None where the host's own will do."""
+    if arch not in _RARE:
+        yield None
+        return
     upstream = (host_mirror() or DEFAULT_MIRROR).removesuffix("/debian")
     if _agrees(upstream, "trixie", arch) or not _agrees(upstream, "stable", arch):
         yield None

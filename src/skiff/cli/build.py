@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from typing import Any
 
 import click
 
@@ -18,14 +20,20 @@ from skiff.model.workspace import Workspace
 
 
 def build_options(verb: Verb) -> Verb:
-    """How to build: handed to the verb as `mirror`, `locked` and `update`."""
+    """How to build, as ``how: pipeline.Options``."""
+
+    @functools.wraps(verb)
+    def wrapper(*args: Any, mirror: str | None, locked: bool, update: bool, **kwargs: Any) -> Any:
+        return verb(*args, how=pipeline.Options(mirror, locked, update), **kwargs)
+
+    decorated: Verb = wrapper
     for option in (
         click.option("--update", is_flag=True, help="Fetch the package lists even if today's are there."),
         click.option("--locked", is_flag=True, help="Use exactly the packages that `skiff lock` wrote down."),
         click.option("--mirror", metavar="URL", help="Debian mirror. [default: this host's own]"),
     ):
-        verb = option(verb)
-    return verb
+        decorated = option(decorated)
+    return decorated
 
 
 def build_image(
@@ -48,24 +56,16 @@ def build_image(
 @workspace_option
 @json_option
 @ui_option
-def command(
-    choice: Choice,
-    workspace: Workspace,
-    ui: Ui,
-    as_json: bool,
-    mirror: str | None,
-    locked: bool,
-    update: bool,
-) -> None:
+def command(choice: Choice, how: pipeline.Options, workspace: Workspace, ui: Ui, as_json: bool) -> None:
     """Build the image: kernel and initramfs, in the workspace's `image/`."""
     started = time.monotonic()
     recipe = resolve_recipe(choice, workspace, ui)
-    image, fresh = build_image(recipe, workspace, ui, pipeline.Options(mirror, locked, update))
+    image, fresh = build_image(recipe, workspace, ui, how)
     if as_json:
         print_json(image)
         return
     total = sum(item.bytes for item in image.artefacts)
     for item in image.artefacts:
         click.echo(f"{item.bytes / 1e6:8.2f} MB  {item.path}")
-    how = f"built in {time.monotonic() - started:.1f} s" if fresh else "nothing changed"
-    click.echo(f"{total / 1e6:8.2f} MB  in all, {how}")
+    took = f"built in {time.monotonic() - started:.1f} s" if fresh else "nothing changed"
+    click.echo(f"{total / 1e6:8.2f} MB  in all, {took}")

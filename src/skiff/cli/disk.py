@@ -40,15 +40,7 @@ def disk_image(
 @workspace_option
 @json_option
 @ui_option
-def command(
-    choice: Choice,
-    workspace: Workspace,
-    ui: Ui,
-    as_json: bool,
-    mirror: str | None,
-    locked: bool,
-    update: bool,
-) -> None:
+def command(choice: Choice, how: pipeline.Options, workspace: Workspace, ui: Ui, as_json: bool) -> None:
     """Build the image, and make a disk image of it, in the workspace's `disk/`.
 
     It holds a partition table, a boot partition with bootloader, kernel and initramfs, and room for a second
@@ -58,11 +50,11 @@ def command(
     """
     started = time.monotonic()
     recipe = resolve_recipe(choice, workspace, ui)
-    made, fresh = disk_image(recipe, workspace, ui, pipeline.Options(mirror, locked, update))
+    made, fresh = disk_image(recipe, workspace, ui, how)
     if as_json:
         print_json({**msgspec.structs.asdict(made), "new": fresh})
         return
     for file in made.files:
         click.echo(f"{file.bytes / 1e6:8.2f} MB  {file.path}")
-    how = f"made in {time.monotonic() - started:.1f} s" if fresh else "nothing changed"
-    click.echo(f"{made.mapped / 1e6:8.2f} MB  to write, of a disk of {made.bytes / 1e6:.0f} MB; {how}")
+    took = f"made in {time.monotonic() - started:.1f} s" if fresh else "nothing changed"
+    click.echo(f"{made.mapped / 1e6:8.2f} MB  to write, of a disk of {made.bytes / 1e6:.0f} MB; {took}")

@@ -87,9 +87,7 @@ def command(
     workspace: Workspace,
     ui: Ui,
     as_json: bool,
-    mirror: str | None,
-    locked: bool,
-    update: bool,
+    how: pipeline.Options,
 ) -> None:
     """Build the disk image, write it to a card, and read it back.
 
@@ -106,7 +104,7 @@ def command(
     order = _order(named, to, allow_internal, Order(Path(), None, yes, wipe_persist, verify_only, eject))
     if image is None:
         recipe = resolve_recipe(choice, workspace, ui)
-        made, _ = disk_image(recipe, workspace, ui, pipeline.Options(mirror, locked, update))
+        made, _ = disk_image(recipe, workspace, ui, how)
         packed = of_disk(made)
     else:
         packed = open_packed(image)
@@ -162,14 +160,7 @@ def _order(device: str | None, to: Path | None, allow_internal: bool, base: Orde
         raise click.UsageError("DEVICE and --to exclude each other.")
     disk = find_disk(Path(device), Host()) if device is not None else None
     if disk is not None and not base.verify_only:
-        refusal = disk.refusal()
-        if refusal:
-            raise UserError(f"{disk.path} ({disk.title}): {refusal[0]}", hint=refusal[1])
-        if not (disk.removable or allow_internal):
-            raise UserError(
-                f"{disk.path} ({disk.title}): a disk inside this machine",
-                hint="if it is really meant, add --allow-internal",
-            )
+        disk.check_writable(allow_internal=allow_internal)
     path = disk.path if disk else to
     assert path is not None
     order = msgspec.structs.replace(base, path=path, disk=disk)

@@ -105,9 +105,7 @@ def command(
     wait: str,
     timeout: float,
     restart: bool,
-    mirror: str | None,
-    locked: bool,
-    update: bool,
+    how: pipeline.Options,
     choice: Choice,
     workspace: Workspace,
     ui: Ui,
@@ -127,7 +125,6 @@ def command(
     recipe = resolve_recipe(choice, workspace, ui)
     if disk_boot and append and recipe.loader == "uboot":
         raise click.UsageError("U-Boot takes no --append: its script holds the kernel's command line")
-    how = pipeline.Options(mirror, locked, update)
     image, _ = build_image(recipe, workspace, ui, how)
     boot = _boot(recipe, image, workspace, how, ui) if disk_boot else None
     options = Options(

@@ -93,6 +93,14 @@ class HostDisk(msgspec.Struct, frozen=True):
             return f"it has sectors of {self.sector} bytes; the image is for {_SECTOR}", "take another disk"
         return None
 
+    def check_writable(self, *, allow_internal: bool) -> None:
+        """Raise UserError when it must not be written to, or is inside this machine, unless that is meant."""
+        why, hint = self.refusal() or ("", "")
+        if not (why or self.removable or allow_internal):
+            why, hint = "a disk inside this machine", "if it is really meant, add --allow-internal"
+        if why:
+            raise UserError(f"{self.path} ({self.title}): {why}", hint=hint)
+
 
 def size_words(count: int) -> str:
     """A disk's size as its label has it: 31.9 GB."""

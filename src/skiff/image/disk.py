@@ -17,8 +17,8 @@ from skiff.image import boot_uboot, boot_uefi
 from skiff.image.boot_kernel import BootKernel, prepare
 from skiff.image.disk_fat import Fat
 from skiff.image.disk_layout import BOOT, boot_partition, check_load, check_slot, place, total_size
-from skiff.image.disk_pack import BLOCK, block_map, block_ranges, compress
-from skiff.model.disk import BOOT_LABEL, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
+from skiff.image.disk_pack import block_map, block_ranges, compress
+from skiff.model.disk import BLOCK, BOOT_LABEL, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
 from skiff.model.image import Image
 
 # A new disk starts from here; the other slot is for updates.

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from skiff.host.errors import UserError
-from skiff.model.disk import MIB, SECTOR, DiskPlan, Placed
+from skiff.model.disk import GPT_COPY, MIB, SECTOR, DiskPlan, Placed
 
-# A GPT takes 34 sectors at the start, and 33 for its copy at the end (UEFI specification, 5.3).
+# A GPT takes 34 sectors at the start (UEFI specification, 5.3).
 _GPT_START = 34 * SECTOR
-_GPT_COPY = 33 * SECTOR
 # In a DOS partition table: disk id, four entries and signature. What lies before is the bootloader's.
 _DOS_START, _DOS_END = 440, 512
 # Of the boot partition, for the file system's own tables and the loaders.
@@ -33,7 +32,7 @@ def boot_partition(plan: DiskPlan) -> Placed:
     """The boot partition. The GPT's copy comes out of its end, not behind it: there persist begins, and a
     card that is written anew must not lose the start of what is on it.
     """
-    copy = _GPT_COPY + SECTOR if plan.table == "gpt" else 0
+    copy = GPT_COPY + SECTOR if plan.table == "gpt" else 0
     return Placed(BOOT, plan.start * MIB, plan.size * MIB - copy)
 
 
@@ -55,7 +54,7 @@ def place(plan: DiskPlan, pieces: Mapping[str, int]) -> list[Placed]:
     placed = [boot_partition(plan)]
     if plan.table == "gpt":
         placed.append(Placed("partition table", 0, _GPT_START))
-        placed.append(Placed("copy of the partition table", total_size(plan) - _GPT_COPY, _GPT_COPY))
+        placed.append(Placed("copy of the partition table", total_size(plan) - GPT_COPY, GPT_COPY))
     else:
         placed.append(Placed("partition table", _DOS_START, _DOS_END - _DOS_START))
     for piece in plan.raw:

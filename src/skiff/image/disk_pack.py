@@ -7,10 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from skiff.host.run import run
-from skiff.model.disk import Placed
-
-# Bytes of a block in the map.
-BLOCK = 4096
+from skiff.model.disk import BLOCK, Placed
 
 
 def compress(source: Path, target: Path) -> None:

@@ -14,9 +14,9 @@ import msgspec
 from skiff.host.errors import UserError
 from skiff.host.ui import Step, Ui
 from skiff.machine.flash_before import Before, mark
-from skiff.machine.flash_image import BLOCK, CHUNK, Packed, Range, mapped_parts
+from skiff.machine.flash_image import CHUNK, Packed, Range, mapped_parts
 from skiff.machine.flash_target import Target
-from skiff.model.disk import MIB
+from skiff.model.disk import BLOCK, MIB
 
 _BAD = "the card may be worn out, or smaller than it says; try another one, or another reader"
 

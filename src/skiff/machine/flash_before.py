@@ -12,11 +12,9 @@ from skiff.host import json
 from skiff.host.disks import size_words
 from skiff.host.errors import UserError
 from skiff.host.run import require, run
-from skiff.model.disk import BOOT_LABEL, MIB, SECTOR
+from skiff.model.disk import BOOT_LABEL, GPT_COPY, MIB, SECTOR
 
 LABEL = "persist"
-# At the end of a disk for the copy of a GPT: 33 sectors (UEFI specification, 5.3).
-_GPT_COPY = 33 * SECTOR
 # The first block while a disk is being written: no partition table, for nobody may start from it.
 _MARK = b"skiff flash has not finished this disk\npersist=%d\n"
 
@@ -149,7 +147,7 @@ def check_keep(before: Before, path: Path, image_bytes: int, disk_bytes: int, gp
     found = before.persist
     if found is None:
         return
-    limit = disk_bytes - (_GPT_COPY if gpt else 0)
+    limit = disk_bytes - (GPT_COPY if gpt else 0)
     if not found.end:
         why = "its file system cannot be read"
     elif found.start < image_bytes:

@@ -16,10 +16,8 @@ import msgspec
 from skiff.host.errors import UserError
 from skiff.host.files import file_digest
 from skiff.host.run import DEVNULL, PIPE, require, spawn
-from skiff.model.disk import DiskImage
+from skiff.model.disk import BLOCK, DiskImage
 
-# Bytes of a block in the map: what all maps have, and what a disk can be written in whole pages of.
-BLOCK = 4096
 # Written and read at once.
 CHUNK = 4 << 20
 _AGAIN = "make it anew with `skiff disk`"

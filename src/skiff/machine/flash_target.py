@@ -13,7 +13,8 @@ from pathlib import Path
 
 from skiff.host.disks import HostDisk, size_words
 from skiff.host.errors import UserError
-from skiff.machine.flash_image import BLOCK, CHUNK
+from skiff.machine.flash_image import CHUNK
+from skiff.model.disk import BLOCK
 
 # linux/fs.h and linux/cdrom.h.
 _BLKRRPART, _BLKFLSBUF, _CDROMEJECT = 0x125F, 0x1261, 0x5309

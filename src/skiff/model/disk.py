@@ -10,6 +10,10 @@ from skiff.model.layer import LoadPart, RawPiece
 
 SECTOR = 512
 MIB = 1 << 20
+# Bytes of a block in a block map: bmaptool's usual ones, and what a disk can be written in whole pages of.
+BLOCK = 4096
+# A GPT's copy at the end of the disk: 33 sectors (UEFI specification, 5.3).
+GPT_COPY = 33 * SECTOR
 
 # Label of the boot partition, by which the device knows the disk it was started from.
 BOOT_LABEL = "SKIFFBOOT"

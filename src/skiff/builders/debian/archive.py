@@ -174,8 +174,7 @@ class Archive:
         )
 
     def _package(self, found: re.Match[str]) -> Package:
-        uri = found["uri"]
-        base = next(base for base in (self._security, self.mirror) if uri.startswith(base + "/"))
+        base, path = self._place(found["uri"])
         name, version, arch = found["file"].removesuffix(".deb").split("_")
         return Package(
             name=name,
@@ -183,9 +182,18 @@ class Archive:
             arch=arch,
             sha256=found["sha"],
             bytes=int(found["size"]),
-            base="security" if base == self._security else "main",
-            path=urllib.parse.unquote(uri[len(base) + 1 :]),
+            base=base,
+            path=path,
         )
+
+    def _place(self, uri: str) -> tuple[str, str]:
+        """Which archive (`main`, `security`) a URI of apt's is of, and the path below that."""
+        kind, base = next(
+            (kind, base)
+            for kind, base in (("security", self._security), ("main", self.mirror))
+            if uri.startswith(base + "/")
+        )
+        return kind, urllib.parse.unquote(uri[len(base) + 1 :])
 
     def _epoch(self) -> int:
         dates = [

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from skiff.builders.debian.archive import Archive, Resolver
-from skiff.builders.debian.unpack import unpack_all
+from skiff.builders.debian.one_package import find_package, unpacked_files
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
 from skiff.model.arch import Arch
 from skiff.model.firmware import Firmware
-from skiff.model.packages import Package
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -49,28 +46,5 @@ def firmware(arch: Arch, loader: str, cache: Path, mirror: str | None, ui: Ui) -
             hint=f"there is firmware for {known}: a layer of yours can set [disk.loader]",
         )
     package = find_package(arch, place.package, cache, mirror, ui.warn)
-    files = _unpacked(package, arch, cache, mirror)
+    files = unpacked_files(package, arch, cache, mirror)
     return Firmware(loader, files / place.code, files / place.variables if place.variables else None)
-
-
-def find_package(
-    arch: Arch, name: str, cache: Path, mirror: str | None, warn: Callable[[str], None]
-) -> Package:
-    """One package for a CPU, as the archive has it now. Raises UserError when there is none."""
-    found = Resolver(Archive(arch, cache, mirror), cache).packages([name], [], update=False, warn=warn)
-    return next(item for item in found.packages if item.name == name)
-
-
-def package_file(package: Package, path: str, arch: Arch, cache: Path, mirror: str | None) -> Path:
-    """A file of a package. Raises UserError when it has none of that name, or cannot be fetched."""
-    found = _unpacked(package, arch, cache, mirror) / path
-    if not found.is_file():
-        raise UserError(f"package {package.name} ({arch.value}) has no file {path}")
-    return found
-
-
-def _unpacked(package: Package, arch: Arch, cache: Path, mirror: str | None) -> Path:
-    """Folder with the files of one package."""
-    debs = Archive(arch, cache, mirror).fetch([package], lambda _: None)
-    (found,) = unpack_all([package], debs, cache, lambda _: None)
-    return found.root / "files"

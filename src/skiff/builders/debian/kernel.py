@@ -69,11 +69,10 @@ class _Available:
         soft: dict[str, list[str]] = {}
         for line in (self.lists / "modules.softdep").read_text().splitlines():
             found = re.match(r"softdep (\S+) (.*)", line)
-            for word in found[2].split() if found else []:
-                if found and not word.endswith(":"):
-                    name = _name(word)
-                    named = [name] if name in self.path else by_alias.get(name, [])
-                    soft.setdefault(_name(found[1]), []).extend(named)
+            names = [_name(word) for word in found[2].split() if not word.endswith(":")] if found else []
+            for name in names:
+                named = [name] if name in self.path else by_alias.get(name, [])
+                soft.setdefault(_name(line.split()[1]), []).extend(named)
         return soft
 
     def select(self, wanted: Iterable[str]) -> list[str]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import tempfile
 import time
-import urllib.parse
 from pathlib import Path
 
 from skiff.builders.debian.archive import LISTS_MAX_AGE, Archive, Progress
@@ -74,11 +73,8 @@ class Sources(Archive):
             # Signatures of upstream and the .dsc: the list itself is signed, and has all that stands in them.
             if file.endswith((".dsc", ".asc")):
                 continue
-            uri = uris[file]["uri"]
-            base = next(base for base in (self._security, self.mirror) if uri.startswith(base + "/"))
-            where = urllib.parse.unquote(uri[len(base) + 1 :])
-            kind = "security" if base == self._security else "main"
-            files.append(Package(file, version[1], "source", sha256, int(size), kind, where))
+            base, path = self._place(uris[file]["uri"])
+            files.append(Package(file, version[1], "source", sha256, int(size), base, path))
         return Source(name, version[1], paragraph.strip() + "\n", tuple(files))
 
     def unpack(self, source: Source, cache: Path, detail: Progress) -> Path:
