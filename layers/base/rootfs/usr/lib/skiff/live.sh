@@ -1,7 +1,6 @@
 # What persist changes while the device runs: host keys, machine id, keys, host name, network, Wi-Fi. Sourced by the
 # persist service.
 # shellcheck shell=sh
-# shellcheck disable=SC3013  # ash has -nt
 
 # shellcheck source=layers/base/rootfs/usr/lib/skiff/keys.sh
 . "$LIB/keys.sh"
@@ -63,9 +62,17 @@ wifi_unread() {
 	done
 }
 
-# Takes over what is on persist now.
+# How the files look that live_take reads. Sets NOW_SEEN.
+live_look() {
+	NOW_SEEN=$(cd "$PERSIST/skiff" && stat -c '%n %i %s %z' hostname keys keys/*.pub network network/*.conf wifi wifi/* \
+		2>/dev/null)
+}
+
+# Takes over what is on persist now. What changes while it reads is seen by the next look.
+LAST_SEEN=
 live_take() {
-	[ -e "$RUN/live.stamp" ] || touch "$RUN/live.stamp"
+	live_look
+	LAST_SEEN=$NOW_SEEN
 	rm -rf "$SEEN.new"
 	mkdir -p "$SEEN.new"
 	cd "$PERSIST/skiff" || return
@@ -95,17 +102,11 @@ live_take() {
 	overlay_waits
 }
 
-# Takes over again when somebody changed a file of those.
+# Takes over again when somebody changed a file of those. Changes show in inode, size and ctime to the nanosecond:
+# the shell's -nt compares whole seconds, so a change within the second of the last look would never be seen, nor
+# would one after the clock was put back.
 live_changes() {
 	[ -d "$PERSIST/skiff" ] || return 0
-	changed=
-	for path in "$PERSIST/skiff/hostname" "$PERSIST/skiff/keys" "$PERSIST"/skiff/keys/*.pub \
-		"$PERSIST/skiff/network" "$PERSIST"/skiff/network/*.conf "$PERSIST/skiff/wifi" "$PERSIST"/skiff/wifi/*; do
-		if [ "$path" -nt "$RUN/live.stamp" ]; then
-			changed=yes
-			# The stamp bears the newest date seen, which may lie in the future.
-			touch -r "$path" "$RUN/live.stamp"
-		fi
-	done
-	[ -z "$changed" ] || live_take
+	live_look
+	[ "$NOW_SEEN" = "$LAST_SEEN" ] || live_take
 }
