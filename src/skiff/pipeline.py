@@ -12,6 +12,7 @@ import msgspec
 import skiff
 from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.compose import Built, compose, request, scan
+from skiff.builders.debian.device_python import device_modules
 from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.hooks import generated
 from skiff.builders.debian.one_package import find_package, package_file
@@ -259,6 +260,7 @@ def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
         for path, entry in scan(layer.path, layer.name):
             content = file_digest(entry.source) if isinstance(entry.source, Path) else entry.target
             lines.append(f"{layer.name}\0{path}\0{entry.mode:o}\0{content}")
+    lines += [f"{path}\0{digest(entry.read())}" for path, entry in device_modules(recipe)]
     return digest("\n".join(lines))
 
 

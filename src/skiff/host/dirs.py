@@ -24,6 +24,11 @@ def blobs_dir(workspace: Workspace) -> Path:
     return Path(named).expanduser().absolute() if named else workspace.blobs
 
 
+def device_python() -> Path:
+    """The Python that runs on the device: beside this package, in a checkout and installed alike."""
+    return Path(__file__).resolve().parent.parent.parent / "skiff_device"
+
+
 def builtin_layers() -> Path:
     """The layers that come with the tool: the checkout's, or those inside the installed package."""
     package = Path(__file__).resolve().parent.parent

@@ -25,6 +25,7 @@ _LISTS = {
     "load_modules": "kernel.load",
     "firmware_optional": "kernel.firmware_optional",
     "cmdline": "kernel.cmdline",
+    "device_python": "device.python",
     "dtbs": "disk.dtbs",
     "uboot_files": "uboot.files",
 }

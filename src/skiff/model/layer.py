@@ -138,6 +138,16 @@ class DevicePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Annotated[
         str, Doc(description="Container engine: `docker` or `podman`.", pattern="^(docker|podman)?$")
     ] = ""
+    python: Annotated[
+        tuple[Annotated[str, Doc(pattern=r"^(-\??)?[a-z][a-z0-9_]*$")], ...],
+        Doc(
+            description=(
+                "Parts of Skiff's own Python for the device that go to "
+                "`/usr/lib/skiff/python/skiff_device/`. The layer brings Python itself."
+            ),
+            examples=[["core"]],
+        ),
+    ] = ()
 
 
 class QemuPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -62,6 +62,8 @@ class Recipe(msgspec.Struct, frozen=True):
     cmdline: tuple[str, ...] = ()
     hostname: str = "skiff"
     engine: str = ""
+    # Parts of skiff_device that travel along.
+    device_python: tuple[str, ...] = ()
     qemu_machine: str = ""
     qemu_memory: int = 512
     qemu_cpus: int = 2

@@ -11,6 +11,7 @@ import msgspec
 
 from skiff.builders.debian import skeleton
 from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, loader_packages
+from skiff.builders.debian.device_python import device_modules
 from skiff.builders.debian.driver_firmware import missing_firmware
 from skiff.builders.debian.elf import Linker
 from skiff.builders.debian.kernel import Kernel, add_modules, select_kernel
@@ -63,6 +64,8 @@ def compose(
     step("layers")
     skeleton.add_accounts(tree, recipe)
     skeleton.add_settings(tree, recipe, epoch)
+    for path, entry in device_modules(recipe):
+        tree.add(path, entry)
     for layer in recipe.layers:
         _add_layer(tree, layer)
     for path, entry in generated:

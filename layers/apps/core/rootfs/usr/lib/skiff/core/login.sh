@@ -1,0 +1,214 @@
+# Who logs in to which container, whether it runs, and the way into it. Sourced by the log-in program.
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC3045  # WHY is for who sources this; ash has read -t
+
+CORE=$RUN/core
+# A folder that the user's containers see as /.skiff.
+SHARED=$ROOT/tmp/skiff-core
+
+# One line, and what to do; 75 is sysexits(3)'s "try again later".
+refuse() { # TEXT [HINT]
+	echo "skiff: $1${2:+ ($2)}" >&2
+	exit 75
+}
+
+note() { echo "skiff: $1" >&2; }
+
+# Sets CONTAINER, INSIDE (the user there), INHOME, and the words of the shell in SHELL_1 and SHELL_REST.
+# False with WHY and HINT set when nobody knows this user.
+read_user() { # NAME
+	CONTAINER='' INSIDE='' INHOME='' WORDS='' HINT='root sees why: skiff-core status'
+	case $1 in
+	'' | *[!a-z0-9_-]*)
+		WHY="this name is no user of core"
+		return 1
+		;;
+	esac
+	if [ ! -r "$CORE/users/$1" ]; then
+		reported core
+		WHY=${TEXT:-"core is not set up yet"}
+		return 1
+	fi
+	while IFS= read -r line; do
+		case $line in
+		container=*) CONTAINER=${line#*=} ;;
+		user=*) INSIDE=${line#*=} ;;
+		home=*) INHOME=${line#*=} ;;
+		# One word a line, as there are shells with arguments.
+		shell=*) WORDS=$WORDS${line#*=}$NL ;;
+		esac
+	done <"$CORE/users/$1"
+	case $CONTAINER in
+	'' | *[!A-Za-z0-9_.-]* | .*)
+		WHY="$1 has no container"
+		return 1
+		;;
+	esac
+}
+
+# What is known of the container: STATE, TEXT, HINT, ID and CGROUP, which exists while it runs.
+read_container() {
+	STATE=wait TEXT="the container $CONTAINER is not set up yet" HINT='' ID='' CGROUP=''
+	[ -r "$CORE/containers/$CONTAINER" ] || return 0
+	{
+		IFS= read -r line
+		IFS= read -r ID
+		IFS= read -r CGROUP
+	} <"$CORE/containers/$CONTAINER"
+	STATE=${line%%"$TAB"*}
+	line=${line#*"$TAB"}
+	TEXT=${line%%"$TAB"*}
+	HINT=${line#*"$TAB"}
+}
+
+runs() { [ -n "$CGROUP" ] && [ -e "$SYS/fs/cgroup${CGROUP#/sys/fs/cgroup}" ]; }
+
+# Comes back when the container runs; says meanwhile what is going on. A running one costs no program at all.
+wait_for_container() {
+	read_container
+	runs && return
+	if [ "$STATE" = wait ]; then
+		note "$TEXT; waiting for it (Ctrl-C ends this)"
+		show_progress
+	fi
+	runs && return
+	case $STATE:$ID in
+	fail:* | *:) refuse "$TEXT" "$HINT" ;;
+	esac
+	note "starting the container $CONTAINER"
+	answer=$(docker start "$CONTAINER" 2>&1 >/dev/null) || refuse "$CONTAINER does not start: $(echo "$answer" | tail -n 1)" \
+		"root sees more: docker logs $CONTAINER"
+}
+
+# The log of pulling, building and making the container, for as long as that goes on.
+show_progress() {
+	log=$CORE/log/$CONTAINER shown=0 told=$TEXT
+	until [ "$STATE" != wait ] || runs; do
+		if [ -r "$log" ]; then
+			size=$(wc -c <"$log")
+			[ "$size" -ge "$shown" ] || shown=0
+			[ "$size" = "$shown" ] || tail -c "+$((shown + 1))" "$log" | head -c $((size - shown)) >&2
+			shown=$size
+		fi
+		# Not of stdin: that is for the program in the container.
+		IFS= read -r -t 0.5 _ <>"$CORE/never" || :
+		read_container
+		[ "$TEXT" = "$told" ] || [ "$STATE" != wait ] || note "$TEXT"
+		told=$TEXT
+	done
+}
+
+# A hard link to the agent's socket, for dropbear's own folder is not seen in there. Links of ended log-ins are
+# those that nothing else names any more.
+share_agent() {
+	if [ ! -S "${SSH_AUTH_SOCK-}" ] || [ ! -d "$SHARED/$CONTAINER" ]; then
+		unset SSH_AUTH_SOCK
+		return
+	fi
+	find "$SHARED/$CONTAINER" -maxdepth 1 -name 'agent.*' -user "$USER" -links 1 -delete 2>/dev/null
+	rm -f "$SHARED/$CONTAINER/agent.$$"
+	if ln "$SSH_AUTH_SOCK" "$SHARED/$CONTAINER/agent.$$" 2>/dev/null; then
+		export SSH_AUTH_SOCK="/.skiff/agent.$$"
+	else
+		unset SSH_AUTH_SOCK
+	fi
+}
+
+# sftp and scp need the server of the container: the host's sees other files.
+# shellcheck disable=SC2016  # this is for the shell in the container
+SFTP='for server in /usr/lib/openssh/sftp-server /usr/lib/ssh/sftp-server /usr/libexec/openssh/sftp-server \
+	/usr/libexec/sftp-server "$(command -v sftp-server)"; do
+	[ ! -x "$server" ] || exec "$server"
+done
+echo "skiff: there is no sftp-server in this container, which scp and sftp need (install openssh-sftp-server)" >&2
+exit 127'
+
+# Becomes the engine's exec. The client's words are one argument throughout: no shell of the host reads them.
+enter() {
+	share_agent
+	set --
+	rest=$WORDS
+	while [ -n "$rest" ]; do
+		set -- "$@" "${rest%%"$NL"*}"
+		rest=${rest#*"$NL"}
+	done
+	[ $# != 0 ] || set -- /bin/sh
+	SHELL=$1
+	case $COMMAND in
+	'')
+		# A log-in shell, where it is one that knows the flag and the file names no words of its own.
+		[ $# != 1 ] || case ${1##*/} in
+		ash | bash | dash | fish | ksh | mksh | sh | zsh) set -- "$1" -l ;;
+		esac
+		;;
+	*/sftp-server | sftp-server | internal-sftp) set -- /bin/sh -c "$SFTP" ;;
+	*) set -- "$@" -c "$COMMAND" ;;
+	esac
+	set -- "$CONTAINER" "$@"
+	[ -z "$INHOME" ] || set -- -w "$INHOME" "$@"
+	if [ -n "$INSIDE" ]; then
+		set -- -u "$INSIDE" "$@"
+		USER=${INSIDE%%:*} LOGNAME=${INSIDE%%:*}
+	else
+		unset USER LOGNAME
+	fi
+	# Named without a value, so that no value is seen in a list of processes.
+	for name in SHELL USER LOGNAME TERM LANG SSH_CLIENT SSH_CONNECTION SSH_TTY SSH_AUTH_SOCK; do
+		eval "[ -z \"\${$name-}\" ]" || {
+			# shellcheck disable=SC2163  # the variable of that name
+			export "$name"
+			set -- -e "$name" "$@"
+		}
+	done
+	export HOME=/
+	if [ -t 0 ]; then
+		in_terminal "$@"
+	else
+		exec docker exec -i "$@"
+	fi
+}
+
+# A terminal that hangs up must end the shell in there, as it would anywhere; the engine leaves it running.
+in_terminal() {
+	line_of "$PROC/sys/kernel/random/uuid" || :
+	export SKIFF_SESSION="$REPLY"
+	target=$CONTAINER
+	trap hung_up HUP TERM
+	# Nothing types this to detach: the default, Ctrl-P, is the shell's key for the last command.
+	docker exec -it --detach-keys 'ctrl-],ctrl-_,ctrl-],ctrl-_' -e SKIFF_SESSION "$@"
+	exit $?
+}
+
+# Sends SIGHUP to the shell of this session: the leader on a terminal that has the session's mark, which its parent
+# has not. What was put into a session of its own (tmux, setsid) goes on, as under any SSH server.
+# shellcheck disable=SC2016  # this is for the shell in the container
+HANG_UP='marked() { tr "\0" "\n" <"/proc/$1/environ" 2>/dev/null | grep -qx "SKIFF_SESSION=$mark"; }
+mark=$1
+for path in /proc/[0-9]*; do
+	pid=${path##*/}
+	marked "$pid" || continue
+	read -r stat <"$path/stat" || continue
+	set -- ${stat##*) }
+	[ "$4" = "$pid" ] && [ "$5" != 0 ] && ! marked "$2" && kill -HUP "$pid"
+done'
+
+hung_up() {
+	trap '' HUP TERM
+	docker exec -u 0 "$target" /bin/sh -c "$HANG_UP" sh "$SKIFF_SESSION" </dev/null >/dev/null 2>&1
+	exit 129
+}
+
+# Whether the client pushes an environment: git's command for the repository `env`, whatever way it was written.
+pushed() { # COMMAND
+	case $1 in
+	'git-receive-pack '*) ;;
+	*) return 1 ;;
+	esac
+	path=${1#git-receive-pack }
+	path=${path#\'}
+	path=${path%\'}
+	path=${path#\~}
+	path=${path#/}
+	path=${path%/}
+	[ "${path%.git}" = env ]
+}

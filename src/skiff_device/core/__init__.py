@@ -1,0 +1,1 @@
+"""Brings containers, images and accounts to what config.yaml says."""

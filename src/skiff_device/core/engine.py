@@ -1,0 +1,161 @@
+"""The container engine by its `docker` command: questions answered as JSON, and errors in plain words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from skiff_device.core import run
+from skiff_device.core.errors import CoreError, EngineDown
+
+# What the engine says, small letters, and what the user may do about it. The first that is found counts.
+_DOWN = (
+    "cannot connect to the docker daemon",
+    "is the docker daemon running",
+    "error during connect",
+    "cannot connect to podman",
+)
+_HINTS = (
+    ("no space left on device", "the disk is full", "make room: skiff-core clean, docker system df"),
+    ("disk quota exceeded", "the disk is full", "make room: skiff-core clean, docker system df"),
+    ("no such host", "the registry cannot be reached", "check the network: skiff-status"),
+    ("temporary failure in name resolution", "the registry cannot be reached", "check the network: skiff-status"),
+    ("server misbehaving", "the registry cannot be reached", "check the network: skiff-status"),
+    ("network is unreachable", "the registry cannot be reached", "check the network: skiff-status"),
+    ("connection refused", "the registry cannot be reached", "check the network: skiff-status"),
+    ("i/o timeout", "the registry cannot be reached", "check the network: skiff-status"),
+    ("tls handshake timeout", "the registry cannot be reached", "check the network: skiff-status"),
+    ("certificate", "the registry's certificate is not accepted", "check the clock: date"),
+    ("toomanyrequests", "the registry wants fewer requests", "wait, or set pull.registry to another one"),
+    ("pull access denied", "no such image, or it needs a log-in", "check the name; docker login"),
+    ("manifest unknown", "the registry has no such image", "check name and tag"),
+    ("no matching manifest", "the image is not made for this CPU", "choose another image or build it"),
+    ("port is already allocated", "a port is taken already", "change hostPort in config.yaml"),
+    ("address already in use", "a port is taken already", "change hostPort in config.yaml"),
+    ("executable file not found", "the program to start is not in the image", "check entrypoint and cmd"),
+    ("no such file or directory", "a file is missing", "check entrypoint, cmd and mounts"),
+    ("exec format error", "the image is for another CPU", "choose an image for this CPU"),
+)  # fmt: skip
+
+
+def plain(error: str) -> tuple[str, str]:
+    """One line and a hint for what the engine said."""
+    low = error.lower()
+    lines = [line.strip() for line in error.strip().splitlines() if line.strip()]
+    # The last line is the cause, except for docker's advice to ask for help.
+    causes = [line for line in lines if "--help" not in line and not line.startswith("DEPRECATED")]
+    cause = causes[-1] if causes else "no reason was given"
+    cause = cause.removeprefix("Error response from daemon: ").removeprefix("Error: ")[:300]
+    for words, meaning, hint in _HINTS:
+        if words in low:
+            return f"{meaning} ({cause})", hint
+    return cause, ""
+
+
+def error_of(what: str, said: str) -> CoreError:
+    """The error to raise when the engine failed at something."""
+    if any(words in said.lower() for words in _DOWN):
+        return EngineDown("the container engine does not answer", "skiff-status engine")
+    cause, hint = plain(said)
+    return CoreError(f"{what}: {cause}", hint)
+
+
+def ask(*words: str, what: str) -> bytes:
+    """Output of a docker command. Raises CoreError (EngineDown) that begins with what."""
+    result = run.capture(["docker", *words])
+    if result.status:
+        raise error_of(what, result.err or result.out.decode(errors="replace"))
+    return result.out
+
+
+def containers() -> list[dict[str, Any]]:
+    """All containers as `docker inspect` tells them, also those that do not run."""
+    listed = ask("ps", "--all", "--quiet", "--no-trunc", what="containers cannot be listed")
+    ids = listed.decode().split()
+    if not ids:
+        return []
+    result = run.capture(["docker", "container", "inspect", *ids])
+    # One that went away in the meantime is an error beside the others' answers.
+    if result.status and "no such" not in result.err.lower():
+        raise error_of("containers cannot be looked at", result.err)
+    return list(json.loads(result.out or b"[]"))
+
+
+def container(name: str) -> dict[str, Any] | None:
+    """One container, or None."""
+    result = run.capture(["docker", "container", "inspect", name])
+    if result.status:
+        if "no such" in result.err.lower():
+            return None
+        raise error_of(f"container {name} cannot be looked at", result.err)
+    found: list[dict[str, Any]] = json.loads(result.out)
+    return found[0]
+
+
+def image(reference: str) -> dict[str, Any] | None:
+    """One image that is on this machine, or None."""
+    result = run.capture(["docker", "image", "inspect", reference])
+    if result.status:
+        low = result.err.lower()
+        if "no such" in low or "not known" in low or "not found" in low:
+            return None
+        raise error_of(f"image {reference} cannot be looked at", result.err)
+    found: list[dict[str, Any]] = json.loads(result.out)
+    return found[0]
+
+
+def pull(reference: str, log: run.Log) -> None:
+    """Fetch an image from its registry."""
+    result = run.stream(["docker", "pull", reference], log)
+    if result.status:
+        raise error_of(f"{reference} cannot be pulled", result.err)
+
+
+def build(argv: list[str], tag: str, log: run.Log) -> None:
+    """Build an image; argv are the words after `docker build`."""
+    result = run.stream(["docker", "build", *argv], log)
+    if result.status:
+        raise error_of(f"{tag} cannot be built", result.err)
+
+
+def copy_out(name: str, path: str) -> bytes | None:
+    """A small file of a container, running or not; None when it has no such file."""
+    import io
+    import tarfile
+
+    result = run.capture(["docker", "cp", "--follow-link", f"{name}:{path}", "-"])
+    if result.status:
+        return None
+    try:
+        with tarfile.open(fileobj=io.BytesIO(result.out)) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is not None:
+                    return file.read(1 << 20)
+    except tarfile.TarError:
+        pass
+    return None
+
+
+def execute(name: str, argv: list[str]) -> run.Result:
+    """Run a program as root in a running container."""
+    return run.capture(["docker", "exec", "--user", "0", name, *argv], timeout=60)
+
+
+def logs(name: str, follow: bool) -> None:
+    """Become `docker logs` of a container."""
+    run.replace(["docker", "logs", "--tail", "1000", *(["--follow"] if follow else []), name])
+
+
+def folder(path: Path) -> str:
+    """A folder as a word that is no option."""
+    return str(path.absolute())
+
+
+def last_words(name: str, lines: int = 10) -> list[str]:
+    """The last lines that a container wrote."""
+    result = run.capture(["docker", "logs", "--tail", str(lines), name])
+    return (
+        (result.out.decode(errors="replace") + result.err).splitlines()[-lines:] if not result.status else []
+    )

@@ -1,0 +1,93 @@
+"""Gets images: pulls and builds them, by policy, with their output in the log as it comes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from skiff_device.core import bases, engine, source
+from skiff_device.core.desired import LABEL_SOURCE, Source, env_image
+from skiff_device.core.errors import CoreError, EngineDown
+from skiff_device.core.model import Build, Image
+from skiff_device.core.paths import Paths
+from skiff_device.core.run import Log
+
+
+def get(origin: Source, ways: tuple[str, ...], paths: Paths, log: Log) -> None:
+    """Get an image by the first way that works. Raises the CoreError of the way that was meant first."""
+    first: CoreError | None = None
+    for way in ways:
+        try:
+            if way == "pull":
+                pull(origin.image, log)
+            elif origin.image.build is not None:
+                build(origin.image, origin.image.build, origin.fingerprint, paths, log)
+            return
+        except EngineDown:
+            raise
+        except CoreError as error:
+            log(f"{error.message}")
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def pull(image: Image, log: Log) -> None:
+    """Pull an image; from another registry under that one's name, and then it is tagged."""
+    remote = f"{image.registry}/{image.name}" if image.registry else image.name
+    log(f"pulling {remote}")
+    engine.pull(remote, log)
+    if remote != image.name:
+        engine.ask("tag", remote, image.name, what=f"{remote} cannot be tagged {image.name}")
+
+
+def build(image: Image, what: Build, fingerprint: str, paths: Paths, log: Log) -> None:
+    """Build an image from its source, labelled with the source's fingerprint."""
+    with source.fetched(what, paths, log) as folder:
+        # Paths were made relative when they were read; they lead nowhere else than into the source.
+        top = folder / what.root if what.root else folder
+        file = top / (what.dockerfile or "Dockerfile")
+        if what.root and not file.is_file():
+            file = folder / (what.dockerfile or "Dockerfile")
+        if not file.is_file():
+            raise CoreError(f"{image.name}: {file} is not there", "check build.source and build.dockerfile")
+        words = ["--tag", image.name, "--file", engine.folder(file)]
+        words += ["--label", f"{LABEL_SOURCE}={fingerprint}"]
+        for name, value in what.build_args:
+            words += ["--build-arg", name if value is None else f"{name}={value}"]
+        if what.preserve_intermediate:
+            words.append("--rm=false")
+        given = {name for name, _ in what.build_args}
+        base = bases.prepare(folder, file, log) if "BASE" not in given else None
+        if base:
+            words += ["--build-arg", f"BASE={base}"]
+        log(f"building {image.name} from {what.source}")
+        _build(words, what.squash, engine.folder(top), image.name, log)
+
+
+def _build(words: list[str], squash: bool, context: str, tag: str, log: Log) -> None:
+    if squash:
+        try:
+            engine.build([*words, "--squash", context], tag, log)
+            return
+        except CoreError as error:
+            if "experimental" not in error.message and "squash" not in error.message:
+                raise
+            log("this engine cannot squash: building with its layers as they are")
+    engine.build([*words, context], tag, log)
+
+
+def build_env(container: str, tree: Path, commit: str, log: Log, paths: Paths | None = None) -> str:
+    """Build the image of a pushed environment from a folder, and return its name.
+
+    Switching to it is another step: put the folder at env/CONTAINER/trees/COMMIT, point `current` there, apply.
+    Nothing changes when this raises CoreError.
+    """
+    image = env_image(container, commit, tree.absolute())
+    assert image.build is not None
+    where = paths or Paths()
+    # The tree is a path of this process already.
+    bare = Paths("/")
+    bare.work, bare.persist = where.work, where.persist
+    build(image, dataclasses.replace(image.build, source=str(tree.absolute())), commit, bare, log)
+    return image.name

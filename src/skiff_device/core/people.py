@@ -1,0 +1,68 @@
+"""Users inside containers: who they are there, and making those that are missing."""
+
+from __future__ import annotations
+
+from skiff_device.core import accounts, engine, observe
+from skiff_device.core.accounts import Known, Warn
+from skiff_device.core.model import Config, User
+from skiff_device.core.observe import Seen
+from skiff_device.core.paths import Paths
+
+
+def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: Warn) -> None:
+    """Ask each container about its users, keep the answers, and bring the accounts to them."""
+    before = accounts.read_known(paths)
+    known: dict[str, Known] = {}
+    for name, user in config.users.items():
+        container = seen.get(user.container)
+        found = ask(user, container, warn) if container is not None and not user.locked else None
+        known[name] = found or before.get(name, Known())
+    ids = {name: (one.id, one.cgroup) for name, one in seen.items() if one is not None}
+    accounts.write_known(paths, known, ids)
+    if known != before:
+        accounts.apply(config, paths, lambda text: None)
+
+
+def ask(user: User, container: Seen, warn: Warn) -> Known | None:
+    """What a container says of a user; None when it cannot say. Makes the user when asked to."""
+    data = engine.copy_out(container.name, "/etc/passwd")
+    if data is None:
+        return None
+    passwd = data.decode(errors="replace")
+    inside = user.container_user or container.user
+    found = accounts.inside(passwd, inside)
+    if found is None and user.create_container_user and user.container_user:
+        if make(user, container, warn):
+            data = engine.copy_out(container.name, "/etc/passwd") or b""
+            found = accounts.inside(data.decode(errors="replace"), inside)
+    elif found is None and inside and not inside.partition(":")[0].isdigit():
+        warn(
+            f"{container.name}: there is no user {inside} in it: set createContainerUser for user {user.name}"
+        )
+    return found
+
+
+def make(user: User, container: Seen, warn: Warn) -> bool:
+    """Make the container user, by the program that the container has for it."""
+    name = user.container_user
+    if name.partition(":")[0].isdigit() or ":" in name:
+        warn(f"{container.name}: user {name} cannot be made: createContainerUser needs a name")
+        return False
+    current = observe.look_at(container.name)
+    if current is None or current.state != "running":
+        warn(f"{container.name}: user {name} is not made yet: the container does not run")
+        return False
+    shell = user.container_shell[0] if user.container_shell else ""
+    tries = (
+        ["useradd", "--create-home", *(["--shell", shell] if shell else []), "--", name],
+        ["adduser", "-D", *(["-s", shell] if shell else []), name],
+    )
+    said = ""
+    for argv in tries:
+        result = engine.execute(container.name, argv)
+        if result.status == 0:
+            return True
+        said = said or (result.err or result.out.decode(errors="replace")).strip()
+    cause = engine.plain(said)[0]
+    warn(f"{container.name}: user {name} cannot be made: {cause}")
+    return False

@@ -1,0 +1,87 @@
+"""The gateway to other programs: no other module of the device imports subprocess."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from skiff_device.core.errors import CoreError
+
+Log = Callable[[str], None]
+# Progress bars come as one endless line; what is longer than this is cut, in bytes.
+_LONGEST_LINE = 2000
+
+
+class Result(NamedTuple):
+    """How a program ended, and what it said."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+def _environment() -> dict[str, str]:
+    # A service has no HOME, and docker looks there for the log-in to registries.
+    return {"HOME": "/root", **os.environ}
+
+
+def capture(argv: list[str], stdin: bytes | None = None, timeout: float | None = None) -> Result:
+    """Run a program and take what it writes. timeout in seconds. Raises CoreError if it is missing or late."""
+    import subprocess
+
+    source = {"stdin": subprocess.DEVNULL} if stdin is None else {}
+    try:
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, env=_environment(), timeout=timeout, check=False, **source
+        )
+    except FileNotFoundError:
+        raise _missing(argv[0]) from None
+    except subprocess.TimeoutExpired:
+        raise CoreError(f"{argv[0]} {argv[1]} did not answer within {timeout:g} s", "skiff-status") from None
+    return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+def stream(argv: list[str], log: Log, stdin: Path | None = None) -> Result:
+    """Run a program and hand on each line it writes as it comes; err holds the last of them."""
+    import subprocess
+
+    with open(stdin or os.devnull, "rb") as source:  # noqa: PTH123 - os.devnull is no Path
+        try:
+            process = subprocess.Popen(
+                argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment()
+            )
+        except FileNotFoundError:
+            raise _missing(argv[0]) from None
+    last: list[str] = []
+    assert process.stdout is not None
+    try:
+        while line := process.stdout.readline(_LONGEST_LINE):
+            # What a carriage return would overwrite on a terminal.
+            text = line.decode(errors="replace").rstrip().rpartition("\r")[2]
+            if text:
+                log(text)
+                last = [*last[-19:], text]
+        status = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        process.stdout.close()
+    return Result(status, b"", "\n".join(last))
+
+
+def replace(argv: list[str]) -> None:
+    """Become another program. Raises CoreError if it is missing."""
+    try:
+        os.execvp(argv[0], argv)
+    except FileNotFoundError:
+        raise _missing(argv[0]) from None
+
+
+def _missing(program: str) -> CoreError:
+    hint = (
+        "add layer engine/docker or engine/podman" if program == "docker" else f"the image has no {program}"
+    )
+    return CoreError(f"the program {program} is not there", hint)
