@@ -21,7 +21,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Known:
-    """What the container says of a user; kept on persist, so that the next boot need not wait for the engine."""
+    """What the container says of a user; kept on persist, so that the next boot need not wait for it."""
 
     uid: int = 0
     home: str = ""
@@ -133,10 +133,10 @@ def _number(name: str, known: Known, passwd: Passwd, given: dict[str, int], path
     now = passwd.ours.get(name)
     others = (passwd.taken - ({now} if now is not None else set())) | set(given.values())
     wanted = known.uid
-    if _FIRST <= wanted <= _LAST and wanted not in others and wanted != now:
-        # Files and processes of a session keep the number they began with.
-        if now is None or not any(processes.of_user(paths.proc, now)):
-            return wanted
+    free = _FIRST <= wanted <= _LAST and wanted not in others
+    # Files and processes of a session keep the number they began with.
+    if free and (now is None or not any(processes.of_user(paths.proc, now))):
+        return wanted
     if now is not None and now not in given.values():
         return now
     return next(uid for uid in range(_FIRST, _LAST) if uid not in others)

@@ -16,7 +16,7 @@ from skiff_device.core.observe import Boot, Seen
 from skiff_device.core.paths import SESSIONS, Paths
 from skiff_device.core.plan import BESIDE, Action, Plan
 
-# A container that was put in place of another must stay up this long, in seconds, before the other is given up.
+# A container in place of another must stay up this long before the other is given up, in seconds.
 _STAYS_UP = 2.0
 
 

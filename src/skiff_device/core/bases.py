@@ -1,4 +1,4 @@
-"""Base images for builds: the one a Dockerfile names, or one made from Debian packages when no registry is there."""
+"""Base images of builds: the one a Dockerfile names, or one made from Debian packages without a registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FROM = re.compile(r"FROM\s+(?:--platform=\S+\s+)?(\$BASE|\$\{BASE\})(\s|$)", re
 
 
 def named_base(dockerfile: str) -> str:
-    """The image that a Dockerfile starts from, when it begins `ARG BASE=…` and `FROM ${BASE}`; else nothing."""
+    """The image a Dockerfile starts from, when it begins `ARG BASE=…` and `FROM ${BASE}`; else nothing."""
     lines = [line.strip() for line in dockerfile.splitlines()]
     words = [line for line in lines if line and not line.startswith("#")]
     if len(words) < 2 or not _FROM.match(words[1]):
@@ -32,8 +32,8 @@ def own_name(lock: bytes) -> str:
 def prepare(source: Path, dockerfile: Path, log: Log) -> str | None:
     """The image to give a build as BASE; None when the Dockerfile's own will do.
 
-    What is on this machine counts first, so that nothing waits for a network that is not there; then the registry
-    is asked, and at last the base is made from the Debian packages that source/base.lock lists.
+    What is on this machine counts first, so that nothing waits for a network that is not there; then the
+    registry is asked, and at last the base is made from the Debian packages that source/base.lock lists.
     """
     lock = source / "base.lock"
     if not lock.is_file():
@@ -53,8 +53,17 @@ def prepare(source: Path, dockerfile: Path, log: Log) -> str | None:
         raise
     except CoreError as error:
         log(error.message)
-    log(f"making {own} from Debian packages instead")
-    from skiff_device.core import bootstrap
-
-    bootstrap.make_base(source, own, log)
+        _make(source, own, log, error)
     return own
+
+
+def _make(source: Path, tag: str, log: Log, unreached: CoreError) -> None:
+    """Make the base by the module that can; an image without it has the registry alone."""
+    import importlib
+
+    try:
+        bootstrap = importlib.import_module("skiff_device.core.bootstrap")
+    except ImportError:
+        raise unreached from None
+    log(f"making {tag} from Debian packages instead")
+    bootstrap.make_base(source, tag, log)

@@ -60,9 +60,11 @@ def parse(text: str, file: str = "config.yaml", reserved: frozenset[str] = froze
     """The configuration in a text; as read."""
     top = load(text, file)
     keys = Keys(top, ("containers", "users", "images"))
-    containers = keys.take("containers", lambda v: _named(v, _container), {})
-    images = keys.take("images", lambda v: _named(v, _image), {})
-    users = keys.take("users", lambda v: _named(v, lambda n, w: _user(n, w, containers, reserved)), {})
+    containers: dict[str, Container] = keys.take("containers", _containers, {})
+    images: dict[str, Image] = keys.take("images", _images, {})
+    users: dict[str, User] = {}
+    if "users" in keys.members:
+        users = _named(keys.members["users"], lambda name, value: _user(name, value, containers, reserved))
     if top.notes.problems:
         raise ConfigError(top.notes.problems)
     return Config(containers, users, images, tuple(top.notes.warnings))
@@ -70,6 +72,14 @@ def parse(text: str, file: str = "config.yaml", reserved: frozenset[str] = froze
 
 def _named(value: Value, read_one: Callable[[str, Value], T]) -> dict[str, T]:
     return {name: read_one(name, member) for name, member in value.members().items()}
+
+
+def _containers(value: Value) -> dict[str, Container]:
+    return _named(value, _container)
+
+
+def _images(value: Value) -> dict[str, Image]:
+    return _named(value, _image)
 
 
 def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[Value], str]:
@@ -97,7 +107,7 @@ def _container(name: str, value: Value) -> Container:
     if not image and ("image" not in keys.members or keys.members["image"].is_null()):
         value.problem("expected a key `image` with the name of an image, as debian:trixie")
     host_network = keys.take("hostNetwork", Value.flag, False)
-    ports = keys.take("ports", _ports, ())
+    ports: tuple[tuple[int, int], ...] = keys.take("ports", _ports, ())
     if ports and host_network:
         keys.members["ports"].warn("of no use with hostNetwork: the container has the host's ports already")
     return Container(
@@ -218,7 +228,8 @@ def _user(name: str, value: Value, containers: dict[str, Container], reserved: f
         at = keys.members.get("container", value)
         there = f"; there are: {', '.join(containers)}" if containers else "; there are none"
         at.problem(f"expected the name of a container of this file, found {container!r}{there}")
-    copy, ssh_keys, locked = keys.take("auth", _auth, (False, (), False))
+    nothing: tuple[bool, tuple[str, ...], bool] = (False, (), False)
+    copy, ssh_keys, locked = keys.take("auth", _auth, nothing)
     return User(
         name=name,
         container=container,
@@ -234,7 +245,7 @@ def _user(name: str, value: Value, containers: dict[str, Container], reserved: f
 def _auth(value: Value) -> tuple[bool, tuple[str, ...], bool]:
     keys = Keys(value, _AUTH_KEYS)
     copy = keys.take("copyRootKeys", Value.flag, False)
-    ssh_keys = keys.take("sshKeys", _keys, ())
+    ssh_keys: tuple[str, ...] = keys.take("sshKeys", _keys, ())
     locked = keys.take("locked", Value.flag, False)
     if keys.take("password", lambda v: v.text(lines=True), ""):
         keys.members["password"].warn("not used: only keys open this account; put a key into sshKeys")

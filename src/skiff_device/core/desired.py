@@ -41,7 +41,7 @@ class Wanted:
     missing: tuple[str, ...] = ()
 
     def definition(self, built_from: str) -> str:
-        """sha256 over all that makes the container, if its image is built from that fingerprint ("": pulled)."""
+        """sha256 over all that makes the container, its image built from that fingerprint ("": pulled)."""
         keys = asdict(self.container)
         # Says when to start it, not what it is.
         del keys["start_after_create"]
@@ -87,7 +87,8 @@ def pushed(container: str, paths: Paths) -> Image | None:
 
 
 def _mount_folders(container: Container, paths: Paths) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    folders, missing = [], []
+    folders: list[str] = []
+    missing: list[str] = []
     for mount in container.mounts:
         host, colon, _ = mount.partition(":")
         if not colon or not host.startswith("/"):

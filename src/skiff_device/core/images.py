@@ -80,7 +80,7 @@ def _build(words: list[str], squash: bool, context: str, tag: str, log: Log) -> 
 def build_env(container: str, tree: Path, commit: str, log: Log, paths: Paths | None = None) -> str:
     """Build the image of a pushed environment from a folder, and return its name.
 
-    Switching to it is another step: put the folder at env/CONTAINER/trees/COMMIT, point `current` there, apply.
+    Switching is another step: the folder at env/CONTAINER/trees/COMMIT, `current` pointing there, apply.
     Nothing changes when this raises CoreError.
     """
     image = env_image(container, commit, tree.absolute())

@@ -24,8 +24,8 @@ _NEEDED = ("from", "expiry-time", "cert-authority", "permitopen", "verify-requir
 def forced(lines: Iterable[str], origin: str, warn: Callable[[str], None]) -> str:
     """The text of authorized_keys: every key once, with the log-in as its forced command.
 
-    A command or another option of a key's own is dropped with a warning; a key whose option narrows it in a way
-    that cannot be kept is left out.
+    A command or another option of a key's own is dropped with a warning; a key whose option narrows it in a
+    way that cannot be kept is left out.
     """
     found: dict[str, str] = {}
     for line in lines:

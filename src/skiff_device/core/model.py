@@ -1,4 +1,4 @@
-"""What a configuration means, as frozen values: containers, users and images in skiff-core's public format."""
+"""What a configuration means, as frozen values: containers, users and images of skiff-core's format."""
 
 from __future__ import annotations
 

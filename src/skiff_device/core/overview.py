@@ -1,4 +1,4 @@
-"""What `status` shows: containers, images, users and what is kept aside, as values that become text or JSON."""
+"""What `status` shows: containers, images, users, what is kept aside; as values for text or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares what should be with what is: a pure function to a list of actions, each with a sentence and a reason."""
+"""Compares what should be with what is: a pure function to actions, each with a sentence and a reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Draft:
 
 
 def make(wanted: dict[str, Wanted], seen: Observed, today: str, renew: str = "") -> Plan:
-    """The actions that bring seen to wanted. today is YYYY-MM-DD, for names; renew one container regardless."""
+    """The actions that bring seen to wanted. today is YYYY-MM-DD, for names; renew names one to make anew."""
     draft = _Draft()
     for name, want in wanted.items():
         _one(draft, name, want, seen, today, renew == name)
@@ -75,7 +75,7 @@ def make(wanted: dict[str, Wanted], seen: Observed, today: str, renew: str = "")
 
 
 def kept_aside(wanted: dict[str, Wanted], seen: Observed) -> tuple[str, ...]:
-    """Containers of ours that are not in use: replaced ones, and those no longer in the file; oldest first."""
+    """Containers of ours not in use: replaced ones, and those no longer in the file; oldest first."""
     names = [
         one.name
         for one in seen.containers.values()

@@ -1,4 +1,4 @@
-"""Processes of an account on the host itself; those in containers may have the same number and are left alone."""
+"""Processes of an account on the host itself; those in containers may have its number and are left alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def of_user(proc: Path, uid: int) -> Iterator[tuple[int, int]]:
 
 
 def end_sessions(proc: Path, uid: int, kill: Callable[[int, int], None] = os.kill) -> int:
-    """End every session of a uid at once, also the SSH connections they came by; returns how many processes."""
+    """End every session of a uid at once, and the SSH connections they came by; returns how many."""
     ended: set[int] = set()
     for pid, parent in list(of_user(proc, uid)):
         # The connection's own process may be root's: with it alone, another channel could be opened.

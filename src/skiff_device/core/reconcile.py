@@ -90,7 +90,7 @@ def apply(paths: Paths, say: Say, renew: str = "") -> Outcome:
             _apply(paths, say, renew, outcome)
         except CoreError as error:
             outcome.error = outcome.error or error
-            state.report(paths, "fail", f"core: {error.message}", error.hint)
+            state.report(paths, "fail", error.message, error.hint)
         return outcome
 
 
@@ -126,7 +126,7 @@ def _apply(paths: Paths, say: Say, renew: str, outcome: Outcome) -> None:
             state.report(paths, "wait", "core waits for the container engine", error.hint)
             return
     if loaded.error is not None:
-        text = f"core: {loaded.error.message}; the last good configuration is in use"
+        text = f"{loaded.error.message}; the last good configuration is in use"
         state.report(paths, "fail", text, loaded.error.hint)
 
 
@@ -154,7 +154,7 @@ def _report(
     if worst == "ok" and outcome.warnings:
         worst, hint = "warn", "skiff-core check"
         containers += f"; {outcome.warnings[0]}"
-    state.report(paths, worst, f"core: {containers}; users: {users}", hint)
+    state.report(paths, worst, f"{containers}; users: {users}", hint)
 
 
 def _first_words(text: str) -> str:

@@ -28,13 +28,12 @@ def _environment() -> dict[str, str]:
 
 
 def capture(argv: list[str], stdin: bytes | None = None, timeout: float | None = None) -> Result:
-    """Run a program and take what it writes. timeout in seconds. Raises CoreError if it is missing or late."""
+    """Run a program and take what it writes. timeout in seconds. CoreError if it is missing or late."""
     import subprocess
 
-    source = {"stdin": subprocess.DEVNULL} if stdin is None else {}
     try:
         done = subprocess.run(
-            argv, input=stdin, capture_output=True, env=_environment(), timeout=timeout, check=False, **source
+            argv, input=stdin or b"", capture_output=True, env=_environment(), timeout=timeout, check=False
         )
     except FileNotFoundError:
         raise _missing(argv[0]) from None
