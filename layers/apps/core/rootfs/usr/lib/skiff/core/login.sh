@@ -175,7 +175,16 @@ in_terminal() {
 	target=$CONTAINER
 	trap hung_up HUP TERM
 	# Nothing types this to detach: the default, Ctrl-P, is the shell's key for the last command.
-	docker exec -it --detach-keys 'ctrl-],ctrl-_,ctrl-],ctrl-_' -e SKIFF_SESSION "$@"
+	# A program in the background reads from nowhere, unless its input is named; 0 is nowhere already by then.
+	exec 3<&0
+	docker exec -it --detach-keys 'ctrl-],ctrl-_,ctrl-],ctrl-_' -e SKIFF_SESSION "$@" <&3 &
+	session=$!
+	# Docker passes on no change of size that comes before it listens for such: once more, when it surely does.
+	(
+		sleep 2
+		kill -WINCH "$session"
+	) </dev/null >/dev/null 2>&1 &
+	wait "$session"
 	exit $?
 }
 
@@ -194,7 +203,8 @@ done'
 
 hung_up() {
 	trap '' HUP TERM
-	docker exec -u 0 "$target" /bin/sh -c "$HANG_UP" sh "$SKIFF_SESSION" </dev/null >/dev/null 2>&1
+	# As that user, for root in a container may not look into the variables of others' programs.
+	docker exec ${INSIDE:+-u "$INSIDE"} "$target" /bin/sh -c "$HANG_UP" sh "$SKIFF_SESSION" </dev/null >/dev/null 2>&1
 	exit 129
 }
 

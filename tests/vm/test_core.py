@@ -1,0 +1,248 @@
+"""User environments: SSH lands in a container that persists, and the host below stays out of reach."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from skiff.host.run import run
+from tests.vm.driver import Device
+from tests.vm.terminal import Terminal
+
+MakeDevice = Callable[..., Device]
+
+CONFIG = "/mnt/persist/skiff/core/config.yaml"
+ENVIRONMENT = "/mnt/persist/skiff/core/env/core"
+
+# A small environment of the device's own busybox: no registry is asked.
+_BOX = """
+set -e
+folder=$(mktemp -d)
+mkdir -p "$folder/usr/bin" "$folder/etc" "$folder/root" "$folder/home/core" "$folder/tmp"
+cp /usr/bin/busybox "$folder/usr/bin/busybox"
+busybox --install -s "$folder/usr/bin"
+ln -s usr/bin "$folder/bin"
+echo root:x:0:0::/root:/bin/sh >"$folder/etc/passwd"
+echo core:x:1000:1000::/home/core:/bin/sh >>"$folder/etc/passwd"
+echo root:x:0: >"$folder/etc/group"
+chown 1000:1000 "$folder/home/core"
+tar -C "$folder" -cf - . | docker import - box >/dev/null
+rm -r "$folder"
+"""
+
+_ONE = """
+containers:
+  core:
+    image: box
+    cmd: [sleep, infinity]
+    env: [COLOUR=blue]
+    restartPolicy: always
+    startAfterCreate: true
+    mounts: ["core-home:/home"]
+users:
+  core:
+    container: core
+    containerUser: core
+    auth: {copyRootKeys: true}
+"""
+
+_TWO = _ONE.replace("COLOUR=blue", "COLOUR=green").replace(
+    "users:\n",
+    """\
+  second:
+    image: box
+    cmd: [sleep, infinity]
+    startAfterCreate: false
+users:
+  other:
+    container: second
+    auth: {copyRootKeys: true}
+    containerShell: [/bin/sh]
+""",
+)
+
+
+def configure(machine: Device, text: str) -> None:
+    """Write the configuration as a user would, in one step, and wait until the service has seen to it."""
+    machine.succeed(
+        f"cat >{CONFIG}.mine && mv {CONFIG}.mine {CONFIG} && skiff-core apply",
+        input=text.encode(),
+        timeout=180,
+    )
+
+
+def enter(machine: Device, *words: str, user: str = "core", options: tuple[str, ...] = ()) -> list[str]:
+    """Command line of a plain ssh that shares no connection: for terminals, forwarding, other programs."""
+    target = machine.target(user)
+    settings = (
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "IdentitiesOnly=yes",
+        "LogLevel=ERROR",
+    )
+    return [
+        *("ssh", "-F", "none", "-o", "BatchMode=yes", "-p", str(target.port), "-l", user),
+        *(word for setting in settings for word in ("-o", setting)),
+        *("-i", str(target.keys[0]), *options, target.host, *words),
+    ]
+
+
+@contextmanager
+def core_device(device: MakeDevice, engine: str, config: str = _ONE) -> Iterator[Device]:
+    machine = device("virt/qemu", f"engine/{engine}", "core/debian")
+    # The environment of the image would be built, for which there is no registry.
+    machine.start(memory=768)
+    machine.wait_for_ssh()
+    machine.wait_for_engine()
+    machine.succeed(_BOX, timeout=180)
+    configure(machine, config)
+    yield machine
+
+
+def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
+    with core_device(device, "docker") as machine:
+        machine.wait_for_unit("core", "running")
+        # In the container as its user, at home, with the variables of both.
+        assert machine.succeed("id -un; pwd; echo $COLOUR", user="core").split() == [
+            "core",
+            "/home/core",
+            "blue",
+        ]
+        assert machine.execute("exit 7", user="core").status == 7
+        done = machine.execute("echo out; echo err >&2", user="core")
+        assert (done.stdout, done.stderr.strip()) == ("out\n", "err")
+        data = os.urandom(3_000_000)
+        back = run(enter(machine, "cat"), input=data, timeout=120)
+        assert back.stdout == data
+
+        # Whatever the client sends is for the container's shell alone.
+        for word in (
+            "$(touch /tmp/host)",
+            "a'b\"c",
+            "`id`",
+            "--help",
+            "-c",
+            "x; touch /tmp/host",
+            "a\nb",
+            "${IFS}",
+        ):
+            assert run(enter(machine, f"printf %s {shlex.quote(word)}"), input=b"").stdout.decode() == word
+        machine.fail("test -e /tmp/host")
+        # Neither the engine's socket nor any other of the host's can be reached.
+        socket = tmp_path / "docker.sock"
+        forward = enter(
+            machine, options=("-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{socket}:/run/docker.sock")
+        )
+        with closing(Terminal([*forward])):
+            machine.succeed("true", user="core")
+            if socket.exists():
+                asked = run(
+                    ["curl", "-s", "-m", "5", "--unix-socket", str(socket), "http://x/version"], check=False
+                )
+                assert b"Version" not in asked.stdout
+        # Not by names either: `root` and unknown ones are refused or need their own keys.
+        assert run(enter(machine, "id", user="nobody"), input=b"", check=False).returncode == 255
+
+        with closing(Terminal(enter(machine, options=("-tt",)), rows=33, columns=101)) as terminal:
+            terminal.wait_for("$ ")
+            terminal.type("stty size; echo $TERM $((40+2))\n")
+            shown = terminal.wait_for("xterm 42\r\n")
+            assert "33 101" in shown
+            terminal.resize(44, 122)
+            terminal.type("until [ \"$(stty size)\" = '44 122' ]; do sleep 0.2; done; echo size$((1+1))\n")
+            terminal.wait_for("size2")
+            terminal.type("sleep 1000\n")
+            terminal.wait_for("\n")
+            terminal.type("\x03")
+            terminal.type("echo after $((1+2))\n")
+            terminal.wait_for("after 3")
+            terminal.type("echo $$ >/tmp/shell; sleep 2000\n")
+            machine.wait_until_succeeds(
+                "docker exec core sh -c 'pidof sleep | grep \" \" && test -s /tmp/shell'"
+            )
+        # A window that is shut ends the shell in it.
+        machine.wait_until_succeeds("! docker exec core sh -c 'kill -0 $(cat /tmp/shell)'")
+
+        _agent(machine, tmp_path)
+        _stopped(machine)
+        _hosts_faults(machine)
+        _second_user(machine)
+
+
+def _agent(machine: Device, tmp_path: Path) -> None:
+    socket = tmp_path / "agent"
+    with closing(Terminal(["ssh-agent", "-D", "-a", str(socket)])):
+        key = machine.target().keys[0]
+        env = {"SSH_AUTH_SOCK": str(socket)}
+        run(["sh", "-c", f"until ssh-add -q {key}; do sleep 0.2; done"], env=env, timeout=20)
+        done = run(
+            enter(machine, "test -S $SSH_AUTH_SOCK && echo $SSH_AUTH_SOCK", options=("-A",)),
+            env=env,
+            input=b"",
+        )
+        assert done.stdout.startswith(b"/.skiff/agent.")
+
+
+def _stopped(machine: Device) -> None:
+    """A stopped container is started by who logs in."""
+    machine.succeed("docker stop -t 1 core", timeout=60)
+    done = machine.execute("echo there", user="core", timeout=90)
+    assert done.stdout == "there\n"
+    assert "starting the container core" in done.stderr
+
+
+def _hosts_faults(machine: Device) -> None:
+    """A mistake in the file names line and key, and what ran goes on."""
+    machine.succeed(f"cp {CONFIG} /tmp/good; sed -i 's/restartPolicy: always/restartPolicy: [1]/' {CONFIG}")
+    shown = machine.execute("skiff-core apply")
+    assert shown.status == 2
+    assert "config.yaml:7" in shown.stderr
+    assert "containers.core.restartPolicy" in shown.stderr
+    assert machine.units()["core"].state == "fail"
+    assert machine.succeed("echo $COLOUR", user="core") == "blue\n"
+    machine.succeed(f"mv /tmp/good {CONFIG}; skiff-core apply")
+    # A container of somebody else with that name is left alone, and the log-in says what is wrong.
+    machine.succeed(
+        "docker stop -t 1 core; docker rename core mine; docker run -d --name core box sleep 1000", timeout=60
+    )
+    assert machine.execute("skiff-core apply", timeout=90).status == 1
+    done = machine.execute("true", user="core")
+    assert done.status == 75
+    assert "docker rename" in done.stderr
+    machine.succeed("docker rm -f core; docker rename mine core; skiff-core apply", timeout=90)
+
+
+def _second_user(machine: Device) -> None:
+    """Another definition: the old container is kept aside, volumes stay; a user who is taken out is out."""
+    machine.succeed("echo note >/home/core/note; echo gone >/tmp/mine; sync", user="core")
+    assert "make core anew" in machine.succeed(f"cat >{CONFIG}; skiff-core plan", input=_TWO.encode())
+    machine.wait_for_unit("core", "running")
+    machine.wait_until_succeeds("docker exec core sh -c '[ $COLOUR = green ]'", 90)
+    assert machine.succeed("cat note; ls /tmp/mine 2>&1 || true", user="core").startswith("note\nls: ")
+    aside = machine.succeed("docker ps -a --format '{{.Names}}' | grep '^core\\.20'").strip()
+    assert machine.succeed(f"docker inspect -f '{{{{.HostConfig.RestartPolicy.Name}}}}' {aside}") == "no\n"
+    # Made and not started; its user starts it.
+    assert machine.succeed("echo second", user="other", timeout=90) == "second\n"
+    assert machine.succeed("skiff-core plan") == "nothing to do\n"
+    with closing(Terminal(enter(machine, user="other", options=("-tt",)))) as terminal:
+        terminal.wait_for("$ " if machine.execute("id -u", user="other").stdout != "0\n" else "# ")
+        # The file alone is enough: the service sees it change.
+        machine.succeed(f"cat >{CONFIG}", input=_ONE.replace("blue", "green").encode())
+        machine.wait_until_succeeds("! grep '^other:' /etc/passwd && ! pgrep -u 1001", 60)
+        terminal.wait_for("closed", 30)
+    assert run(enter(machine, "id", user="other"), input=b"", check=False).returncode == 255
+
+    # After a power cut all is as it was, with nobody's help.
+    machine.succeed("sync")
+    machine.cut_power()
+    machine.boot()
+    machine.wait_until_succeeds("test -e /run/skiff/core/users/core")
+    # The container does not run yet: the log-in waits for it.
+    done = machine.execute("cat note; echo $COLOUR", user="core", timeout=180)
+    assert done.stdout == "note\ngreen\n"
+    machine.wait_for_unit("core", "running")
+    assert machine.succeed("skiff-core plan") == "nothing to do\n"
+    assert machine.failed() == {}
