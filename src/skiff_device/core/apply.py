@@ -34,9 +34,8 @@ class Applier:
         self.failures: dict[str, CoreError] = {}
         self.warnings: dict[str, CoreError] = {}
 
-    def run(self, todo: Plan, stays_up: float = _STAYS_UP) -> None:
+    def run(self, todo: Plan) -> None:
         """Do what the plan says. Raises EngineDown; other failures are noted and the rest goes on."""
-        self.stays_up = stays_up
         for name in self.wanted:
             session_folder(self.paths, name)
         for blocked in todo.blocked:
@@ -58,8 +57,9 @@ class Applier:
 
     def note(self, name: str, error: CoreError) -> None:
         """Keep the first failure of a container."""
-        self.tell(name, error.message + (f" ({error.hint})" if error.hint else ""))
-        self.failures.setdefault(name, error)
+        if name not in self.failures:
+            self.tell(name, error.message + (f" ({error.hint})" if error.hint else ""))
+            self.failures[name] = error
 
     def tell(self, name: str, line: str) -> None:
         """A line to whoever watches, and to the container's log."""
@@ -180,7 +180,7 @@ class Applier:
 
     def stays(self, name: str) -> None:
         """Wait a little for a container that ends at once. Raises CoreError when it did."""
-        deadline = time.monotonic() + self.stays_up
+        deadline = time.monotonic() + _STAYS_UP
         while True:
             found = observe.look_at(name)
             if (

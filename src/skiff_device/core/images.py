@@ -26,8 +26,9 @@ def get(origin: Source, ways: tuple[str, ...], paths: Paths, log: Log) -> None:
         except EngineDown:
             raise
         except CoreError as error:
-            log(f"{error.message}")
             first = first or error
+            if way != ways[-1]:
+                log(f"{error.message}; trying another way")
     if first is not None:
         raise first
 
@@ -43,6 +44,9 @@ def pull(image: Image, log: Log) -> None:
 
 def build(image: Image, what: Build, fingerprint: str, paths: Paths, log: Log) -> None:
     """Build an image from its source, labelled with the source's fingerprint."""
+    if source.kind(what.source) == "url":
+        _build_from_address(image, what, fingerprint, log)
+        return
     with source.fetched(what, paths, log) as folder:
         # Paths were made relative when they were read; they lead nowhere else than into the source.
         top = folder / what.root if what.root else folder
@@ -51,18 +55,32 @@ def build(image: Image, what: Build, fingerprint: str, paths: Paths, log: Log) -
             file = folder / (what.dockerfile or "Dockerfile")
         if not file.is_file():
             raise CoreError(f"{image.name}: {file} is not there", "check build.source and build.dockerfile")
-        words = ["--tag", image.name, "--file", engine.folder(file)]
-        words += ["--label", f"{LABEL_SOURCE}={fingerprint}"]
-        for name, value in what.build_args:
-            words += ["--build-arg", name if value is None else f"{name}={value}"]
-        if what.preserve_intermediate:
-            words.append("--rm=false")
+        words = [*_words(image, what, fingerprint), "--file", engine.folder(file)]
         given = {name for name, _ in what.build_args}
         base = bases.prepare(folder, file, log) if "BASE" not in given else None
         if base:
             words += ["--build-arg", f"BASE={base}"]
         log(f"building {image.name} from {what.source}")
         _build(words, what.squash, engine.folder(top), image.name, log)
+
+
+def _words(image: Image, what: Build, fingerprint: str) -> list[str]:
+    words = ["--tag", image.name, "--label", f"{LABEL_SOURCE}={fingerprint}"]
+    for name, value in what.build_args:
+        words += ["--build-arg", name if value is None else f"{name}={value}"]
+    if what.preserve_intermediate:
+        words.append("--rm=false")
+    return words
+
+
+def _build_from_address(image: Image, what: Build, fingerprint: str, log: Log) -> None:
+    """A tarball behind an address: the engine's own command fetches it (it brings TLS with it)."""
+    if what.root:
+        hint = "unpack it into a folder on persist, and name that as source"
+        raise CoreError(f"{image.name}: build.root does not work with a tarball behind an address", hint)
+    words = [*_words(image, what, fingerprint), "--file", what.dockerfile or "Dockerfile"]
+    log(f"building {image.name} from {what.source}")
+    _build(words, what.squash, what.source, image.name, log)
 
 
 def _build(words: list[str], squash: bool, context: str, tag: str, log: Log) -> None:

@@ -62,7 +62,9 @@ def make(user: User, container: Seen, warn: Warn) -> bool:
         result = engine.execute(container.name, argv)
         if result.status == 0:
             return True
-        said = said or (result.err or result.out.decode(errors="replace")).strip()
+        words = (result.err or result.out.decode(errors="replace")).strip()
+        # What the program says counts more than that another one is missing.
+        said = said if said and "not found" in words else words
     cause = engine.plain(said)[0]
     warn(f"{container.name}: user {name} cannot be made: {cause}")
     return False

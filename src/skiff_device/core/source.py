@@ -21,7 +21,7 @@ _TARBALL = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", "
 
 
 def kind(source: str) -> str:
-    """git, url (a tarball to download), tarball (a file) or folder."""
+    """git, url (a tarball behind an address), tarball (a file) or folder."""
     if _GIT.match(source):
         return "git"
     if _URL.match(source):
@@ -109,7 +109,7 @@ def fetched(build: Build, paths: Paths, log: run.Log) -> Iterator[Path]:
         if what == "git":
             _clone(build.source, folder, log)
         else:
-            _unpack(build, paths, folder, log)
+            _unpack(build, place(build, paths), folder)
         yield folder
 
 
@@ -130,21 +130,7 @@ def _clone(source: str, folder: Path, log: run.Log) -> None:
             )
 
 
-def _unpack(build: Build, paths: Paths, folder: Path, log: run.Log) -> None:
-    path = place(build, paths)
-    if kind(build.source) == "url":
-        import urllib.request
-
-        log(f"fetching {build.source}")
-        path = folder.with_name(folder.name + "-download" + build.source[-7:].replace("/", "-"))
-        try:
-            with urllib.request.urlopen(build.source, timeout=60) as answer, path.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-        except (OSError, ValueError) as error:
-            path.unlink(missing_ok=True)
-            raise CoreError(
-                f"{build.source} cannot be fetched: {error}", "check the network: skiff-status"
-            ) from None
+def _unpack(build: Build, path: Path, folder: Path) -> None:
     try:
         if build.source.endswith(".zip"):
             shutil.unpack_archive(path, folder, "zip")
@@ -159,6 +145,3 @@ def _unpack(build: Build, paths: Paths, folder: Path, log: run.Log) -> None:
         ) from None
     except Exception as error:
         raise CoreError(f"{build.source} cannot be unpacked: {error}", "make it a .tar.gz") from None
-    finally:
-        if kind(build.source) == "url":
-            path.unlink(missing_ok=True)
