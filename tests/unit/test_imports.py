@@ -96,6 +96,22 @@ def test_one_module_starts_programs() -> None:
     assert found == ["host/run.py"]
 
 
+def test_the_tool_never_imports_what_runs_on_the_device() -> None:
+    found = [
+        file
+        for file in PACKAGE.rglob("*.py")
+        if "_layers" not in file.parts
+        for name in imported(file)
+        if name.split(".")[0] == "skiff_device"
+    ]
+    assert found == []
+
+
+def test_one_module_of_the_device_starts_programs() -> None:
+    found = [file.relative_to(DEVICE).as_posix() for file in DEVICE.rglob("*.py") if starts_programs(file)]
+    assert found == ["core/run.py"]
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

@@ -1,0 +1,170 @@
+"""Stands in for the `docker` command: containers and images in one JSON file, every call recorded.
+
+Files beside it change how it behaves: `down` (no engine), `die` (a number: the caller is killed after so many
+changes, as by a power cut), `broken` (words of a command that does not start).
+"""
+
+import io
+import json
+import os
+import signal
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+HOME = Path(os.environ["FAKE_DOCKER"])
+ARGV = sys.argv[1:]
+CHANGES = ("create", "start", "stop", "rename", "update", "rm", "pull", "build", "tag")
+WITH_VALUE = (
+    "name label volume entrypoint env restart stop-signal workdir cap-add security-opt tmpfs publish dns "
+    "dns-search add-host tag file build-arg"
+)
+NAMED = {f"--{name}" for name in WITH_VALUE.split()}
+
+
+def fail(text: str) -> NoReturn:
+    sys.stderr.write(f"Error response from daemon: {text}\n")
+    sys.exit(1)
+
+
+def options(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+    found: dict[str, list[str]] = {}
+    while words and words[0].startswith("-"):
+        name, equals, value = words[0].partition("=")
+        if name in NAMED and not equals:
+            value = words[1]
+            words = words[1:]
+        found.setdefault(name, []).append(value)
+        words = words[1:]
+    return found, words
+
+
+def labels(given: dict[str, list[str]]) -> dict[str, str]:
+    return dict(one.split("=", 1) for one in given.get("--label", []))
+
+
+class Docker:
+    def __init__(self) -> None:
+        path = HOME / "state.json"
+        self.state: dict[str, Any] = {"containers": {}, "images": {}, "remote": {}, "next": 1}
+        if path.exists():
+            self.state = json.loads(path.read_text())
+
+    def save(self) -> None:
+        (HOME / "state.json").write_text(json.dumps(self.state))
+
+    def number(self) -> str:
+        self.state["next"] += 1
+        return f"{self.state['next']:064x}"
+
+    def find(self, name: str) -> Any:
+        for key, one in self.state["containers"].items():
+            if name in (key, one["Id"]):
+                return one
+        fail(f"No such container: {name}")
+
+    def create(self, words: list[str]) -> None:
+        given, rest = options(words)
+        name = given["--name"][0]
+        if name in self.state["containers"]:
+            fail(f"Conflict. The container name {name} is already in use")
+        if rest[0] not in self.state["images"]:
+            fail(f"No such image: {rest[0]}")
+        self.state["containers"][name] = {
+            "Id": self.number(),
+            "Name": f"/{name}",
+            "Image": self.state["images"][rest[0]]["Id"],
+            "Config": {"Labels": labels(given), "User": "", "Cmd": rest[1:]},
+            "HostConfig": {"RestartPolicy": {"Name": given.get("--restart", ["no"])[0]}},
+            "State": {"Status": "created", "ExitCode": 0, "Error": ""},
+        }
+
+    def start(self, words: list[str]) -> None:
+        one = self.find(words[0])
+        broken = HOME / "broken"
+        if broken.exists() and broken.read_text() in " ".join(one["Config"]["Cmd"]):
+            one["State"]["Error"] = "exec: no such program"
+            self.save()
+            fail("failed to create task: exec: executable file not found in $PATH")
+        one["State"]["Status"] = "running"
+
+    def stop(self, words: list[str]) -> None:
+        self.find(words[0])["State"]["Status"] = "exited"
+
+    def rename(self, words: list[str]) -> None:
+        if words[1] in self.state["containers"]:
+            fail(f"Conflict. The container name {words[1]} is already in use")
+        one = self.find(words[0])
+        self.state["containers"][words[1]] = self.state["containers"].pop(one["Name"][1:])
+        one["Name"] = "/" + words[1]
+
+    def update(self, words: list[str]) -> None:
+        given, rest = options(words)
+        self.find(rest[0])["HostConfig"]["RestartPolicy"]["Name"] = given["--restart"][0]
+
+    def rm(self, words: list[str]) -> None:
+        del self.state["containers"][self.find(words[-1])["Name"][1:]]
+
+    def pull(self, words: list[str]) -> None:
+        if words[0] not in self.state["remote"]:
+            fail("Get https://registry/v2/: dial tcp: lookup registry: no such host")
+        print(f"Status: Downloaded newer image for {words[0]}")
+        self.state["images"][words[0]] = {"Id": self.number(), "Config": {}}
+
+    def tag(self, words: list[str]) -> None:
+        self.state["images"][words[1]] = self.state["images"][words[0]]
+
+    def build(self, words: list[str]) -> None:
+        given, _ = options(words)
+        text = Path(given["--file"][0]).read_text()
+        if "FAIL" in text:
+            fail("The command '/bin/sh -c FAIL' returned a non-zero code: 1")
+        print("Step 1/1 : " + text.splitlines()[0])
+        image = {"Id": self.number(), "Config": {"Labels": labels(given), "Cmd": ["/bin/sh"]}}
+        self.state["images"][given["--tag"][0]] = image
+
+
+def look(docker: Docker) -> None:
+    if ARGV[:2] == ["image", "inspect"]:
+        if ARGV[2] not in docker.state["images"]:
+            fail(f"No such image: {ARGV[2]}")
+        print(json.dumps([docker.state["images"][ARGV[2]]]))
+    elif ARGV[:2] == ["container", "inspect"]:
+        print(json.dumps([docker.find(name) for name in ARGV[2:]]))
+    elif ARGV[0] == "ps":
+        print("\n".join(one["Id"] for one in docker.state["containers"].values()))
+    elif ARGV[0] == "cp":
+        data = (HOME / "passwd").read_bytes()
+        with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
+            member = tarfile.TarInfo("passwd")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    elif ARGV[0] == "exec" and "useradd" in ARGV:
+        with (HOME / "passwd").open("a") as file:
+            file.write(f"{ARGV[-1]}:x:1007:1007::/home/{ARGV[-1]}:/bin/bash\n")
+
+
+def main() -> None:
+    with (HOME / "calls").open("a") as file:
+        file.write(json.dumps(ARGV) + "\n")
+    if (HOME / "down").exists():
+        sys.stderr.write("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
+        sys.exit(1)
+    docker = Docker()
+    if ARGV[0] not in CHANGES:
+        look(docker)
+        return
+    die = HOME / "die"
+    if die.exists():
+        left = int(die.read_text())
+        if left == 0:
+            os.kill(os.getppid(), signal.SIGKILL)
+            sys.exit(1)
+        die.write_text(str(left - 1))
+    words = [word for word in ARGV[1:] if word not in ("--pull=never", "--force", "--all")]
+    getattr(docker, ARGV[0])(words)
+    docker.save()
+
+
+main()

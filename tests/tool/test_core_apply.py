@@ -1,0 +1,365 @@
+"""skiff-core as a program, against a stand-in for the docker command: what it makes, keeps and reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAKE = Path(__file__).parent / "fakes" / "docker.py"
+SRC = Path(__file__).parents[2] / "src"
+# The time that a new container must stay up is of no interest here.
+START = """import sys
+import skiff_device.core.apply as applying
+from skiff_device.core.__main__ import main
+applying._STAYS_UP = 0
+sys.exit(main())"""
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIaIHcrMFZX7327yE4hX702XkONGPVsfGbaLbJwnQQph me@there"
+CONFIG = """\
+containers:
+  core:
+    image: local/core:latest
+    cmd: [sleep, "{}"]
+    startAfterCreate: true
+    restartPolicy: always
+users:
+  core:
+    container: core
+    containerUser: core
+    auth:
+      copyRootKeys: true
+images:
+  local/core:latest:
+    build:
+      source: src
+"""
+
+
+class Board:
+    """A folder that stands in for the machine, with an engine that is a file."""
+
+    def __init__(self, top: Path) -> None:
+        self.root, self.engine = top / "root", top / "engine"
+        self.engine.mkdir()
+        program = top / "bin" / "docker"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {FAKE} "$@"\n')
+        program.chmod(0o755)
+        self.put("etc/passwd", "root:x:0:0::/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n")
+        self.put("etc/shadow", "root:*:19000:0:99999:7:::\n")
+        self.put("etc/group", "root:x:0:\ndocker:x:990:\n")
+        self.put("root/.ssh/authorized_keys", KEY + "\n")
+        self.put("run/skiff/persist", "")
+        self.put("mnt/persist/skiff/core/src/Dockerfile", "FROM scratch\n")
+        (self.root / "proc").mkdir()
+        (self.engine / "passwd").write_text(
+            "root:x:0:0::/root:/bin/sh\ncore:x:1005:1005::/home/core:/bin/zsh\n"
+        )
+        self.config(CONFIG.format(1))
+
+    def put(self, path: str, text: str) -> Path:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        return target
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def config(self, text: str) -> None:
+        self.put("mnt/persist/skiff/core/config.yaml", text)
+
+    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        env = {
+            **os.environ,
+            "SKIFF_ROOT": str(self.root),
+            "PYTHONPATH": str(SRC),
+            "FAKE_DOCKER": str(self.engine),
+            "PATH": f"{self.engine.parent / 'bin'}:{os.environ['PATH']}",
+        }
+        argv = [sys.executable, "-c", START, *words]
+        return subprocess.run(
+            argv, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def apply(self, *words: str) -> int:
+        return self.run("apply", *words).returncode
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.engine / "state.json").read_text())
+        return found
+
+    def change(self, **parts: Any) -> None:
+        """Change what the engine holds."""
+        path = self.engine / "state.json"
+        empty = {"containers": {}, "images": {}, "remote": {}, "next": 1}
+        state = json.loads(path.read_text()) if path.exists() else empty
+        path.write_text(json.dumps({**state, **parts}))
+
+    def containers(self) -> dict[str, str]:
+        """Name to `state policy`."""
+        return {
+            name: f"{one['State']['Status']} {one['HostConfig']['RestartPolicy']['Name']}"
+            for name, one in self.state()["containers"].items()
+        }
+
+    def verbs(self) -> list[str]:
+        calls = [json.loads(line) for line in (self.engine / "calls").read_text().splitlines()]
+        (self.engine / "calls").unlink()
+        return [call[0] for call in calls]
+
+    def line(self, name: str = "core") -> list[str]:
+        return self.read(f"run/skiff/core/containers/{name}").splitlines()[0].split("\t")
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return Board(tmp_path)
+
+
+def test_first_apply_makes_everything_and_the_second_nothing(board: Board) -> None:
+    assert board.apply() == 0
+    assert board.containers() == {"core": "running always"}
+    lines = board.read("run/skiff/core/containers/core").split("\n")
+    number = board.state()["containers"]["core"]["Id"]
+    assert lines == ["ok\trunning\t", number, f"/sys/fs/cgroup/docker/{number}", ""]
+    assert "Step 1/1 : FROM scratch" in board.read("run/skiff/core/log/core")
+    assert board.read("run/skiff/status/core") == "ok\tcore: running; users: core\t\n"
+    board.verbs()
+    assert board.apply() == 0
+    assert not {"create", "start", "stop", "rename", "build", "pull"} & set(board.verbs())
+    assert board.run("plan").stdout == "nothing to do\n"
+
+
+def test_accounts_follow_the_container(board: Board) -> None:
+    assert board.apply() == 0
+    assert "core:x:1005:990::/home/core:/usr/lib/skiff/core/login\n" in board.read("etc/passwd")
+    assert "core:*:" in board.read("etc/shadow")
+    assert board.read("run/skiff/core/users/core").splitlines() == [
+        "container=core",
+        "user=core",
+        "home=/home/core",
+        "shell=/bin/zsh",
+    ]
+    assert board.read("home/core/.ssh/authorized_keys") == f'command="/usr/lib/skiff/core/login" {KEY}\n'
+
+
+def test_a_missing_container_user_is_made(board: Board) -> None:
+    text = CONFIG.format(1).replace(
+        "containerUser: core", "containerUser: anna\n    createContainerUser: true"
+    )
+    board.config(text)
+    assert board.apply() == 0
+    assert "shell=/bin/bash" in board.read("run/skiff/core/users/core")
+
+
+def test_a_changed_definition_keeps_the_old_container(board: Board) -> None:
+    board.apply()
+    before = board.state()["containers"]["core"]["Id"]
+    board.config(CONFIG.format(2))
+    assert board.apply() == 0
+    containers = board.containers()
+    kept = next(name for name in containers if name != "core")
+    assert containers == {"core": "running always", kept: "exited no"}
+    assert board.state()["containers"][kept]["Id"] == before
+    shown = json.loads(board.run("status", "--json").stdout)
+    assert shown["aside"] == [kept]
+    board.config(CONFIG.format(3))
+    board.apply()
+    assert f"{kept}-2" in board.containers()
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_power_cut_at_any_step_is_made_good(board: Board, steps: int) -> None:
+    board.apply()
+    before = board.state()["containers"]["core"]["Id"]
+    board.config(CONFIG.format(2))
+    (board.engine / "die").write_text(str(steps))
+    assert board.apply() == -9
+    (board.engine / "die").unlink()
+    assert board.apply() == 0
+    containers = board.state()["containers"]
+    assert containers["core"]["Config"]["Cmd"] == ["sleep", "2"]
+    assert sorted(board.containers().values()) == ["exited no", "running always"]
+    assert before in [one["Id"] for name, one in containers.items() if name != "core"]
+
+
+def test_a_container_that_does_not_start_makes_room_for_the_old_one(board: Board) -> None:
+    board.apply()
+    before = board.state()["containers"]["core"]["Id"]
+    (board.engine / "broken").write_text("sleep 2")
+    board.config(CONFIG.format(2))
+    assert board.apply() == 1
+    assert board.containers() == {"core": "running always"}
+    assert board.state()["containers"]["core"]["Id"] == before
+    assert board.line()[0] == "warn"
+    assert "the one before is back" in board.line()[1]
+    board.verbs()
+    # Not again and again, until something changes or it is asked for.
+    assert board.apply() == 1
+    assert "stop" not in board.verbs()
+    (board.engine / "broken").unlink()
+    assert board.apply("--renew", "core") == 0
+    assert board.state()["containers"]["core"]["Config"]["Cmd"] == ["sleep", "2"]
+
+
+def test_a_changed_source_is_built_again_and_a_bad_one_leaves_the_container(board: Board) -> None:
+    board.apply()
+    before = board.state()["containers"]["core"]["Id"]
+    board.put("mnt/persist/skiff/core/src/Dockerfile", "FROM scratch\nRUN FAIL\n")
+    assert board.apply() == 1
+    assert board.state()["containers"]["core"]["Id"] == before
+    assert board.line()[0] == "warn"
+    assert "cannot be built" in board.line()[1]
+    board.put("mnt/persist/skiff/core/src/Dockerfile", "FROM scratch\nRUN true\n")
+    assert board.apply() == 0
+    assert board.state()["containers"]["core"]["Id"] != before
+
+
+def test_a_pushed_environment_counts_instead_of_the_image(board: Board) -> None:
+    board.apply()
+    commit = "0123456789" * 4
+    board.put(f"mnt/persist/skiff/core/env/core/trees/{commit}/Dockerfile", "FROM scratch\n")
+    (board.root / "mnt/persist/skiff/core/env/core/current").symlink_to(f"trees/{commit}")
+    assert board.apply() == 0
+    state = board.state()
+    assert state["containers"]["core"]["Image"] == state["images"]["skiff-env/core:012345678901"]["Id"]
+
+
+def test_mistakes_leave_the_last_good_state(board: Board) -> None:
+    board.apply()
+    before = board.containers()
+    board.config(
+        "containers:\n  core:\n    image: 1\n    ports:\n    - hostPort: many\n      containerPort: 1\n"
+    )
+    done = board.run("apply")
+    assert done.returncode == 2
+    assert (
+        "config.yaml:5: containers.core.ports[0].hostPort: expected a number from 1 to 65535" in done.stderr
+    )
+    assert board.containers() == before
+    assert "shell=" in board.read("run/skiff/core/users/core")
+    assert board.read("run/skiff/status/core").startswith("fail\tconfig.yaml:5: ")
+    assert board.run("check").returncode == 2
+
+
+def test_an_engine_that_is_down_leaves_accounts_and_says_so(board: Board) -> None:
+    (board.engine / "down").touch()
+    assert board.apply() == 1
+    assert board.line()[:2] == ["wait", "waits for the container engine"]
+    assert "core:x:1000:" in board.read("etc/passwd")
+    assert board.read("run/skiff/status/core").startswith("wait\t")
+
+
+def test_persist_away_gives_accounts_of_the_image(board: Board) -> None:
+    board.put("usr/share/skiff/core/config.yaml", CONFIG.format(1))
+    (board.root / "run/skiff/persist").unlink()
+    assert board.apply() == 0
+    assert "core:x:1000:" in board.read("etc/passwd")
+    assert board.line()[0] == "wait"
+    assert not (board.engine / "calls").exists()
+
+
+def test_the_configuration_is_seeded_once(board: Board) -> None:
+    (board.root / "mnt/persist/skiff/core/config.yaml").unlink()
+    board.put("usr/share/skiff/core/config.yaml", CONFIG.format(7))
+    assert board.apply() == 0
+    assert board.read("mnt/persist/skiff/core/config.yaml") == CONFIG.format(7)
+
+
+def test_one_that_fails_does_not_hold_up_the_other(board: Board) -> None:
+    more = "containers:\n  far: {image: 'far.invalid/x:1', startAfterCreate: true}\n"
+    more += "  lost: {image: 'local/core:latest', mounts: ['/nowhere:/x']}\n"
+    more += "  theirs: {image: 'local/core:latest'}\n"
+    board.config(CONFIG.format(1).replace("containers:\n", more))
+    foreign = {"Id": "f" * 64, "Name": "/theirs", "Config": {}, "HostConfig": {}, "State": {}}
+    board.change(containers={"theirs": foreign})
+    assert board.apply() == 1
+    assert board.line()[0] == "ok"
+    assert board.line("far")[0] == "fail"
+    assert board.line("far")[2] == "check the network: skiff-status"
+    assert board.line("lost")[1] == "the folder /nowhere of a mount is not there"
+    assert board.line("theirs")[2].startswith("docker rename theirs")
+    assert board.state()["containers"]["theirs"] == foreign
+
+
+def test_a_removed_user_and_container_are_out_but_kept(board: Board) -> None:
+    board.apply()
+    board.config("containers: {}\n")
+    assert board.apply() == 0
+    assert "core" not in board.read("etc/passwd")
+    assert not (board.root / "home/core/.ssh/authorized_keys").exists()
+    assert not (board.root / "run/skiff/core/users/core").exists()
+    assert board.containers() == {"core": "exited no"}
+    # And back again, as it was.
+    board.config(CONFIG.format(1))
+    assert board.apply() == 0
+    assert board.containers() == {"core": "running always"}
+
+
+def test_a_locked_user_is_out(board: Board) -> None:
+    board.apply()
+    board.config(CONFIG.format(1).replace("copyRootKeys: true", "copyRootKeys: true\n      locked: true"))
+    assert board.apply() == 0
+    assert "core" not in board.read("etc/passwd")
+    assert not (board.root / "home/core/.ssh/authorized_keys").exists()
+
+
+def test_a_container_that_was_stopped_stays_so_until_the_next_boot(board: Board) -> None:
+    board.apply()
+    state = board.state()
+    state["containers"]["core"]["State"]["Status"] = "exited"
+    board.change(**state)
+    assert board.apply() == 0
+    assert board.containers() == {"core": "exited always"}
+    (board.root / "run/skiff/core/boot.json").unlink()
+    assert board.apply() == 0
+    assert board.containers() == {"core": "running always"}
+
+
+def test_a_registry_gives_the_image_under_its_short_name(board: Board) -> None:
+    board.change(remote={"quay.io/some/os:1": 1})
+    text = "containers:\n  a: {image: 'some/os:1'}\n"
+    text += "images:\n  some/os:1: {pull: {policy: ifnotexists, registry: quay.io}}\n"
+    board.config(text)
+    assert board.apply() == 0
+    assert board.containers() == {"a": "created no"}
+    assert board.line("a")[:2] == ["ok", "not started yet"]
+
+
+def test_clean_names_what_it_removes_and_asks(board: Board) -> None:
+    board.apply()
+    board.config(CONFIG.format(2))
+    board.apply()
+    (kept,) = board.containers().keys() - {"core"}
+    asked = board.run("clean", stdin="n\n")
+    assert f"kept aside: {kept}" in asked.stdout
+    assert kept in board.containers()
+    assert board.run("clean", "--yes").returncode == 0
+    assert list(board.containers()) == ["core"]
+
+
+def test_a_second_apply_waits_for_the_first(board: Board) -> None:
+    import fcntl
+
+    lock = board.put("run/skiff/core/lock", "")
+    env_file = board.engine / "calls"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        argv = [sys.executable, "-c", START, "apply"]
+        env = {**os.environ, "SKIFF_ROOT": str(board.root), "PYTHONPATH": str(SRC)}
+        env |= {
+            "FAKE_DOCKER": str(board.engine),
+            "PATH": f"{board.engine.parent / 'bin'}:{os.environ['PATH']}",
+        }
+        process = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "another apply is at work: waiting for it\n"
+        assert not env_file.exists()
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
