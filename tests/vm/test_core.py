@@ -28,6 +28,7 @@ ln -s usr/bin "$folder/bin"
 echo root:x:0:0::/root:/bin/sh >"$folder/etc/passwd"
 echo core:x:1000:1000::/home/core:/bin/sh >>"$folder/etc/passwd"
 echo root:x:0: >"$folder/etc/group"
+chmod 1777 "$folder/tmp"
 chown 1000:1000 "$folder/home/core"
 tar -C "$folder" -cf - . | docker import - box >/dev/null
 rm -r "$folder"
@@ -154,11 +155,12 @@ def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
             terminal.resize(44, 122)
             terminal.type("until [ \"$(stty size)\" = '44 122' ]; do sleep 0.2; done; echo size$((1+1))\n")
             terminal.wait_for("size2")
-            terminal.type("sleep 1000\n")
-            terminal.wait_for("\n")
+            terminal.type(
+                "sh -c 'trap \"echo got $((3+4)); exit\" INT; echo ready$((1+1)); while :; do sleep 0.2; done'\n"
+            )
+            terminal.wait_for("ready2")
             terminal.type("\x03")
-            terminal.type("echo after $((1+2))\n")
-            terminal.wait_for("after 3")
+            terminal.wait_for("got 7")
             terminal.type("echo $$ >/tmp/shell; sleep 2000\n")
             machine.wait_until_succeeds(
                 "docker exec core sh -c 'pidof sleep | grep \" \" && test -s /tmp/shell'"
