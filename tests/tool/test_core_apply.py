@@ -324,12 +324,12 @@ def test_a_container_that_was_stopped_stays_so_until_the_next_boot(board: Board)
 
 def test_a_registry_gives_the_image_under_its_short_name(board: Board) -> None:
     board.change(remote={"quay.io/some/os:1": 1})
-    text = "containers:\n  a: {image: 'some/os:1'}\n"
+    text = "containers:\n  os: {image: 'some/os:1'}\n"
     text += "images:\n  some/os:1: {pull: {policy: ifnotexists, registry: quay.io}}\n"
     board.config(text)
     assert board.apply() == 0
-    assert board.containers() == {"a": "created no"}
-    assert board.line("a")[:2] == ["ok", "not started yet"]
+    assert board.containers() == {"os": "created no"}
+    assert board.line("os")[:2] == ["ok", "not started yet"]
 
 
 def test_clean_names_what_it_removes_and_asks(board: Board) -> None:

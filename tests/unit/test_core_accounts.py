@@ -55,8 +55,8 @@ def numbers(paths: Paths) -> dict[str, int]:
 
 
 def bring(paths: Paths, *names: str) -> None:
-    users = "".join(f"  {name}: {{container: c, auth: {{sshKeys: ['{KEY}']}}}}\n" for name in names)
-    text = "containers:\n  c: {image: x}\nusers:\n" + users
+    users = "".join(f"  {name}: {{container: cc, auth: {{sshKeys: ['{KEY}']}}}}\n" for name in names)
+    text = "containers:\n  cc: {image: x}\nusers:\n" + users
     accounts.apply(config.parse(text), paths, lambda text: None)
 
 

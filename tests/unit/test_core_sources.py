@@ -55,6 +55,7 @@ def test_what_does_not_matter_is_not(paths: Paths) -> None:
         ("https://example.org/a.git#v1", "git"),
         ("git@example.org:a", "git"),
         ("git://example.org/a", "git"),
+        ("git+file:///mnt/persist/a", "git"),
         ("https://example.org/a.tar.gz", "url"),
         ("/mnt/persist/a.tgz", "tarball"),
         ("/mnt/persist/a", "folder"),

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # What docker and podman allow.
-_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,100}")
+_CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,100}")
 _CONTAINER_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@-]*")
 _REGISTRY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
@@ -100,7 +100,7 @@ _image_name = _matching(_IMAGE, "the name of an image, as debian:trixie")
 def _container(name: str, value: Value) -> Container:
     if not _CONTAINER.fullmatch(name) or name.endswith(".skiff-new"):
         value.problem(
-            "expected a container name of letters, digits, `_`, `.` and `-`, not starting with these"
+            "expected a container name of two or more letters, digits, `_`, `.` and `-`, a letter first"
         )
     keys = Keys(value, _CONTAINER_KEYS)
     image = keys.take("image", _image_name, "")

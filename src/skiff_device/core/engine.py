@@ -39,6 +39,9 @@ _HINTS = (
     ("exec format error", "the image is for another CPU", "choose an image for this CPU"),
 )  # fmt: skip
 
+# What docker says before every build without its plug-in, which the image does not need.
+_ADVICE = ("DEPRECATED: The legacy builder", "Install the buildx component", "docs.docker.com/go/buildx")
+
 
 def plain(error: str) -> tuple[str, str]:
     """One line and a hint for what the engine said."""
@@ -115,7 +118,12 @@ def pull(reference: str, log: run.Log) -> None:
 
 def build(argv: list[str], tag: str, log: run.Log) -> None:
     """Build an image; argv are the words after `docker build`."""
-    result = run.stream(["docker", "build", *argv], log)
+
+    def shown(line: str) -> None:
+        if not any(words in line for words in _ADVICE):
+            log(line)
+
+    result = run.stream(["docker", "build", *argv], shown)
     if result.status:
         raise error_of(f"{tag} cannot be built", result.err)
 

@@ -15,7 +15,7 @@ from skiff_device.core.errors import CoreError
 from skiff_device.core.model import Build
 from skiff_device.core.paths import Paths
 
-_GIT = re.compile(r"(git|ssh|git\+ssh|git\+https?)://|[^/:@]+@[^/:]+:|https?://.*\.git(#.*)?$")
+_GIT = re.compile(r"(git|ssh)://|git\+[a-z]+://|[^/:@]+@[^/:]+:|https?://.*\.git(#.*)?$")
 _URL = re.compile(r"https?://")
 _TARBALL = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
 
