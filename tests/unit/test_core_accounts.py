@@ -20,8 +20,9 @@ FORCED = 'command="/usr/lib/skiff/core/login"'
     [
         (f"{KEY} me@there", f"{FORCED} {KEY} me@there\n", ""),
         (f"no-pty,no-agent-forwarding {KEY}", f"{FORCED},no-pty,no-agent-forwarding {KEY}\n", ""),
-        (f'command="/bin/sh -c \\"id\\"" {KEY} x', f"{FORCED} {KEY} x\n", "without its option command"),
-        (f'no-pty,command="a,b" {KEY} x', f"{FORCED},no-pty {KEY} x\n", "without its option command"),
+        (f'command="/bin/sh -c \\"id\\"" {KEY} x', "", "its option command cannot be kept"),
+        (f'no-pty,command="a,b" {KEY} x', "", "its option command cannot be kept"),
+        (f'no-pty,environment="A=b" {KEY} x', f"{FORCED},no-pty {KEY} x\n", "without its option environment"),
         (f'from="10.0.0.1" {KEY} x', "", "left out: its option from"),
         ("# a comment", "", ""),
         ("nonsense", "", "not a public key"),

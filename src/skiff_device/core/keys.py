@@ -18,14 +18,14 @@ _OPTION = re.compile(r'([A-Za-z0-9-]+)(="(?:\\.|[^"\\])*")?')
 # Options that only take something away are kept.
 _KEPT = ("no-port-forwarding", "no-agent-forwarding", "no-x11-forwarding", "no-pty", "restrict")
 # Without these the key would open more than its owner wanted, and the SSH server does not know all of them.
-_NEEDED = ("from", "expiry-time", "cert-authority", "permitopen", "verify-required")
+_NEEDED = ("command", "from", "expiry-time", "cert-authority", "permitopen", "verify-required")
 
 
 def forced(lines: Iterable[str], origin: str, warn: Callable[[str], None]) -> str:
     """The text of authorized_keys: every key once, with the log-in as its forced command.
 
-    A command or another option of a key's own is dropped with a warning; a key whose option narrows it in a
-    way that cannot be kept is left out.
+    An option of a key's own is dropped with a warning; a key whose option narrows it in a way that cannot be
+    kept (to one command, one address, a time) is left out: it must not open more than it did.
     """
     found: dict[str, str] = {}
     for line in lines:

@@ -1,6 +1,6 @@
 """A pushed environment: built, switched to, and answered to the hook that waits for it.
 
-The hook (usr/lib/skiff/core/hooks/pre-receive) unpacked what was pushed as the user who pushes; here root builds it.
+The hook (usr/lib/skiff/core/hooks/pre-receive) unpacked it as the user who pushes; here root builds it.
 """
 
 from __future__ import annotations
