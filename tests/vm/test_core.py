@@ -156,9 +156,9 @@ def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
             terminal.type("until [ \"$(stty size)\" = '44 122' ]; do sleep 0.2; done; echo size$((1+1))\n")
             terminal.wait_for("size2")
             terminal.type(
-                "sh -c 'trap \"echo got $((3+4)); exit\" INT; echo ready$((1+1)); while :; do sleep 0.2; done'\n"
+                "sh -c 'trap \"echo got $((3+4)); exit\" INT; echo up$((1+1)); while :; do sleep .2; done'\n"
             )
-            terminal.wait_for("ready2")
+            terminal.wait_for("up2")
             terminal.type("\x03")
             terminal.wait_for("got 7")
             terminal.type("echo $$ >/tmp/shell; sleep 2000\n")
@@ -248,3 +248,59 @@ def _second_user(machine: Device) -> None:
     machine.wait_for_unit("core", "running")
     assert machine.succeed("skiff-core plan") == "nothing to do\n"
     assert machine.failed() == {}
+
+
+def push(machine: Device, folder: Path, dockerfile: str, branch: str = "main") -> tuple[int, str]:
+    """Push a repository with that Dockerfile as somebody's git does; status, and what git shows."""
+    if not (folder / ".git").exists():
+        run(["git", "init", "-q", "-b", "main", str(folder)])
+    (folder / "Dockerfile").write_text(dockerfile)
+    run(["git", "-C", str(folder), "add", "Dockerfile"])
+    run(["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"])
+    words = enter(machine)
+    # git adds host and command itself, and takes the port from the address.
+    env = {"GIT_SSH_COMMAND": shlex.join(words[:-1]), "GIT_SSH_VARIANT": "simple"}
+    argv = ["git", "-C", str(folder), "push", f"{words[-1]}:env", f"HEAD:refs/heads/{branch}"]
+    done = run(argv, env=env, input=b"", timeout=240, check=False)
+    return done.returncode, done.stderr.decode()
+
+
+def test_a_pushed_environment_on_podman(device: MakeDevice, tmp_path: Path) -> None:
+    with core_device(device, "podman") as machine:
+        machine.wait_for_unit("core", "running")
+        assert machine.succeed("id -un; pwd; echo $COLOUR", user="core").split() == [
+            "core",
+            "/home/core",
+            "blue",
+        ]
+        machine.succeed("echo note >note; sync", user="core")
+        data = os.urandom(300_000)
+        assert run(enter(machine, "cat"), input=data, timeout=120).stdout == data
+        with closing(Terminal(enter(machine, options=("-tt",)), rows=33, columns=101)) as terminal:
+            terminal.wait_for("$ ")
+            terminal.type("stty size\n")
+            terminal.wait_for("33 101")
+
+        folder = tmp_path / "env"
+        status, shown = push(machine, folder, "FROM localhost/box\nRUN exit 3\n")
+        assert status != 0
+        assert "pre-receive hook declined" in shown
+        assert machine.succeed("cat note", user="core") == "note\n"
+        status, shown = push(machine, folder, "FROM localhost/box\nRUN echo one >/pushed\n", branch="trial")
+        assert status != 0
+        assert "trial is not built" in shown
+        status, shown = push(machine, folder, "FROM localhost/box\nRUN echo two >/pushed\n")
+        assert status == 0, shown
+        assert (
+            machine.succeed("cat /pushed note; echo $COLOUR", user="core", timeout=120) == "two\nnote\nblue\n"
+        )
+        assert machine.succeed("skiff-core plan") == "nothing to do\n"
+        # One that ends at once is put back.
+        status, shown = push(machine, folder, 'FROM localhost/box\nENTRYPOINT ["/bin/false"]\n')
+        assert status != 0, shown
+        assert machine.succeed("cat /pushed", user="core", timeout=120) == "two\n"
+        machine.succeed("sync")
+        machine.cut_power()
+        machine.boot()
+        machine.wait_until_succeeds("test -e /run/skiff/core/users/core")
+        assert machine.execute("cat /pushed note", user="core", timeout=240).stdout == "two\nnote\n"

@@ -133,7 +133,11 @@ def copy_out(name: str, path: str) -> bytes | None:
     import io
     import tarfile
 
-    result = run.capture(["docker", "cp", "--follow-link", f"{name}:{path}", "-"])
+    for follow in (["--follow-link"], []):
+        result = run.capture(["docker", "cp", *follow, f"{name}:{path}", "-"])
+        # Podman follows links without being told, and does not know the flag.
+        if result.status == 0 or "unknown flag" not in result.err:
+            break
     if result.status:
         return None
     try:

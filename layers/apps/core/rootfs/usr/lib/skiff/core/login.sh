@@ -160,7 +160,6 @@ enter() {
 			set -- -e "$name" "$@"
 		}
 	done
-	export HOME=/
 	if [ -t 0 ]; then
 		in_terminal "$@"
 	else
