@@ -11,6 +11,7 @@ import msgspec
 
 import skiff
 from skiff.builders.debian.archive import Archive, Resolver
+from skiff.builders.debian.base_lock import base_files, lock_bases
 from skiff.builders.debian.compose import Built, compose, request, scan
 from skiff.builders.debian.device_python import device_modules
 from skiff.builders.debian.firmware import firmware
@@ -53,7 +54,7 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
     if present is not None and present.recipe_sha256 == fingerprint:
         return present, False
     unpacked = _unpack(recipe, packages, cache, options, ui)
-    built = _compose(recipe, unpacked, packages.epoch, cache, ui)
+    built = _compose(recipe, unpacked, packages, cache, ui)
     for line in built.warnings:
         ui.warn(line)
     parts = split(built.tree, recipe, built.early)
@@ -91,10 +92,10 @@ def resolve_packages(
     if options.locked:
         return _locked(recipe, workspace)
     with ui.step("resolve packages"):
-        archive = Archive(recipe.arch, cache, options.mirror)
-        return Resolver(archive, cache).packages(
-            request(recipe), recipe.provided, update=options.update, warn=ui.warn
-        )
+        resolver = Resolver(Archive(recipe.arch, cache, options.mirror), cache)
+        packages = resolver.packages(request(recipe), recipe.provided, update=options.update, warn=ui.warn)
+        bases = lock_bases(recipe.bases, resolver, options.mirror, update=options.update, warn=ui.warn)
+        return msgspec.structs.replace(packages, bases=bases)
 
 
 def disk(
@@ -201,7 +202,12 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
         raise UserError(
             f"{workspace.lock}: not a lock: {error}", hint="write a new one with `skiff lock`"
         ) from error
-    if packages.request != tuple(request(recipe)) or packages.arch != recipe.arch:
+    asked = [(base.path, base.packages) for base in recipe.bases]
+    if (
+        packages.request != tuple(request(recipe))
+        or packages.arch != recipe.arch
+        or [(base.path, base.request) for base in packages.bases] != asked
+    ):
         raise UserError(
             f"{workspace.lock}: the lock is for other packages or another CPU than this recipe's",
             hint="write a new one with `skiff lock`",
@@ -228,13 +234,14 @@ def _unpack(recipe: Recipe, packages: PackageSet, cache: Path, options: Options,
         return unpack_all(packages.packages, debs, cache, _stepper(step.detail, step.advance))
 
 
-def _compose(recipe: Recipe, unpacked: list[Unpacked], epoch: int, cache: Path, ui: Ui) -> Built:
+def _compose(recipe: Recipe, unpacked: list[Unpacked], packages: PackageSet, cache: Path, ui: Ui) -> Built:
     with tempfile.TemporaryDirectory(prefix="skiff-hooks-") as scratch:
         extra = generated(recipe, Path(scratch), ui.notice)
         # Read now what hooks wrote: their folder goes away.
         extra = [(path, msgspec.structs.replace(entry, source=entry.read())) for path, entry in extra]
+    extra += base_files(packages.arch, packages.suite, packages.bases)
     with ui.step("compose") as step:
-        return compose(recipe, unpacked, extra, epoch, cache, step.detail)
+        return compose(recipe, unpacked, extra, packages.epoch, cache, step.detail)
 
 
 def _stepper(detail: Callable[[str], None], advance: Callable[[int], None]) -> Callable[[str], None]:
@@ -252,6 +259,7 @@ def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
         _tool_digest(),
         *(item.sha256 for item in packages.packages),
         str(packages.epoch),
+        *(digest(entry.read()) for _, entry in base_files(packages.arch, packages.suite, packages.bases)),
     ]
     # Where a layer lies on disk does not matter, what is in it does.
     plain = msgspec.structs.replace(recipe, layers=())

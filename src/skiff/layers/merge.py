@@ -8,7 +8,7 @@ from typing import Any
 from skiff.host.errors import UserError
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
-from skiff.model.layer import BootFile, RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BootFile, DebianBase, RawPiece, UbootInput, UserEntry
 from skiff.model.recipe import Recipe
 
 # Field of Recipe ← key of layer.toml.
@@ -52,6 +52,7 @@ _BY_ARCH = {
 FIELDS: dict[str, str] = {
     **_LISTS,
     "keep": "debian.keep",
+    "bases": "debian.base",
     **_TABLES,
     "users": "tree.users",
     "raw": "disk.raw",
@@ -81,6 +82,7 @@ class _Merger:
         self.lists: dict[str, list[str]] = {field: [] for field in _LISTS}
         self.keep: dict[str, list[str]] = {}
         self.tables: dict[str, dict[str, Any]] = {field: {} for field in _TABLES}
+        self.bases: dict[str, DebianBase] = {}
         self.users: dict[str, UserEntry] = {}
         self.raw: dict[str, RawPiece] = {}
         self.boot_files: dict[str, BootFile] = {}
@@ -105,6 +107,9 @@ class _Merger:
             for name, value in _value(layer, key).items():
                 self.tables[field][name] = value
                 self.origins[f"{field}[{name}]"] = layer.name
+        for base in layer.file.debian.base:
+            self.bases[base.path] = base
+            self.origins[f"bases[{base.path}]"] = layer.name
         for user in layer.file.tree.users:
             self._add_user(user, layer)
         for piece in layer.file.disk.raw:
@@ -187,6 +192,7 @@ class _Merger:
             layers=tuple(layer.ref for layer in layers),
             **{field: tuple(words) for field, words in self.lists.items()},  # type: ignore[arg-type]
             keep={package: tuple(globs) for package, globs in self.keep.items()},
+            bases=tuple(self.bases.values()),
             dirs=self.tables["dirs"],
             links=self.tables["links"],
             groups=self.tables["groups"],

@@ -9,6 +9,26 @@ import msgspec
 Doc = msgspec.Meta
 
 
+class DebianBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A base image that the device makes of Debian packages, where no registry can be reached.
+
+    The build resolves the packages from the same signed lists as its own, and writes them down: the image
+    carries the list, not the packages.
+    """
+
+    path: Annotated[
+        str,
+        Doc(
+            description="File of the image that the list is written to: `…/base.lock` beside a Dockerfile.",
+            pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*$",
+        ),
+    ]
+    packages: Annotated[
+        tuple[Annotated[str, Doc(pattern="^[a-z0-9][a-z0-9.+-]+$")], ...],
+        Doc(description="Packages in it, besides the essential ones and apt, with what they depend on."),
+    ] = ()
+
+
 class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the `debian` builder takes from the archive."""
 
@@ -38,6 +58,9 @@ class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         ),
     ] = {}
+    base: Annotated[
+        tuple[DebianBase, ...], Doc(description="Base images that the device can make of packages.")
+    ] = ()
 
 
 class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -39,6 +39,20 @@ class BootLock(msgspec.Struct, frozen=True):
     packages: tuple[Package, ...] = ()
 
 
+class BaseLock(msgspec.Struct, frozen=True):
+    """The packages of a base image that the device makes."""
+
+    # Where the list of them stands in the image, and the packages that were asked for by name.
+    path: str
+    request: tuple[str, ...]
+    # Addresses of the archives, by the name that `Package.base` has.
+    mirrors: dict[str, str]
+    epoch: int
+    packages: tuple[Package, ...]
+    # Names of those that must be there before packages can be installed.
+    first: tuple[str, ...]
+
+
 class PackageSet(msgspec.Struct, frozen=True):
     """All packages of a recipe, and the request that they answer."""
 
@@ -51,6 +65,7 @@ class PackageSet(msgspec.Struct, frozen=True):
     packages: tuple[Package, ...]
     # In a lock, for a board.
     boot: BootLock = BootLock()
+    bases: tuple[BaseLock, ...] = ()
 
     @property
     def total_bytes(self) -> int:

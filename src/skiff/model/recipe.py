@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.model.arch import Arch
-from skiff.model.layer import BootFile, LoadPart, RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BootFile, DebianBase, LoadPart, RawPiece, UbootInput, UserEntry
 
 
 class LayerRef(msgspec.Struct, frozen=True):
@@ -45,6 +45,7 @@ class Recipe(msgspec.Struct, frozen=True):
     packages: tuple[str, ...] = ()
     provided: tuple[str, ...] = ()
     keep: dict[str, tuple[str, ...]] = {}
+    bases: tuple[DebianBase, ...] = ()
     trim_drop: tuple[str, ...] = ()
     trim_keep: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()

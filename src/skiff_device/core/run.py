@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from skiff_device.core.errors import CoreError
 
@@ -69,6 +70,69 @@ def stream(argv: list[str], log: Log, stdin: Path | None = None) -> Result:
             process.wait()
         process.stdout.close()
     return Result(status, b"", "\n".join(last))
+
+
+def feed(argv: list[str], write: Callable[[IO[bytes]], None]) -> Result:
+    """Run a program that reads what ``write`` writes; err holds what it said, which must be little.
+
+    When ``write`` raises, the program is killed, so that it never takes a part for the whole.
+    """
+    import subprocess
+
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+        )
+    except FileNotFoundError:
+        raise _missing(argv[0]) from None
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        # A program that ended early says why.
+        with suppress(BrokenPipeError):
+            write(process.stdin)
+            process.stdin.close()
+    except BaseException:
+        # Before its input ends.
+        process.kill()
+        raise
+    finally:
+        said = process.stdout.read().decode(errors="replace")
+        process.stdout.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        status = process.wait()
+    return Result(status, b"", said)
+
+
+def copy(argv: list[str], out: IO[bytes]) -> None:
+    """Run a program and copy what it writes. Raises CoreError when it fails."""
+    import shutil
+    import subprocess
+
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+        )
+    except FileNotFoundError:
+        raise _missing(argv[0]) from None
+    assert process.stdout is not None and process.stderr is not None
+    with process:
+        try:
+            shutil.copyfileobj(process.stdout, out, 1 << 16)
+        except BaseException:
+            process.kill()
+            raise
+        said = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise CoreError(f"{argv[0]} {argv[1]} failed: {said[-300:]}")
 
 
 def replace(argv: list[str]) -> None:

@@ -54,9 +54,7 @@ class Archive:
 
     @property
     def _security(self) -> str:
-        if _SNAPSHOT.search(self.mirror):
-            return _SNAPSHOT.sub("/archive/debian-security/", self.mirror)
-        return self.mirror + "-security" if self.mirror.endswith("/debian") else SECURITY_MIRROR
+        return security_mirror(self.mirror)
 
     def _apt(self, argv: Sequence[str], provided: Sequence[str] = ()) -> str:
         conf = self._configure(provided)
@@ -263,6 +261,13 @@ class Archive:
                 if partial.exists() and file_digest(partial) == item.sha256:
                     partial.replace(paths[item.sha256])
                 partial.unlink(missing_ok=True)
+
+
+def security_mirror(mirror: str) -> str:
+    """Where the security updates are that belong to a mirror."""
+    if _SNAPSHOT.search(mirror):
+        return _SNAPSHOT.sub("/archive/debian-security/", mirror)
+    return mirror + "-security" if mirror.endswith("/debian") else SECURITY_MIRROR
 
 
 def _reasons(error: CommandError) -> str:
