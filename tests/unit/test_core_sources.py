@@ -31,6 +31,7 @@ def paths(tmp_path: Path) -> Paths:
         lambda top: (top / "sub/file").rename(top / "sub/other"),
         lambda top: (top / "link").symlink_to("sub"),
         lambda top: (top / "empty").mkdir(),
+        lambda top: (top / "sub/base.lock").touch(),
     ],
 )
 def test_a_change_of_the_source_is_noticed(paths: Paths, change: Callable[[Path], object]) -> None:
@@ -43,6 +44,7 @@ def test_what_does_not_matter_is_not(paths: Paths) -> None:
     before = source.fingerprint(Build("src"), paths)
     (paths.persist / "src/.git").mkdir()
     (paths.persist / "src/sub/file").touch()
+    (paths.persist / "src/base.lock").write_text("other packages")
     assert source.fingerprint(Build("src"), paths) == before
     assert source.fingerprint(Build("src", build_args=(("A", "1"),)), paths) != before
     assert source.fingerprint(Build("gone"), paths) == ""

@@ -42,7 +42,7 @@ class Answer:
 
 
 def push(paths: Paths, container: str, commit: str, hook: int) -> int:
-    """Build what was unpacked for the hook with that pid, and switch the container to it; returns the exit status.
+    """Build what was unpacked for the hook with that pid, and switch the container to it; returns a status.
 
     Whatever fails, the container stays as it was.
     """
@@ -113,7 +113,7 @@ def _current(paths: Paths, container: str) -> str:
 
 
 def point_at(paths: Paths, container: str, commit: str) -> None:
-    """Make `current` name another tree, or (empty) nothing: then the configuration's own image counts again."""
+    """Make `current` name another tree, or (empty) nothing: then the configuration's image counts."""
     current = paths.env / container / "current"
     if not commit:
         current.unlink(missing_ok=True)

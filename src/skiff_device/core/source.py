@@ -39,7 +39,8 @@ def place(build: Build, paths: Paths) -> Path:
 def fingerprint(build: Build, paths: Paths) -> str:
     """sha256 over everything that the build reads; empty when the source is not there.
 
-    What stands behind an address is not looked at: the address counts. A `.git` folder does not count.
+    What stands behind an address is not looked at: the address counts. A `.git` folder does not count,
+    nor does the list of packages that a base can be made of.
     """
     digest = hashlib.sha256()
     digest.update(repr((build.dockerfile, build.root, build.build_args, build.squash)).encode())
@@ -54,6 +55,9 @@ def fingerprint(build: Build, paths: Paths) -> str:
         _feed(digest, path)
     else:
         for part in _walk(path):
+            # Another image of the device names other packages. That alone is no reason to build anew.
+            if part == path / "base.lock":
+                continue
             _feed_entry(digest, path, part)
     return digest.hexdigest()
 
