@@ -34,11 +34,26 @@ def mirror_for(arch: Arch) -> Iterator[str | None]:
     if _agrees(upstream, "trixie", arch) or not _agrees(upstream, "stable", arch):
         yield None
         return
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _redirecting_to(upstream))
+    with _served(_redirecting_to(upstream)) as port:
+        yield f"http://127.0.0.1:{port}/archive/debian/20260101T000000Z"
+
+
+@contextmanager
+def mirror_for_devices() -> Iterator[str]:
+    """A mirror that devices reach under this URL: it hands on files of the host's own mirror."""
+    upstream = (host_mirror() or DEFAULT_MIRROR).removesuffix("/debian")
+    with _served(_handing_on(upstream)) as port:
+        # QEMU's user network shows the host's loopback under this address.
+        yield f"http://10.0.2.2:{port}/debian"
+
+
+@contextmanager
+def _served(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/archive/debian/20260101T000000Z"
+        yield server.server_port
     finally:
         server.shutdown()
         thread.join()
@@ -69,6 +84,25 @@ def _redirecting_to(upstream: str) -> type[http.server.BaseHTTPRequestHandler]:
             self.send_header("Location", upstream + path.replace("/dists/trixie", "/dists/stable"))
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler
+
+
+def _handing_on(upstream: str) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                content = _get(upstream + self.path)
+            except OSError as error:
+                self.send_error(502, str(error))
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -8,49 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+
 from skiff.host.run import run
 from tests.vm.driver import Device
+from tests.vm.environments import BOX, CONFIG, ONE, configure, enter
+from tests.vm.mirrors import mirror_for_devices
 from tests.vm.terminal import Terminal
 
 MakeDevice = Callable[..., Device]
 
-CONFIG = "/mnt/persist/skiff/core/config.yaml"
-ENVIRONMENT = "/mnt/persist/skiff/core/env/core"
-
-# A small environment of the device's own busybox: no registry is asked.
-_BOX = """
-set -e
-folder=$(mktemp -d)
-mkdir -p "$folder/usr/bin" "$folder/etc" "$folder/root" "$folder/home/core" "$folder/tmp"
-cp /usr/bin/busybox "$folder/usr/bin/busybox"
-busybox --install -s "$folder/usr/bin"
-ln -s usr/bin "$folder/bin"
-echo root:x:0:0::/root:/bin/sh >"$folder/etc/passwd"
-echo core:x:1000:1000::/home/core:/bin/sh >>"$folder/etc/passwd"
-echo root:x:0: >"$folder/etc/group"
-chmod 1777 "$folder/tmp"
-chown 1000:1000 "$folder/home/core"
-tar -C "$folder" -cf - . | docker import - box >/dev/null
-rm -r "$folder"
-"""
-
-_ONE = """
-containers:
-  core:
-    image: box
-    cmd: [sleep, infinity]
-    env: [COLOUR=blue]
-    restartPolicy: always
-    startAfterCreate: true
-    mounts: ["core-home:/home"]
-users:
-  core:
-    container: core
-    containerUser: core
-    auth: {copyRootKeys: true}
-"""
-
-_TWO = _ONE.replace("COLOUR=blue", "COLOUR=green").replace(
+_TWO = ONE.replace("COLOUR=blue", "COLOUR=green").replace(
     "users:\n",
     """\
   second:
@@ -66,39 +34,14 @@ users:
 )
 
 
-def configure(machine: Device, text: str) -> None:
-    """Write the configuration as a user would, in one step, and wait until the service has seen to it."""
-    machine.succeed(
-        f"cat >{CONFIG}.mine && mv {CONFIG}.mine {CONFIG} && skiff-core apply",
-        input=text.encode(),
-        timeout=180,
-    )
-
-
-def enter(machine: Device, *words: str, user: str = "core", options: tuple[str, ...] = ()) -> list[str]:
-    """Command line of a plain ssh that shares no connection: for terminals, forwarding, other programs."""
-    target = machine.target(user)
-    settings = (
-        "StrictHostKeyChecking=no",
-        "UserKnownHostsFile=/dev/null",
-        "IdentitiesOnly=yes",
-        "LogLevel=ERROR",
-    )
-    return [
-        *("ssh", "-F", "none", "-o", "BatchMode=yes", "-p", str(target.port), "-l", user),
-        *(word for setting in settings for word in ("-o", setting)),
-        *("-i", str(target.keys[0]), *options, target.host, *words),
-    ]
-
-
 @contextmanager
-def core_device(device: MakeDevice, engine: str, config: str = _ONE) -> Iterator[Device]:
+def core_device(device: MakeDevice, engine: str, config: str = ONE) -> Iterator[Device]:
     machine = device("virt/qemu", f"engine/{engine}", "core/debian")
     # The environment of the image would be built, for which there is no registry.
     machine.start(memory=768)
     machine.wait_for_ssh()
     machine.wait_for_engine()
-    machine.succeed(_BOX, timeout=180)
+    machine.succeed(BOX, timeout=180)
     configure(machine, config)
     yield machine
 
@@ -232,7 +175,7 @@ def _second_user(machine: Device) -> None:
     with closing(Terminal(enter(machine, user="other", options=("-tt",)))) as terminal:
         terminal.wait_for("$ " if machine.execute("id -u", user="other").stdout != "0\n" else "# ")
         # The file alone is enough: the service sees it change.
-        machine.succeed(f"cat >{CONFIG}", input=_ONE.replace("blue", "green").encode())
+        machine.succeed(f"cat >{CONFIG}", input=ONE.replace("blue", "green").encode())
         machine.wait_until_succeeds("! grep '^other:' /etc/passwd && ! pgrep -u 1001", 60)
         terminal.wait_for("closed", 30)
     assert run(enter(machine, "id", user="other"), input=b"", check=False).returncode == 255
@@ -304,3 +247,56 @@ def test_a_pushed_environment_on_podman(device: MakeDevice, tmp_path: Path) -> N
         machine.boot()
         machine.wait_until_succeeds("test -e /run/skiff/core/users/core")
         assert machine.execute("cat /pushed note", user="core", timeout=240).stdout == "two\nnote\n"
+
+
+# 71 MB of packages are unpacked and configured by an emulated machine.
+@pytest.mark.timeout(1500)
+def test_debian_from_packages_alone(device: MakeDevice, tmp_path: Path) -> None:
+    machine = device("virt/qemu", "engine/docker", "core/debian")
+    machine.start(memory=768)
+    machine.wait_for_ssh()
+    machine.wait_for_persist()
+    with mirror_for_devices() as url:
+        machine.succeed(f"echo {url} >/mnt/persist/skiff/core/debian-mirror")
+        machine.wait_until_succeeds("test -e /run/skiff/core/users/core")
+        # Whoever logs in meanwhile is told how far it is, and lands in it in the end.
+        done = machine.execute("id -un; pwd", user="core", timeout=1200)
+    assert done.stdout.split() == ["core", "/home/core"], done.stderr
+    assert "waiting for it" in done.stderr
+    assert "packages:" in done.stderr
+    assert machine.succeed(". /etc/os-release; echo $ID $VERSION_CODENAME", user="core") == "debian trixie\n"
+    assert machine.succeed("sudo -n id -u", user="core") == "0\n"
+    assert (
+        machine.succeed("dpkg --audit; cat /mnt/persist/skiff/core/debs/* 2>/dev/null | wc -c", user="core")
+        == "0\n"
+    )
+
+    # The programs that people use, in both directions, with their own settings file.
+    target = machine.target()
+    settings = tmp_path / "config"
+    settings.write_text(
+        f"Host box\n HostName {target.host}\n Port {target.port}\n User core\n"
+        f" IdentityFile {target.keys[0]}\n IdentitiesOnly yes\n BatchMode yes\n LogLevel ERROR\n"
+        " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n"
+    )
+    data = os.urandom(200_000)
+    (tmp_path / "there").write_bytes(data)
+    run(["scp", "-F", str(settings), str(tmp_path / "there"), "box:by-scp"], timeout=60)
+    run(["scp", "-F", str(settings), "box:by-scp", str(tmp_path / "back")], timeout=60)
+    assert (tmp_path / "back").read_bytes() == data
+    run(["sftp", "-F", str(settings), "-b", "-", "box"], input=b"rename by-scp by-sftp\nls\n", timeout=60)
+    shell = f"ssh -F {settings}"
+    run(["rsync", "-a", "-e", shell, str(tmp_path / "there"), "box:by-rsync"], timeout=60)
+    run(["rsync", "-a", "-e", shell, "box:by-rsync", str(tmp_path / "again")], timeout=60)
+    assert (tmp_path / "again").read_bytes() == data
+    # git over SSH from inside, with the key of whoever logged in: the container's network is the device's.
+    clone = (
+        "git init -q --bare r.git; "
+        "export GIT_SSH_COMMAND='ssh -o StrictHostKeyChecking=no'; "
+        "git clone -q core@127.0.0.1:r.git c 2>&1; test -d c/.git"
+    )
+    socket = tmp_path / "agent"
+    with closing(Terminal(["ssh-agent", "-D", "-a", str(socket)])):
+        env = {"SSH_AUTH_SOCK": str(socket)}
+        run(["sh", "-c", f"until ssh-add -q {target.keys[0]}; do sleep 0.2; done"], env=env, timeout=20)
+        run(["ssh", "-F", str(settings), "-A", "box", clone], env=env, input=b"", timeout=60)

@@ -244,15 +244,17 @@ def session_folder(paths: Paths, name: str) -> None:
     folder.chmod(0o1777)
 
 
-def settle(applier: Applier) -> tuple[dict[str, Seen | None], list[tuple[str, str, str]]]:
-    """Write the last word on each container; returns what was seen, and (name, state, text) of each."""
+def look(applier: Applier) -> dict[str, Seen | None]:
+    """What is there now of each container of the configuration."""
     everything = {one.name: one for one in observe.observe({}, applier.paths).containers.values()}
-    seen: dict[str, Seen | None] = {}
+    found = {name: everything.get(name) for name in applier.wanted}
+    return {name: one if one is not None and one.core == name else None for name, one in found.items()}
+
+
+def settle(applier: Applier, seen: dict[str, Seen | None]) -> list[tuple[str, str, str]]:
+    """Write the last word on each container; returns (name, state, text) of each."""
     lines = []
-    for name in applier.wanted:
-        found = everything.get(name)
-        found = found if found is not None and found.core == name else None
-        seen[name] = found
+    for name, found in seen.items():
         line = state.settled(applier.paths, name, found)
         error = applier.failures.get(name) or applier.warnings.get(name)
         if error is not None:
@@ -262,7 +264,7 @@ def settle(applier: Applier) -> tuple[dict[str, Seen | None], list[tuple[str, st
             state.container(applier.paths, name, grade, text, error.hint or f"skiff-core logs {name}")
             line = (grade, text)
         lines.append((name, *line))
-    return seen, lines
+    return lines
 
 
-__all__ = ["Applier", "Boot", "session_folder", "settle"]
+__all__ = ["Applier", "Boot", "look", "session_folder", "settle"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from skiff_device.core import accounts, config, desired, observe, people, plan, state
-from skiff_device.core.apply import Applier, settle
+from skiff_device.core.apply import Applier, look, settle
 from skiff_device.core.errors import ConfigError, CoreError, EngineDown
 from skiff_device.core.model import Config
 from skiff_device.core.paths import Paths, write_atomically
@@ -138,8 +138,10 @@ def _containers(loaded: Loaded, paths: Paths, say: Say, renew: str, outcome: Out
     todo = plan.make(wanted, observe.observe(wanted, paths), today(), renew)
     applier = Applier(wanted, paths, say)
     applier.run(todo)
-    seen, lines = settle(applier)
+    seen = look(applier)
+    # Before the containers' last word: a log-in that waits for it wants to know the user's home.
     people.settle(loaded.config, seen, paths, warn)
+    lines = settle(applier, seen)
     outcome.failures = applier.failures
     _report(paths, loaded.config, lines, outcome, applier)
 

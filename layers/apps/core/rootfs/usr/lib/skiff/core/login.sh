@@ -66,10 +66,12 @@ runs() { [ -n "$CGROUP" ] && [ -e "$SYS/fs/cgroup${CGROUP#/sys/fs/cgroup}" ]; }
 # Comes back when the container runs; says meanwhile what is going on. A running one costs no program at all.
 wait_for_container() {
 	read_container
-	runs && return
+	runs && [ "$STATE:$INHOME" != wait: ] && return
 	if [ "$STATE" = wait ]; then
 		note "$TEXT; waiting for it (Ctrl-C ends this)"
 		show_progress
+		# What the container says of the user may be known only now.
+		read_user "$USER" || refuse "$WHY" "$HINT"
 	fi
 	runs && return
 	case $STATE:$ID in
@@ -83,7 +85,7 @@ wait_for_container() {
 # The log of pulling, building and making the container, for as long as that goes on.
 show_progress() {
 	log=$CORE/log/$CONTAINER shown=0 told=$TEXT
-	until [ "$STATE" != wait ] || runs; do
+	until [ "$STATE" != wait ] || { runs && [ -n "$INHOME" ]; }; do
 		if [ -r "$log" ]; then
 			size=$(wc -c <"$log")
 			[ "$size" -ge "$shown" ] || shown=0
