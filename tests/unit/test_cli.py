@@ -18,6 +18,7 @@ from skiff.host.errors import UserError
 from skiff.host.lock import hold
 from skiff.host.run import run
 from skiff.host.workspace import load_config, open_workspace
+from skiff.layers import FIELDS
 from skiff.model.arch import Arch
 
 Capture = pytest.CaptureFixture[str]
@@ -138,6 +139,14 @@ def test_layers_of_ones_own(project: Path, capsys: Capture) -> None:
     (folder / "layer.toml").write_text('description = "My app"\n')
     main(["layers", "--layers-dir", "mine"])
     assert "my/app" in (text := capsys.readouterr().out) and "My app (yours)" in text
+
+
+def test_show_why_names_every_value_of_a_recipe(project: Path, capsys: Capture) -> None:
+    layers = ["pi/4", "engine/docker", "core/debian"]
+    for key in FIELDS:
+        assert main(["show", *layers, "--why", key]) == 0, key
+    assert main(["show", *layers, "--why", "bases"]) == 0
+    assert "usr/share/skiff/core/debian/base.lock" in capsys.readouterr().out
 
 
 def test_show_why(project: Path, capsys: Capture) -> None:

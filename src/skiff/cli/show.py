@@ -101,7 +101,9 @@ def _items(value: Any) -> Iterator[tuple[str, str]]:
     for entry in value:
         if isinstance(entry, msgspec.Struct):
             facts = msgspec.to_builtins(entry)
-            yield facts.pop("name"), " ".join(f"{key}={text}" for key, text in facts.items() if text != [])
+            # What they are known by comes first: a name, or for base images the path of their list.
+            name = facts.pop(next(iter(facts)))
+            yield name, " ".join(f"{key}={text}" for key, text in facts.items() if text != [])
         else:
             yield entry, ""
 
