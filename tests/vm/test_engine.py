@@ -62,7 +62,7 @@ def test_garbage_in_the_engines_data(device: MakeDevice) -> None:
     machine.wait_for_engine()
     make_image(machine)
     machine.succeed(
-        "sv down docker; cd /mnt/persist/skiff/docker; "
+        "sv -w 60 stop docker; cd /mnt/persist/skiff/docker; "
         "find . -name '*.db' -type f | while read -r file; do"
         ' dd if=/dev/urandom of="$file" bs=4096 count=8 conv=notrunc 2>/dev/null; done; sync'
     )
@@ -72,7 +72,7 @@ def test_garbage_in_the_engines_data(device: MakeDevice) -> None:
     assert unit.state == "fail"
     # The remedy that it names does help.
     remedy = unit.hint.partition("damaged: ")[2]
-    assert remedy.startswith("sv down docker; mv ")
+    assert remedy.startswith("sv -w 60 stop docker && mv ")
     machine.succeed(remedy, timeout=120)
     machine.wait_for_engine()
 

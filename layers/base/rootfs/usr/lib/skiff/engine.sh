@@ -53,7 +53,8 @@ engine_watch() { # NAME SOCKET
 	version=
 	until [ -n "$version" ]; do
 		pause 0.5
-		[ -e "$RUN/persist" ] || return
+		# The service's shell became the engine: when that is gone, its successor is watched by another of these.
+		[ -e "$RUN/persist" ] && kill -0 $$ 2>/dev/null || return
 		[ -S "$2" ] || continue
 		version=$(timeout 300 docker version --format '{{.Server.Version}}' 2>/dev/null </dev/null)
 	done
@@ -66,25 +67,41 @@ engine_watch() { # NAME SOCKET
 	trace "engine: ready"
 }
 
-# Counts ends in a row, waits a while, and from the third on says what the engine said last.
+# After an end that nobody asked for the next start waits, longer each time. This is done here and not in `finish`,
+# where the service could be neither stopped nor started until it is over.
+engine_back_off() {
+	line_of "$RUN/engine.ends" || return 0
+	[ "$REPLY" -le 10 ] || REPLY=10
+	pause $((REPLY * 3))
+}
+
+# Counts ends in a row, and from the third on says what the engine said last.
 engine_ended() { # NAME PROGRAM STATUS
-	line_of "$RUN/engine.ends" || REPLY=0
-	ends=$((REPLY + 1))
 	# The engine mounts its folder on itself and leaves it so, which would keep anyone from moving it.
 	umount "$PERSIST/skiff/$1" 2>/dev/null
-	echo "$ends" >"$RUN/engine.ends"
 	if [ ! -e "$RUN/persist" ]; then
 		report engine fail "$1 stopped: persist is gone" "see the line persist"
 		return
 	fi
+	line_of "$ETC/service/$1/supervise/stat"
+	case $REPLY in
+	*"want down"*)
+		rm -f "$RUN/engine.ends"
+		# Damaged and so never started: what was said of it stands.
+		[ -e "$RUN/engine.verified" ] || return 0
+		report engine warn "$1 was stopped by hand" "sv up $1"
+		return
+		;;
+	esac
+	line_of "$RUN/engine.ends" || REPLY=0
+	ends=$((REPLY + 1))
+	echo "$ends" >"$RUN/engine.ends"
 	if [ "$ends" -ge 3 ]; then
 		last=$(grep "$1:" /run/log/messages 2>/dev/null | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
 		last=${last##*"$1: "}
 		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" \
-			"if its data is damaged: sv down $1; mv /mnt/persist/skiff/$1 /mnt/persist/skiff/$1.old; sv up $1"
+			"if its data is damaged: sv -w 60 stop $1 && mv $PERSIST/skiff/$1 $PERSIST/skiff/$1.old && sv start $1"
 	else
 		report engine warn "$2 ended with status $3 and is started again"
 	fi
-	[ "$ends" -le 10 ] || ends=10
-	pause $((ends * 3))
 }
