@@ -229,6 +229,12 @@ def test_a_pushed_environment_counts_instead_of_the_image(board: Board) -> None:
     assert board.apply() == 0
     state = board.state()
     assert state["containers"]["core"]["Image"] == state["images"]["skiff-env/core:012345678901"]["Id"]
+    done = board.run("unpush", "core")
+    assert done.returncode == 0, done.stderr
+    state = board.state()
+    assert state["containers"]["core"]["Image"] == state["images"]["local/core:latest"]["Id"]
+    assert board.run("unpush", "core").stdout == "nothing is pushed for core\n"
+    assert board.run("unpush", "../x").returncode == 1
 
 
 def test_mistakes_leave_the_last_good_state(board: Board) -> None:

@@ -300,3 +300,73 @@ def test_debian_from_packages_alone(device: MakeDevice, tmp_path: Path) -> None:
         env = {"SSH_AUTH_SOCK": str(socket)}
         run(["sh", "-c", f"until ssh-add -q {target.keys[0]}; do sleep 0.2; done"], env=env, timeout=20)
         run(["ssh", "-F", str(settings), "-A", "box", clone], env=env, input=b"", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def inits(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A Debian with systemd and with OpenRC, as an archive."""
+    tar = tmp_path_factory.mktemp("inits") / "inits.tar"
+    unwanted = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
+    words = ["mmdebstrap", "--quiet", "--variant=essential", "--include=systemd,openrc,passwd", *unwanted]
+    run([*words, "bookworm", str(tar)], timeout=600)
+    return tar.read_bytes()
+
+
+_SYSTEMD = """
+containers:
+  core:
+    image: localhost/inits
+    entrypoint: [/usr/lib/systemd/systemd]
+    disableInit: true
+    privileged: PRIVILEGED
+    env: [container=docker]
+    restartPolicy: always
+    startAfterCreate: true
+users:
+  core:
+    container: core
+    containerUser: core
+    createContainerUser: true
+    auth: {copyRootKeys: true}
+"""
+_OPENRC = """
+  rc:
+    image: localhost/inits
+    entrypoint: [/usr/sbin/openrc-init]
+    disableInit: true
+    privileged: true
+    env: [container=docker]
+    startAfterCreate: true
+users:
+"""
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_an_init_system_is_pid_1(device: MakeDevice, engine: str, inits: bytes) -> None:
+    machine = device("virt/qemu", f"engine/{engine}", "core/debian")
+    machine.start(memory=1024)
+    machine.wait_for_ssh()
+    machine.wait_for_engine()
+    machine.succeed("docker import - localhost/inits", input=inits, timeout=400)
+    config = _SYSTEMD.replace("PRIVILEGED", "true" if engine == "docker" else "false")
+    if engine == "docker":
+        config = config.replace("users:\n", _OPENRC.lstrip("\n"))
+    configure(machine, config)
+    # `degraded` is a unit that failed, which some do in any container.
+    machine.wait_until_succeeds(
+        "docker exec core systemctl is-system-running | grep -e running -e degraded", 240
+    )
+    # The engine's exec has a place in the tree of cgroups that systemd made its own, and so has a unit.
+    assert machine.succeed("id -un; cat /proc/1/comm", user="core", timeout=60).split() == ["core", "systemd"]
+    limit = "systemd-run --quiet --unit=trial -p MemoryMax=50M sleep 1000 && systemctl is-active trial"
+    machine.succeed(f"docker exec core sh -c '{limit}'", timeout=120)
+    group = "/sys/fs/cgroup/system.slice/trial.service"
+    assert machine.succeed(f"docker exec core cat {group}/memory.max") == f"{50 << 20}\n"
+    assert machine.succeed("docker exec core cat /proc/1/cgroup") == "0::/init.scope\n"
+    machine.succeed("docker stop -t 60 core", timeout=90)
+    # 137 would be a kill: it did shut down.
+    assert machine.succeed("docker inspect -f '{{.State.ExitCode}}' core").strip() != "137"
+    if engine == "docker":
+        machine.wait_until_succeeds("docker exec rc rc-status -r | grep default", 120)
+        machine.succeed("docker exec rc rc-status --all", timeout=60)
+    assert machine.units()["core"].state != "fail"

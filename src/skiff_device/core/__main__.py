@@ -9,9 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skiff_device.core.errors import ConfigError, CoreError
 from skiff_device.core.paths import Paths
+
+if TYPE_CHECKING:
+    from skiff_device.core import reconcile
 
 _DESCRIPTION = "User environments: containers that people log in to, as config.yaml says."
 _EPILOG = """examples:
@@ -22,6 +26,7 @@ _EPILOG = """examples:
   skiff-core logs -f core         progress of pulling, building and making it
   skiff-core logs --container core   what the container itself writes
   skiff-core check                mistakes and warnings in config.yaml
+  skiff-core unpush core          back from a pushed environment to the one that the file names
   skiff-core clean                remove containers that were replaced
 
 exit status: 0 all well, 1 something failed, 2 mistakes in the configuration, 130 interrupted
@@ -47,11 +52,15 @@ def apply(options: argparse.Namespace, paths: Paths) -> int:
     from skiff_device.core import reconcile
 
     outcome = reconcile.apply(paths, (lambda line: None) if options.quiet else say, options.renew or "")
-    if outcome.error is not None:
-        complain(outcome.error)
     if options.quiet:
         for name, error in outcome.failures.items():
             say(f"skiff-core: {name}: {error.message}")
+    return _ended(outcome)
+
+
+def _ended(outcome: reconcile.Outcome) -> int:
+    if outcome.error is not None:
+        complain(outcome.error)
     return outcome.status
 
 
@@ -128,7 +137,7 @@ def logs(options: argparse.Namespace, paths: Paths) -> int:
 
 def follow(path: Path, write: Callable[[str], object]) -> None:
     """Hand on a log as it grows, until interrupted; one that begins anew is shown from its start."""
-    position, inode = 0, 0
+    position = 0
     while True:
         try:
             with path.open(errors="replace") as file:
@@ -141,7 +150,7 @@ def follow(path: Path, write: Callable[[str], object]) -> None:
                     sys.stdout.flush()
                 position = file.tell()
         except FileNotFoundError:
-            position = inode
+            position = 0
         time.sleep(0.3)
 
 
@@ -158,6 +167,20 @@ def check(options: argparse.Namespace, paths: Paths) -> int:
     counts = (len(found.containers), len(found.users), len(found.images))
     print(f"{path}: good: {counts[0]} containers, {counts[1]} users, {counts[2]} images")
     return 0
+
+
+def unpush(options: argparse.Namespace, paths: Paths) -> int:
+    """Go back from a pushed environment to the image that the configuration names."""
+    from skiff_device.core import desired, push, reconcile
+
+    name = options.container
+    if name not in reconcile.load(paths).config.containers:
+        raise CoreError(f"no container {name}", "skiff-core status")
+    if desired.pushed(name, paths) is None:
+        print(f"nothing is pushed for {name}")
+        return 0
+    push.point_at(paths, name, "")
+    return _ended(reconcile.apply(paths, say))
 
 
 def clean(options: argparse.Namespace, paths: Paths) -> int:
@@ -211,7 +234,11 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(run: Callable[[argparse.Namespace, Paths], int], text: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(run.__name__, help=text, description=text)
+        if text:
+            added = verbs.add_parser(run.__name__, help=text, description=text)
+        else:
+            # In no list: it is for programs.
+            added = verbs.add_parser(run.__name__)
         added.set_defaults(run=run)
         return added
 
@@ -233,10 +260,12 @@ def parser() -> argparse.ArgumentParser:
     one = verb(check, "show mistakes and warnings of a configuration")
     one.add_argument("file", nargs="?", metavar="FILE", help="else the one on persist")
     # Asked for by the hook of a git push, through the service core.
-    one = verb(push, argparse.SUPPRESS)
+    one = verb(push, "")
     one.add_argument("container")
     one.add_argument("commit")
     one.add_argument("hook", type=int)
+    one = verb(unpush, "forget what was pushed: the configuration's image counts again")
+    one.add_argument("container", metavar="CONTAINER")
     one = verb(clean, "remove containers that are kept aside, after naming them")
     one.add_argument("--yes", action="store_true", help="without asking")
     return top

@@ -124,7 +124,8 @@ def inside(passwd: str, user: str) -> Known | None:
         fields = line.split(":")
         if len(fields) >= 7 and wanted in (fields[0], fields[2]) and fields[2].isdigit():
             values = [value if value.startswith("/") and value.isprintable() else "" for value in fields[5:7]]
-            return Known(int(fields[2]), *values)
+            # An empty home is the root folder to login(1) as well; ours is empty only while nothing is known.
+            return Known(int(fields[2]), values[0] or "/", values[1])
     return None
 
 

@@ -57,14 +57,14 @@ def make(user: User, container: Seen, warn: Warn) -> bool:
         ["useradd", "--create-home", *(["--shell", shell] if shell else []), "--", name],
         ["adduser", "-D", *(["-s", shell] if shell else []), name],
     )
-    said = ""
+    said: list[str] = []
     for argv in tries:
         result = engine.execute(container.name, argv)
         if result.status == 0:
             return True
         words = (result.err or result.out.decode(errors="replace")).strip()
-        # What the program says counts more than that another one is missing.
-        said = said if said and "not found" in words else words
-    cause = engine.plain(said)[0]
+        if "not found" not in words:
+            said.append(words)
+    cause = engine.plain(said[-1])[0] if said else "neither useradd nor adduser is in the image"
     warn(f"{container.name}: user {name} cannot be made: {cause}")
     return False

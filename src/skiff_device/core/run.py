@@ -112,25 +112,25 @@ def copy(argv: list[str], out: IO[bytes]) -> None:
     """Run a program and copy what it writes. Raises CoreError when it fails."""
     import shutil
     import subprocess
+    import tempfile
 
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-        )
-    except FileNotFoundError:
-        raise _missing(argv[0]) from None
-    assert process.stdout is not None and process.stderr is not None
-    with process:
+    # What it says goes to a file, for nobody reads a second pipe meanwhile.
+    with tempfile.TemporaryFile() as errors:
         try:
-            shutil.copyfileobj(process.stdout, out, 1 << 16)
-        except BaseException:
-            process.kill()
-            raise
-        said = process.stderr.read().decode(errors="replace").strip()
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=_environment()
+            )
+        except FileNotFoundError:
+            raise _missing(argv[0]) from None
+        assert process.stdout is not None
+        with process:
+            try:
+                shutil.copyfileobj(process.stdout, out, 1 << 16)
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()
     if process.returncode:
         raise CoreError(f"{argv[0]} {argv[1]} failed: {said[-300:]}")
 

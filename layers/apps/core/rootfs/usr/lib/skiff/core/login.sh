@@ -127,6 +127,9 @@ exit 127'
 
 # Becomes the engine's exec. The client's words are one argument throughout: no shell of the host reads them.
 enter() {
+	case $INHOME:$INSIDE in
+	:*[!0-9:]*) refuse "there is no user ${INSIDE%%:*} in the container $CONTAINER" "root sees more: skiff-core apply" ;;
+	esac
 	share_agent
 	set --
 	rest=$WORDS

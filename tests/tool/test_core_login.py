@@ -1,0 +1,220 @@
+"""The log-in of a user of core under busybox's shell: what reaches the engine, and what who waits is told."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.tool.device import Device
+
+CORE = Path(__file__).parents[2] / "layers/apps/core/rootfs/usr/lib/skiff/core"
+# Writes its words one a line, and what it reads; `docker start` fails where the test says so.
+DOCKER = """#!/bin/sh
+printf '%s\\n' "$@" >>"$SKIFF_ROOT/docker.argv"
+case $1 in
+start) [ ! -e "$SKIFF_ROOT/broken" ] || { echo "no such image" >&2; exit 1; } ;;
+exec) env >"$SKIFF_ROOT/docker.env"; cat ;;
+esac
+"""
+
+
+class Login:
+    """A device with the log-in program, and an engine that writes down what it is asked."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        shutil.copytree(CORE, device.root / "usr/lib/skiff/core")
+        program = device.root / "usr/lib/skiff/core/login"
+        text = program.read_text().replace(". /usr/lib", f". {device.root}/usr/lib")
+        # The device's own PATH is the host's here.
+        text = text.replace("unset IFS", f"PATH={device.root}/bin:$PATH\nunset IFS")
+        program.write_text(text)
+        self.program = program
+        device.put("bin/docker", DOCKER).chmod(0o755)
+        device.put("usr/lib/skiff/core/receive", '#!/bin/sh\necho "received for $CONTAINER"\n').chmod(0o755)
+        device.put("run/skiff/core/users/core", "container=box\nuser=me\nhome=/home/me\nshell=/bin/ash\n")
+        (device.root / "run/skiff/core/containers").mkdir(parents=True)
+        (device.root / "run/skiff/core/log").mkdir(parents=True)
+        subprocess.run(["mkfifo", str(device.root / "run/skiff/core/never")], check=True)
+        self.container("ok\trunning\t")
+
+    def container(self, line: str, running: bool = True) -> None:
+        """What the service core says of the container, and whether it runs."""
+        self.device.put("run/skiff/core/containers/box", f"{line}\nabc\n/sys/fs/cgroup/box\n")
+        group = self.device.root / "sys/fs/cgroup/box"
+        if running:
+            group.mkdir(parents=True, exist_ok=True)
+        elif group.exists():
+            group.rmdir()
+
+    def argv(self) -> list[str]:
+        """The words that the engine was called with."""
+        path = self.device.root / "docker.argv"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def run(
+        self, command: str | None = None, *, user: str = "core", forced: bool = True, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Log in, with the command that the client asked for, as sshd does it."""
+        env = {"SKIFF_ROOT": str(self.device.root), "USER": user, "PATH": "/usr/bin:/bin", "TERM": "xterm"}
+        words: list[str] = []
+        if command is not None and forced:
+            # A forced command: sshd gives it to the shell of the account, which is this program too.
+            words = ["-c", str(self.program)]
+            env["SSH_ORIGINAL_COMMAND"] = command
+        elif command is not None:
+            words = ["-c", command]
+        return subprocess.run(
+            [self.device.busybox, "sh", str(self.program), *words],
+            env=env,
+            input=stdin,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+
+@pytest.fixture
+def login(device: Device) -> Login:
+    return Login(device)
+
+
+def test_a_command_is_one_argument_of_the_shell_inside(login: Login) -> None:
+    done = login.run("cat; exit 3", stdin=b"\0\xffdata")
+    assert done.stdout == b"\0\xffdata"
+    words = login.argv()
+    assert words[:2] == ["exec", "-i"]
+    assert words[-4:] == ["box", "/bin/ash", "-c", "cat; exit 3"]
+    assert words[words.index("-u") + 1] == "me"
+    assert words[words.index("-w") + 1] == "/home/me"
+
+
+@pytest.mark.parametrize("forced", [True, False])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "$(touch pwned)",
+        "`touch pwned`",
+        "; touch pwned",
+        "' ; touch pwned; '",
+        "--privileged",
+        "-c",
+        "*",
+        "${IFS}x",
+        "a\\nb",
+        "git-receive-pack 'x'; touch pwned",
+        "git-receive-pack '../env'",
+        "git-receive-pack 'env' 'other'",
+        "git-receive-pack '$(touch pwned)env'",
+    ],
+)
+def test_no_shell_of_the_host_reads_what_a_client_sends(login: Login, command: str, forced: bool) -> None:
+    done = login.run(command, forced=forced)
+    assert done.returncode == 0, done.stderr
+    assert login.argv()[-4:] == ["box", "/bin/ash", "-c", command]
+    assert not list(login.device.root.rglob("pwned"))
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("path", ["'env'", "'/env'", "'~/env.git'", "env", "'env/'"])
+def test_a_push_is_received_whatever_way_it_is_written(login: Login, path: str) -> None:
+    assert login.run(f"git-receive-pack {path}").stdout == b"received for box\n"
+    assert login.argv() == []
+
+
+@pytest.mark.parametrize("server", ["/usr/lib/openssh/sftp-server", "internal-sftp", "sftp-server"])
+def test_sftp_is_the_containers(login: Login, server: str) -> None:
+    login.run(server)
+    words = login.argv()
+    assert words[words.index("box") + 1 : words.index("box") + 3] == ["/bin/sh", "-c"]
+    assert "for server in /usr/lib/openssh/sftp-server" in "\n".join(words)
+
+
+def test_without_a_command_it_is_a_log_in_shell(login: Login) -> None:
+    login.run()
+    assert login.argv()[-3:] == ["box", "/bin/ash", "-l"]
+
+
+@pytest.mark.parametrize("user", ["", "../core", "core/../root", "a b", "$(id)", "CORE", "-x", "nobody"])
+def test_names_that_are_no_users_go_nowhere(login: Login, user: str) -> None:
+    done = login.run("id", user=user)
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"skiff: ")
+    assert login.argv() == []
+
+
+def test_a_container_name_that_nobody_could_have_written_goes_nowhere(login: Login) -> None:
+    login.device.put("run/skiff/core/users/core", "container=../box\n")
+    assert login.run("id").returncode == 75
+    assert login.argv() == []
+
+
+def test_a_stopped_container_is_started(login: Login) -> None:
+    login.container("warn\tstopped\t", running=False)
+    done = login.run("id")
+    assert done.stderr == b"skiff: starting the container box\n"
+    assert login.argv()[:2] == ["start", "box"]
+    assert login.argv()[2] == "exec"
+
+
+def test_one_that_does_not_start_says_why(login: Login) -> None:
+    login.container("warn\tstopped\t", running=False)
+    login.device.put("broken", "")
+    done = login.run("id")
+    assert done.returncode == 75
+    assert done.stderr.splitlines()[-1] == (
+        b"skiff: box does not start: no such image (root sees more: docker logs box)"
+    )
+
+
+def test_a_user_that_the_container_lacks_is_told(login: Login) -> None:
+    login.device.put("run/skiff/core/users/core", "container=box\nuser=me\nhome=\nshell=/bin/sh\n")
+    done = login.run("id")
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"skiff: there is no user me in the container box (")
+    # A number needs no entry.
+    login.device.put("run/skiff/core/users/core", "container=box\nuser=1000:1000\nhome=\nshell=/bin/sh\n")
+    assert login.run("id").returncode == 0
+
+
+def test_a_failure_is_told_in_one_line_with_its_hint(login: Login) -> None:
+    login.container("fail\tthe image cannot be pulled\tskiff-core logs box", running=False)
+    done = login.run("id")
+    assert done.returncode == 75
+    assert done.stderr == b"skiff: the image cannot be pulled (skiff-core logs box)\n"
+    assert login.argv() == []
+
+
+def test_while_it_is_built_progress_is_shown_and_the_input_kept(login: Login) -> None:
+    login.container("wait\tbuilding box\t", running=False)
+    log = login.device.put("run/skiff/core/log/box", "step 1\n")
+    env = {"SKIFF_ROOT": str(login.device.root), "USER": "core", "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(
+        [login.device.busybox, "sh", str(login.program), "-c", "cat"],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None and process.stderr is not None and process.stdout is not None
+        process.stdin.write(b"input")
+        process.stdin.close()
+        told = process.stderr.readline() + process.stderr.readline()
+        assert told == b"skiff: building box; waiting for it (Ctrl-C ends this)\nstep 1\n"
+        log.write_text("step 1\nstep 2\n")
+        assert process.stderr.readline() == b"step 2\n"
+        login.container("ok\trunning\t")
+        assert process.stdout.read() == b"input"
+        assert process.wait(30) == 0
+
+
+def test_variables_go_in_without_their_values(login: Login) -> None:
+    login.run("id")
+    words = login.argv()
+    names = [words[place + 1] for place, word in enumerate(words) if word == "-e"]
+    assert {"SHELL", "USER", "LOGNAME", "TERM"} <= set(names)
+    assert not any("=" in name for name in names)
+    assert "USER=me" in (login.device.root / "docker.env").read_text().splitlines()
