@@ -22,8 +22,8 @@ from skiff.layers import Search, resolve
 from skiff.model.arch import Arch
 from skiff.model.layer import DebianBase
 from skiff.model.packages import Package, PackageSet
+from skiff_device.common.errors import DeviceError
 from skiff_device.core import baselock, basetree, bootstrap, debfile
-from skiff_device.core.errors import CoreError
 
 LAYERS = Path(__file__).resolve().parents[2] / "layers"
 HEAD = """\
@@ -117,7 +117,7 @@ def test_a_base_counts_for_the_lock_of_a_build() -> None:
 def test_a_line_that_no_build_wrote_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "base.lock"
     file.write_text(f"{HEAD}\n{line}\n")
-    with pytest.raises(CoreError, match=r"base\.lock:7: not a line"):
+    with pytest.raises(DeviceError, match=r"base\.lock:7: not a line"):
         baselock.read(file)
 
 
@@ -133,13 +133,13 @@ def test_a_line_that_no_build_wrote_is_named(tmp_path: Path, line: str) -> None:
 def test_a_head_that_no_build_wrote_is_told(tmp_path: Path, old: str, new: str, said: str) -> None:
     file = tmp_path / "base.lock"
     file.write_text(HEAD.replace(old, new, 1) + f"\nname 1 {SHA} 7 pool/a.deb main first\n")
-    with pytest.raises(CoreError, match=said):
+    with pytest.raises(DeviceError, match=said):
         baselock.read(file)
 
 
 def test_an_empty_list_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "base.lock").write_text(HEAD)
-    with pytest.raises(CoreError, match="names no packages"):
+    with pytest.raises(DeviceError, match="names no packages"):
         baselock.read(tmp_path / "base.lock")
 
 
@@ -166,7 +166,7 @@ def test_the_users_mirror_is_one_line_of_a_file(tmp_path: Path) -> None:
     file.write_text("# ours\n\nhttp://here.example/debian/\n")
     assert baselock.own_mirror((tmp_path / "none", file)) == "http://here.example/debian"
     file.write_text("ftp://here.example/debian")
-    with pytest.raises(CoreError, match="is not the http:// address"):
+    with pytest.raises(DeviceError, match="is not the http:// address"):
         baselock.own_mirror((file,))
 
 
@@ -232,7 +232,7 @@ def test_a_package_is_read_entry_by_entry(tmp_path: Path, packed: str) -> None:
 )
 def test_what_no_package_may_hold_is_refused(tmp_path: Path, info: tarfile.TarInfo, said: str) -> None:
     deb = write_deb(tmp_path / "a.deb", tar((info, b"")))
-    with pytest.raises(CoreError, match=said):
+    with pytest.raises(DeviceError, match=said):
         list(debfile.entries(deb))
 
 
@@ -254,7 +254,7 @@ def test_a_broken_file_is_told_as_such(tmp_path: Path, spoil: object, said: str)
     deb = write_deb(tmp_path / "a.deb", tar((member("usr/a"), random.Random(1).randbytes(5000))))
     assert callable(spoil)
     deb.write_bytes(spoil(deb.read_bytes()))
-    with pytest.raises(CoreError, match=said):
+    with pytest.raises(DeviceError, match=said):
         list(debfile.entries(deb))
 
 
@@ -374,7 +374,7 @@ def test_another_file_than_the_lock_names_is_never_taken(
     (tmp_path / "served/debian/pool/a.deb").write_bytes(content)
     (tmp_path / "debs").mkdir()
     (tmp_path / "debs/a.deb").write_bytes(content)
-    with pytest.raises(CoreError, match=r"package a 1 cannot be fetched .*(size or checksum)"):
+    with pytest.raises(DeviceError, match=r"package a 1 cannot be fetched .*(size or checksum)"):
         bootstrap.fetch(a_lock(DEB), "", tmp_path / "debs", print)
     assert list((tmp_path / "debs/fetched").iterdir()) == []
 
@@ -390,6 +390,6 @@ def test_a_package_that_is_gone_comes_from_the_next_address(
 
 def test_without_a_network_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only_here(monkeypatch, "http://127.0.0.1:1")
-    with pytest.raises(CoreError, match="cannot be fetched") as raised:
+    with pytest.raises(DeviceError, match="cannot be fetched") as raised:
         bootstrap.fetch(a_lock(DEB), "", tmp_path / "debs", print)
     assert "skiff/core/debs/" in raised.value.hint

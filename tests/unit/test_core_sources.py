@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from skiff_device.common.errors import EngineDown
 from skiff_device.core import bases, desired, engine, source
-from skiff_device.core.errors import EngineDown
 from skiff_device.core.model import Build, Container
 from skiff_device.core.paths import Paths
 

@@ -20,6 +20,7 @@ LAYERS = Path(__file__).resolve().parents[2] / "layers"
 def source(tmp_path: Path) -> Path:
     for name in (
         "__init__.py",
+        "common/__init__.py",
         "core/__init__.py",
         "core/a.py",
         "core/deep/b.py",
@@ -41,7 +42,8 @@ def recipe(*names: str) -> Recipe:
 def test_modules_of_the_parts_named_go_along_and_nothing_else(source: Path) -> None:
     found = dict(device_modules(recipe("core"), source))
     assert set(found) == {
-        f"{TARGET}/{name}" for name in ("__init__.py", "core/__init__.py", "core/a.py", "core/deep/b.py")
+        f"{TARGET}/{name}"
+        for name in ("__init__.py", "common/__init__.py", "core/__init__.py", "core/a.py", "core/deep/b.py")
     }
     assert found[f"{TARGET}/core/a.py"].read() == b"core/a.py"
     assert {entry.mode for entry in found.values()} == {0o644}

@@ -107,9 +107,16 @@ def test_the_tool_never_imports_what_runs_on_the_device() -> None:
     assert found == []
 
 
+def test_parts_of_the_device_share_only_what_is_common() -> None:
+    for part in (folder for folder in DEVICE.iterdir() if (folder / "__init__.py").exists()):
+        names = {name for file in part.rglob("*.py") for name in imported(file)}
+        found = {name.split(".")[1] for name in names if name.startswith("skiff_device.")}
+        assert found <= {part.name, "common"}, part.name
+
+
 def test_one_module_of_the_device_starts_programs() -> None:
     found = [file.relative_to(DEVICE).as_posix() for file in DEVICE.rglob("*.py") if starts_programs(file)]
-    assert found == ["core/run.py"]
+    assert found == ["common/run.py"]
 
 
 @pytest.mark.parametrize(

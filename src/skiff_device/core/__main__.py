@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiff_device.core.errors import ConfigError, CoreError
+from skiff_device.common.errors import DeviceError
+from skiff_device.core.errors import ConfigError
 from skiff_device.core.paths import Paths
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def complain(error: CoreError) -> None:
+def complain(error: DeviceError) -> None:
     """What went wrong, and what to do."""
     problems = error.problems if isinstance(error, ConfigError) else (error.message,)
     for problem in problems:
@@ -80,7 +81,7 @@ def plan(options: argparse.Namespace, paths: Paths) -> int:
 
     loaded = reconcile.load(paths)
     if not loaded.whole:
-        raise CoreError("persist is not there: only users are looked after", "skiff-status persist")
+        raise DeviceError("persist is not there: only users are looked after", "skiff-status persist")
     if loaded.error is not None:
         complain(loaded.error)
     wanted = desired.wanted(loaded.config, paths)
@@ -120,10 +121,10 @@ def logs(options: argparse.Namespace, paths: Paths) -> int:
         and not (paths.containers / options.name).exists()
         and not _log(paths, options.name).exists()
     ):
-        raise CoreError(f"no container {options.name}", "skiff-core status")
+        raise DeviceError(f"no container {options.name}", "skiff-core status")
     if options.follow:
         if len(names) != 1:
-            raise CoreError("which one? Name a container to follow", "skiff-core status")
+            raise DeviceError("which one? Name a container to follow", "skiff-core status")
         follow(_log(paths, names[0]), sys.stdout.write)
     for name in names:
         try:
@@ -175,7 +176,7 @@ def unpush(options: argparse.Namespace, paths: Paths) -> int:
 
     name = options.container
     if name not in reconcile.load(paths).config.containers:
-        raise CoreError(f"no container {name}", "skiff-core status")
+        raise DeviceError(f"no container {name}", "skiff-core status")
     if desired.pushed(name, paths) is None:
         print(f"nothing is pushed for {name}")
         return 0
@@ -191,7 +192,7 @@ def clean(options: argparse.Namespace, paths: Paths) -> int:
     with reconcile.alone(paths, say):
         loaded = reconcile.load(paths)
         if loaded.error is not None or not loaded.whole:
-            raise CoreError("nothing is removed while the configuration is not in force", "skiff-core check")
+            raise DeviceError("nothing is removed while the configuration is not in use", "skiff-core check")
         wanted = desired.wanted(loaded.config, paths)
         names = planning.kept_aside(wanted, observe.observe(wanted, paths))
         for name in names:
@@ -215,7 +216,7 @@ def clean(options: argparse.Namespace, paths: Paths) -> int:
 
 def _log(paths: Paths, name: str) -> Path:
     if "/" in name or name in ("", ".", ".."):
-        raise CoreError(f"no container {name}", "skiff-core status")
+        raise DeviceError(f"no container {name}", "skiff-core status")
     return paths.logs / name
 
 
@@ -278,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(options.run(options, Paths()))
-    except CoreError as error:
+    except DeviceError as error:
         complain(error)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from skiff_device.common.files import write_atomically
 from skiff_device.core import keys, processes
 from skiff_device.core.model import Config, User
-from skiff_device.core.paths import LOGIN, Paths, write_atomically
+from skiff_device.core.paths import LOGIN, Paths
 
 _FIRST, _LAST = 1000, 59999
 Warn = Callable[[str], None]

@@ -9,9 +9,9 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.core import engine, images, observe, state
 from skiff_device.core.desired import Wanted, create_words
-from skiff_device.core.errors import CoreError, EngineDown
 from skiff_device.core.observe import Boot, Seen
 from skiff_device.core.paths import SESSIONS, Paths
 from skiff_device.core.plan import BESIDE, Action, Plan
@@ -30,22 +30,22 @@ class Applier:
         self.logs = {name: state.ContainerLog(paths, name) for name in wanted}
         self.boot = observe.read_boot(paths)
         # What cannot be gone on with, by image and by container.
-        self.bad_images: dict[str, CoreError] = {}
-        self.failures: dict[str, CoreError] = {}
-        self.warnings: dict[str, CoreError] = {}
+        self.bad_images: dict[str, DeviceError] = {}
+        self.failures: dict[str, DeviceError] = {}
+        self.warnings: dict[str, DeviceError] = {}
 
     def run(self, todo: Plan) -> None:
         """Do what the plan says. Raises EngineDown; other failures are noted and the rest goes on."""
         for name in self.wanted:
             session_folder(self.paths, name)
         for blocked in todo.blocked:
-            self.note(blocked.container, CoreError(blocked.text, blocked.hint))
+            self.note(blocked.container, DeviceError(blocked.text, blocked.hint))
         for action in todo.actions:
             try:
                 self.step(action)
             except EngineDown:
                 raise
-            except CoreError as error:
+            except DeviceError as error:
                 if action.kind == "image" and action.optional:
                     self.tell(action.container, f"{error.message}; the image that is there is used")
                     self.warnings[action.container] = error
@@ -55,7 +55,7 @@ class Applier:
                 self.note(action.container, error)
         self.remember(applied=self.boot.applied | (self.wanted.keys() - self.failures.keys()))
 
-    def note(self, name: str, error: CoreError) -> None:
+    def note(self, name: str, error: DeviceError) -> None:
         """Keep the first failure of a container."""
         if name not in self.failures:
             self.tell(name, error.message + (f" ({error.hint})" if error.hint else ""))
@@ -107,7 +107,7 @@ class Applier:
         try:
             self.paths.at(action.path).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CoreError(
+            raise DeviceError(
                 f"{action.path} cannot be made: {error.strerror}", "make room on persist"
             ) from None
 
@@ -120,7 +120,7 @@ class Applier:
         """Make a container under a name, and return its definition."""
         found = observe.look_at_image(want.source.image.name)
         if found is None:
-            raise CoreError(f"image {want.source.image.name} is not on this machine", "check pull and build")
+            raise DeviceError(f"image {want.source.image.name} is not on this device", "check pull and build")
         definition = want.definition(found.source)
         words = create_words(want, name, definition, found.command)
         engine.ask("create", "--pull=never", *words, what=f"{name} cannot be made")
@@ -156,12 +156,12 @@ class Applier:
             self.stays(name)
         except EngineDown:
             raise
-        except CoreError as error:
+        except DeviceError as error:
             if not action.previous:
                 raise
             self.put_back(name, action.previous, definition)
             text = f"the new {name} did not start, the one before is back: {error.message}"
-            raise CoreError(text, error.hint or f"skiff-core logs {name}") from None
+            raise DeviceError(text, error.hint or f"skiff-core logs {name}") from None
 
     def put_back(self, name: str, previous: str, definition: str) -> None:
         """Undo do_replace: the container that does not start makes room for the one before."""
@@ -179,7 +179,7 @@ class Applier:
         start(name)
 
     def stays(self, name: str) -> None:
-        """Wait a little for a container that ends at once. Raises CoreError when it did."""
+        """Wait a little for a container that ends at once. Raises DeviceError when it did."""
         deadline = time.monotonic() + _STAYS_UP
         while True:
             found = observe.look_at(name)
@@ -189,7 +189,7 @@ class Applier:
                 or (found.state == "exited" and found.exit_code)
             ):
                 code = found.exit_code if found else 0
-                raise CoreError(f"it ended at once with status {code}", f"skiff-core logs {name}")
+                raise DeviceError(f"it ended at once with status {code}", f"skiff-core logs {name}")
             if found.state == "exited" or time.monotonic() > deadline:
                 return
             time.sleep(0.2)
@@ -202,10 +202,10 @@ class Applier:
                 start(action.container)
             except EngineDown:
                 raise
-            except CoreError as error:
+            except DeviceError as error:
                 self.put_back(action.container, action.previous, found.definition if found else "")
                 text = f"the new {action.container} did not start, the one before is back: {error.message}"
-                raise CoreError(text, error.hint) from None
+                raise DeviceError(text, error.hint) from None
         else:
             start(action.container)
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from skiff_device.core.errors import CoreError
+from skiff_device.common.errors import DeviceError
 
 _SHA = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+")
@@ -55,11 +55,11 @@ class BaseLock(NamedTuple):
 
 
 def read(path: Path) -> BaseLock:
-    """The file's content. Raises CoreError with file and line when it is not what a build wrote."""
+    """The file's content. Raises DeviceError with file and line when it is not what a build wrote."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CoreError(f"{path}: cannot be read: {error}") from error
+        raise DeviceError(f"{path}: cannot be read: {error}") from error
     head: dict[str, str] = {}
     debs: list[Deb] = []
     for number, line in enumerate(lines, 1):
@@ -71,7 +71,7 @@ def read(path: Path) -> BaseLock:
             continue
         deb = _deb(words)
         if deb is None:
-            raise CoreError(f"{path}:{number}: not a line of a base.lock", "build the image again")
+            raise DeviceError(f"{path}:{number}: not a line of a base.lock", "build the image again")
         debs.append(deb)
     return _whole(path, head, debs)
 
@@ -94,15 +94,17 @@ def _whole(path: Path, head: dict[str, str], debs: list[Deb]) -> BaseLock:
     missing = [key for key in _KEYS if key not in head]
     if missing or not any(deb.first for deb in debs):
         what = f"{missing[0]} is missing" if missing else "it names no packages"
-        raise CoreError(f"{path}: {what}", "build the image again")
+        raise DeviceError(f"{path}: {what}", "build the image again")
     mirrors = {key: head[key].rstrip("/") for key in ("main", "security")}
     try:
         date = datetime.datetime.strptime(head["date"], _DATE)
     except ValueError:
-        raise CoreError(f"{path}: date: expected YYYYMMDDTHHMMSSZ", "build the image again") from None
+        raise DeviceError(f"{path}: date: expected YYYYMMDDTHHMMSSZ", "build the image again") from None
     bad = [url for url in mirrors.values() if not _URL.fullmatch(url)]
     if bad or not re.fullmatch(r"[a-z0-9-]+", head["suite"]):
-        raise CoreError(f"{path}: {(*bad, head['suite'])[0]} is not expected there", "build the image again")
+        raise DeviceError(
+            f"{path}: {(*bad, head['suite'])[0]} is not expected there", "build the image again"
+        )
     return BaseLock(head["suite"], head["cpu"], mirrors, date, tuple(debs))
 
 
@@ -114,7 +116,7 @@ def security_of(mirror: str) -> str:
 
 
 def own_mirror(files: tuple[Path, ...]) -> str:
-    """The mirror that the first of these files names; empty when none does. Raises CoreError for no URL."""
+    """The mirror that the first of these files names; empty when none does. Raises DeviceError for no URL."""
     for file in files:
         try:
             text = file.read_text(errors="replace")
@@ -124,7 +126,7 @@ def own_mirror(files: tuple[Path, ...]) -> str:
         if not url:
             continue
         if not url.startswith("http://") or not _URL.fullmatch(url):
-            raise CoreError(
+            raise DeviceError(
                 f"{file}: {url!r} is not the http:// address of a Debian mirror",
                 "one line like http://deb.debian.org/debian: packages are checked by their checksum",
             )

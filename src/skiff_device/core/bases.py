@@ -6,9 +6,9 @@ import hashlib
 import re
 from pathlib import Path
 
+from skiff_device.common.errors import DeviceError, EngineDown
+from skiff_device.common.run import Log
 from skiff_device.core import engine
-from skiff_device.core.errors import CoreError, EngineDown
-from skiff_device.core.run import Log
 
 _ARG = re.compile(r"ARG\s+BASE=(\S+)\s*$", re.IGNORECASE)
 _FROM = re.compile(r"FROM\s+(?:--platform=\S+\s+)?(\$BASE|\$\{BASE\})(\s|$)", re.IGNORECASE)
@@ -51,13 +51,13 @@ def prepare(source: Path, dockerfile: Path, log: Log) -> str | None:
         return None
     except EngineDown:
         raise
-    except CoreError as error:
+    except DeviceError as error:
         log(error.message)
         _make(source, own, log, error)
     return own
 
 
-def _make(source: Path, tag: str, log: Log, unreached: CoreError) -> None:
+def _make(source: Path, tag: str, log: Log, unreached: DeviceError) -> None:
     """Make the base by the module that can; an image without it has the registry alone."""
     import importlib
 

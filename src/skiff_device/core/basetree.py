@@ -47,7 +47,7 @@ def sources_list(suite: str, main: str, security: str) -> str:
 def write(debs: Sequence[Path], sources: str, out: IO[bytes], step: Callable[[int], None]) -> None:
     """Write the content of packages as one tar; ``step`` hears how many are done.
 
-    Raises CoreError for a package that cannot be read.
+    Raises DeviceError for a package that cannot be read.
     """
     with tarfile.open(fileobj=out, mode="w|") as tar:
         tree = _Tree(tar)

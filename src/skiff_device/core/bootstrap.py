@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from skiff_device.core import baselock, basetree, engine, run
+from skiff_device.common import run
+from skiff_device.common.errors import DeviceError
+from skiff_device.core import baselock, basetree, engine
 from skiff_device.core.baselock import BaseLock, Deb
-from skiff_device.core.errors import CoreError
 from skiff_device.core.paths import Paths
 
 # Seconds without a byte after which a server counts as out of reach.
@@ -45,7 +46,7 @@ _OFFLINE = "needs a network, or the files named in base.lock in skiff/core/debs/
 def make_base(source: Path, tag: str, log: run.Log) -> None:
     """Make the image ``tag`` of the packages that ``source``/base.lock lists.
 
-    Package files stay on persist until it is there, so a power cut costs little. Raises CoreError.
+    Package files stay on persist until it is there, so a power cut costs little. Raises DeviceError.
     """
     paths = Paths()
     try:
@@ -56,8 +57,8 @@ def make_base(source: Path, tag: str, log: run.Log) -> None:
         _make(lock, own or lock.mirrors["main"], debs, folder, tag, log)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CoreError("the disk is full", "make room: skiff-core clean, docker system df") from error
-        raise CoreError(f"the base image cannot be made: {error}") from error
+            raise DeviceError("the disk is full", "make room: skiff-core clean, docker system df") from error
+        raise DeviceError(f"the base image cannot be made: {error}") from error
     shutil.rmtree(folder / "fetched", ignore_errors=True)
     log(f"{tag} is made")
 
@@ -65,7 +66,7 @@ def make_base(source: Path, tag: str, log: run.Log) -> None:
 def fetch(lock: BaseLock, own: str, folder: Path, log: run.Log) -> dict[str, Path]:
     """Every package file by name, checked: the user's in ``folder``, or fetched into `fetched` below it.
 
-    Raises CoreError when one cannot be had anywhere.
+    Raises DeviceError when one cannot be had anywhere.
     """
     fetched = folder / "fetched"
     fetched.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def _fetched(lock: BaseLock, deb: Deb, own: str, folder: Path, log: run.Log) -> 
             reasons.append(f"{url}: {getattr(error, 'reason', error)}")
     for reason in reasons:
         log(reason)
-    raise CoreError(f"package {deb.name} {deb.version} cannot be fetched ({reasons[0]})", _OFFLINE)
+    raise DeviceError(f"package {deb.name} {deb.version} cannot be fetched ({reasons[0]})", _OFFLINE)
 
 
 def _download(url: str, deb: Deb, target: Path) -> None:
@@ -189,6 +190,6 @@ class _Steps:
 
 def _tidy() -> None:
     """Remove what this, or one that was cut off, leaves behind."""
-    with suppress(CoreError):
+    with suppress(DeviceError):
         run.capture(["docker", "rm", "--force", "--volumes", _MAKING])
         run.capture(["docker", "image", "rm", "--force", _MAKING])

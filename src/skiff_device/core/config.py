@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from skiff_device.core.errors import ConfigError, CoreError
+from skiff_device.common.errors import DeviceError
+from skiff_device.core.errors import ConfigError
 from skiff_device.core.model import Build, Config, Container, Image, User
 from skiff_device.core.yamltree import Keys, Value, load
 
@@ -44,7 +45,7 @@ _BUILD_KEYS = (
 def read(path: Path, reserved: frozenset[str] = frozenset()) -> Config:
     """The configuration in a file; reserved are account names of the system, which no user may take.
 
-    Raises ConfigError for mistakes, CoreError when the file cannot be read.
+    Raises ConfigError for mistakes, DeviceError when the file cannot be read.
     """
     try:
         text = path.read_bytes().decode()
@@ -52,7 +53,7 @@ def read(path: Path, reserved: frozenset[str] = frozenset()) -> Config:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"{path.name}:{line}: not UTF-8: save the file as UTF-8 text"]) from None
     except OSError as error:
-        raise CoreError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DeviceError(f"{path}: cannot be read: {error.strerror}") from None
     return parse(text, path.name, reserved)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from skiff_device.core.errors import CoreError
+from skiff_device.common.errors import DeviceError
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
@@ -34,7 +34,7 @@ class _Part:
 def entries(deb: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     """Each file, folder and link of a package, its path without a leading `./`; and a file's content.
 
-    The content can be read until the next entry is asked for. Raises CoreError for a file that is no
+    The content can be read until the next entry is asked for. Raises DeviceError for a file that is no
     package, and for what no package may hold: a path that leaves it, a device.
     """
     try:
@@ -46,19 +46,19 @@ def entries(deb: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
                     if not name:
                         continue
                     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-                        raise CoreError(f"{deb.name}: {name} is neither file, folder nor link")
+                        raise DeviceError(f"{deb.name}: {name} is neither file, folder nor link")
                     member.name = name
                     if member.islnk():
                         member.linkname = _inside(member.linkname, deb)
                     yield member, archive.extractfile(member) if member.isreg() else None
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError) as error:
-        raise CoreError(f"{deb.name}: not a package that can be read: {error}") from error
+        raise DeviceError(f"{deb.name}: not a package that can be read: {error}") from error
 
 
 def _data(file: IO[bytes], deb: Path) -> tuple[_Part, str]:
     """The archive of files in the package, and how it is packed."""
     if file.read(len(_MAGIC)) != _MAGIC:
-        raise CoreError(f"{deb.name}: not a Debian package")
+        raise DeviceError(f"{deb.name}: not a Debian package")
     while len(header := file.read(_HEADER)) == _HEADER:
         name = header[:16].decode("ascii", errors="replace").strip().rstrip("/")
         size = int(header[48:58])
@@ -67,16 +67,16 @@ def _data(file: IO[bytes], deb: Path) -> tuple[_Part, str]:
         if name.startswith("data.tar"):
             packed = _PACKED.get(name.removeprefix("data.tar"))
             if packed is None:
-                raise CoreError(f"{deb.name}: {name}: only gzip and xz can be unpacked")
+                raise DeviceError(f"{deb.name}: {name}: only gzip and xz can be unpacked")
             return _Part(file, size), packed
         # Parts begin at even places.
         file.seek(size + size % 2, io.SEEK_CUR)
-    raise CoreError(f"{deb.name}: a package without data.tar, or cut short")
+    raise DeviceError(f"{deb.name}: a package without data.tar, or cut short")
 
 
 def _inside(name: str, deb: Path) -> str:
     """The path as one below the package's root, empty for that itself."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or name.startswith("/") or "\0" in name:
-        raise CoreError(f"{deb.name}: path {name!r} leaves the package")
+        raise DeviceError(f"{deb.name}: path {name!r} leaves the package")
     return "/".join(parts)

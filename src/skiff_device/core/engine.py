@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from skiff_device.core import run
-from skiff_device.core.errors import CoreError, EngineDown
+from skiff_device.common import run
+from skiff_device.common.errors import DeviceError, EngineDown
 
 # What the engine says, small letters, and what the user may do about it. The first that is found counts.
 _DOWN = (
@@ -57,16 +57,16 @@ def plain(error: str) -> tuple[str, str]:
     return cause, ""
 
 
-def error_of(what: str, said: str) -> CoreError:
+def error_of(what: str, said: str) -> DeviceError:
     """The error to raise when the engine failed at something."""
     if any(words in said.lower() for words in _DOWN):
         return EngineDown("the container engine does not answer", "skiff-status engine")
     cause, hint = plain(said)
-    return CoreError(f"{what}: {cause}", hint)
+    return DeviceError(f"{what}: {cause}", hint)
 
 
 def ask(*words: str, what: str) -> bytes:
-    """Output of a docker command. Raises CoreError (EngineDown) that begins with what."""
+    """Output of a docker command. Raises DeviceError (EngineDown) that begins with what."""
     result = run.capture(["docker", *words])
     if result.status:
         raise error_of(what, result.err or result.out.decode(errors="replace"))

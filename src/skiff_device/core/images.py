@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from skiff_device.common.errors import DeviceError, EngineDown
+from skiff_device.common.run import Log
 from skiff_device.core import bases, engine, source
 from skiff_device.core.desired import LABEL_SOURCE, Source, env_image
-from skiff_device.core.errors import CoreError, EngineDown
 from skiff_device.core.model import Build, Image
 from skiff_device.core.paths import Paths
-from skiff_device.core.run import Log
 
 
 def get(origin: Source, ways: tuple[str, ...], paths: Paths, log: Log) -> None:
-    """Get an image by the first way that works. Raises the CoreError of the way that was meant first."""
-    first: CoreError | None = None
+    """Get an image by the first way that works. Raises the DeviceError of the way that was meant first."""
+    first: DeviceError | None = None
     for way in ways:
         try:
             if way == "pull":
@@ -25,7 +25,7 @@ def get(origin: Source, ways: tuple[str, ...], paths: Paths, log: Log) -> None:
             return
         except EngineDown:
             raise
-        except CoreError as error:
+        except DeviceError as error:
             first = first or error
             if way != ways[-1]:
                 log(f"{error.message}; trying another way")
@@ -54,7 +54,7 @@ def build(image: Image, what: Build, fingerprint: str, paths: Paths, log: Log) -
         if what.root and not file.is_file():
             file = folder / (what.dockerfile or "Dockerfile")
         if not file.is_file():
-            raise CoreError(f"{image.name}: {file} is not there", "check build.source and build.dockerfile")
+            raise DeviceError(f"{image.name}: {file} is not there", "check build.source and build.dockerfile")
         words = [*_words(image, what, fingerprint), "--file", engine.folder(file)]
         given = {name for name, _ in what.build_args}
         base = bases.prepare(folder, file, log) if "BASE" not in given else None
@@ -77,7 +77,7 @@ def _build_from_address(image: Image, what: Build, fingerprint: str, log: Log) -
     """A tarball behind an address: the engine's own command fetches it (it brings TLS with it)."""
     if what.root:
         hint = "unpack it into a folder on persist, and name that as source"
-        raise CoreError(f"{image.name}: build.root does not work with a tarball behind an address", hint)
+        raise DeviceError(f"{image.name}: build.root does not work with a tarball behind an address", hint)
     words = [*_words(image, what, fingerprint), "--file", what.dockerfile or "Dockerfile"]
     log(f"building {image.name} from {what.source}")
     _build(words, what.squash, what.source, image.name, log)
@@ -88,7 +88,7 @@ def _build(words: list[str], squash: bool, context: str, tag: str, log: Log) -> 
         try:
             engine.build([*words, "--squash", context], tag, log)
             return
-        except CoreError as error:
+        except DeviceError as error:
             if "experimental" not in error.message and "squash" not in error.message:
                 raise
             log("this engine cannot squash: building with its layers as they are")
@@ -99,7 +99,7 @@ def build_env(container: str, tree: Path, commit: str, log: Log, paths: Paths | 
     """Build the image of a pushed environment from a folder, and return its name.
 
     Switching is another step: the folder at env/CONTAINER/trees/COMMIT, `current` pointing there, apply.
-    Nothing changes when this raises CoreError.
+    Nothing changes when this raises DeviceError.
     """
     image = env_image(container, commit, tree.absolute())
     assert image.build is not None

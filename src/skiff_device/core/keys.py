@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable
 
+from skiff_device.common.keys import split
 from skiff_device.core.paths import LOGIN
 
-_TYPE = re.compile(
-    r"ssh-(ed25519|rsa|dss)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com"
-)
-# Words before the key, up to a space outside quotes.
-_OPTIONS = re.compile(r'(?:[^\s"]|"(?:\\.|[^"\\])*")+')
 _OPTION = re.compile(r'([A-Za-z0-9-]+)(="(?:\\.|[^"\\])*")?')
 # Options that only take something away are kept.
 _KEPT = ("no-port-forwarding", "no-agent-forwarding", "no-x11-forwarding", "no-pty", "restrict")
@@ -32,7 +26,7 @@ def forced(lines: Iterable[str], origin: str, warn: Callable[[str], None]) -> st
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        options, key, comment = _split(text)
+        options, key, comment = split(text)
         if not key:
             warn(f"{origin}: not a public key, left out: {text[:40]}…")
             continue
@@ -46,31 +40,6 @@ def forced(lines: Iterable[str], origin: str, warn: Callable[[str], None]) -> st
         prefix = ",".join([f'command="{LOGIN}"', *kept])
         found.setdefault(key, f"{prefix} {key}{' ' + comment if comment else ''}")
     return "".join(f"{line}\n" for line in found.values())
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    """Options, `type base64`, and comment; no key at all gives an empty one."""
-    options = ""
-    words = text.split(None, 2)
-    if not _TYPE.fullmatch(words[0]):
-        match = _OPTIONS.match(text)
-        if match is None:
-            return "", "", ""
-        options = match.group()
-        words = text[match.end() :].split(None, 2)
-    if len(words) < 2 or not _TYPE.fullmatch(words[0]) or not _is_key(words[0], words[1]):
-        return "", "", ""
-    comment = "".join(c for c in (words[2] if len(words) > 2 else "") if c.isprintable())
-    return options, f"{words[0]} {words[1]}", comment
-
-
-def _is_key(kind: str, blob: str) -> bool:
-    """Whether the base64 part holds a key of that kind (RFC 4253, section 6.6: it begins with the name)."""
-    try:
-        data = base64.b64decode(blob, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return data[: 4 + len(kind)] == len(kind).to_bytes(4, "big") + kind.encode()
 
 
 def _sorted(options: str) -> tuple[list[str], list[str]]:

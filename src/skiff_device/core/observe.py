@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from skiff_device.common.files import write_atomically
 from skiff_device.core import engine
 from skiff_device.core.desired import LABEL, LABEL_DEFINITION, LABEL_SOURCE, Wanted
-from skiff_device.core.paths import Paths, write_atomically
+from skiff_device.core.paths import Paths
 
 
 @dataclass(frozen=True)

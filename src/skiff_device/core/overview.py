@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from skiff_device.common.errors import DeviceError
 from skiff_device.core import accounts, desired, observe, plan, reconcile, state
-from skiff_device.core.errors import CoreError
 from skiff_device.core.paths import Paths
 
 
@@ -14,14 +14,14 @@ def collect(paths: Paths) -> dict[str, Any]:
     result: dict[str, Any] = {"error": "", "containers": {}, "images": {}, "users": {}, "aside": []}
     try:
         loaded = reconcile.load(paths)
-    except CoreError as error:
+    except DeviceError as error:
         return {**result, "error": error.message}
     if loaded.error is not None:
         result["error"] = loaded.error.message
     wanted = desired.wanted(loaded.config, paths)
     try:
         seen = observe.observe(wanted, paths)
-    except CoreError as error:
+    except DeviceError as error:
         result["error"] = result["error"] or error.message
         seen = observe.Observed()
     for name, want in wanted.items():

@@ -10,8 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
+from skiff_device.common.errors import DeviceError
 from skiff_device.core import images, reconcile
-from skiff_device.core.errors import CoreError
 from skiff_device.core.paths import Paths
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -49,7 +49,7 @@ def push(paths: Paths, container: str, commit: str, hook: int) -> int:
     folder = paths.env / container
     incoming = folder / f"incoming.{hook}"
     if not _COMMIT.fullmatch(commit) or "/" in container or container.startswith("."):
-        raise CoreError("not a push", "git push core@DEVICE:env main")
+        raise DeviceError("not a push", "git push core@DEVICE:env main")
     try:
         answer = Answer(paths, container, hook)
     except OSError:
@@ -57,7 +57,7 @@ def push(paths: Paths, container: str, commit: str, hook: int) -> int:
         return 1
     try:
         _switch(paths, container, commit, hook, incoming, answer)
-    except CoreError as error:
+    except DeviceError as error:
         answer.end(f"fail {error.message}" + (f" ({error.hint})" if error.hint else ""))
         return 1
     except BaseException:
@@ -72,10 +72,10 @@ def push(paths: Paths, container: str, commit: str, hook: int) -> int:
 def _switch(paths: Paths, container: str, commit: str, hook: int, incoming: Path, answer: Answer) -> None:
     loaded = reconcile.load(paths)
     if container not in loaded.config.containers:
-        raise CoreError(f"there is no container {container}", "skiff-core status")
+        raise DeviceError(f"there is no container {container}", "skiff-core status")
     dockerfile = incoming / "Dockerfile"
     if dockerfile.is_symlink() or not dockerfile.is_file():
-        raise CoreError("Dockerfile is no plain file", "put one at the top of the repository")
+        raise DeviceError("Dockerfile is no plain file", "put one at the top of the repository")
     tree = paths.env / container / "trees" / commit
     before = _current(paths, container)
     if before != commit:
@@ -87,7 +87,7 @@ def _switch(paths: Paths, container: str, commit: str, hook: int, incoming: Path
     try:
         images.build_env(container, tree, commit, answer.log, paths)
         if not paths.at(f"/proc/{hook}").exists():
-            raise CoreError("whoever pushed has gone: nothing was switched", "push again")
+            raise DeviceError("whoever pushed has gone: nothing was switched", "push again")
         point_at(paths, container, commit)
         outcome = reconcile.apply(paths, answer.log)
         failed = outcome.failures.get(container) or (outcome.error if not outcome.failures else None)

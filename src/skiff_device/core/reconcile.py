@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from skiff_device.common.errors import DeviceError, EngineDown
+from skiff_device.common.files import write_atomically
 from skiff_device.core import accounts, config, desired, observe, people, plan, state
 from skiff_device.core.apply import Applier, look, settle
-from skiff_device.core.errors import ConfigError, CoreError, EngineDown
+from skiff_device.core.errors import ConfigError
 from skiff_device.core.model import Config
-from skiff_device.core.paths import Paths, write_atomically
+from skiff_device.core.paths import Paths
 
 Say = Callable[[str], None]
 
@@ -23,7 +25,7 @@ class Loaded:
 
     config: Config
     # None: the file was understood.
-    error: CoreError | None = None
+    error: DeviceError | None = None
     # False while persist is away: then only users count.
     whole: bool = True
 
@@ -32,8 +34,8 @@ class Loaded:
 class Outcome:
     """What came of an apply."""
 
-    error: CoreError | None = None
-    failures: dict[str, CoreError] = field(default_factory=dict)
+    error: DeviceError | None = None
+    failures: dict[str, DeviceError] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -47,7 +49,7 @@ class Outcome:
 def load(paths: Paths) -> Loaded:
     """The configuration on persist, or the last good one, or (persist away) the image's for its users.
 
-    Raises CoreError when there is none at all.
+    Raises DeviceError when there is none at all.
     """
     reserved = accounts.reserved(paths)
     if not paths.persist_is_there():
@@ -56,7 +58,7 @@ def load(paths: Paths) -> Loaded:
         write_atomically(paths.config, paths.seed.read_text())
     try:
         loaded = config.read(paths.config, reserved)
-    except CoreError as error:
+    except DeviceError as error:
         if not paths.good.exists():
             raise
         return Loaded(config.read(paths.good, reserved), error)
@@ -83,12 +85,12 @@ def today() -> str:
 
 
 def apply(paths: Paths, say: Say, renew: str = "") -> Outcome:
-    """Bring the device to what its configuration says; never raises CoreError but tells it in the outcome."""
+    """Bring the device to what its configuration says; never raises DeviceError, the outcome tells it."""
     with alone(paths, say):
         outcome = Outcome()
         try:
             _apply(paths, say, renew, outcome)
-        except CoreError as error:
+        except DeviceError as error:
             outcome.error = outcome.error or error
             state.report(paths, "fail", error.message, error.hint)
         return outcome
@@ -107,11 +109,11 @@ def _apply(paths: Paths, say: Say, renew: str, outcome: Outcome) -> None:
         warn(text)
     if renew and renew not in loaded.config.containers:
         there = ", ".join(loaded.config.containers) or "none"
-        raise CoreError(f"no container {renew} in the configuration", f"there are: {there}")
+        raise DeviceError(f"no container {renew} in the configuration", f"there are: {there}")
     try:
         accounts.apply(loaded.config, paths, warn)
     except OSError as error:
-        outcome.error = outcome.error or CoreError(f"accounts cannot be written: {error}")
+        outcome.error = outcome.error or DeviceError(f"accounts cannot be written: {error}")
     _forget_states(paths, loaded.config)
     if not loaded.whole:
         _all_wait(paths, loaded.config, "waits for persist", "skiff-status persist")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from skiff_device.core import run
-from skiff_device.core.errors import CoreError
+from skiff_device.common import run
+from skiff_device.common.errors import DeviceError
 from skiff_device.core.model import Build
 from skiff_device.core.paths import Paths
 
@@ -99,7 +99,9 @@ def fetched(build: Build, paths: Paths, log: run.Log) -> Iterator[Path]:
     if what == "folder":
         folder = place(build, paths)
         if not folder.is_dir():
-            raise CoreError(f"build source {build.source} is not there", "put the folder there, or set pull")
+            raise DeviceError(
+                f"build source {build.source} is not there", "put the folder there, or set pull"
+            )
         yield folder
         return
     import tempfile
@@ -119,7 +121,9 @@ def fetched(build: Build, paths: Paths, log: run.Log) -> Iterator[Path]:
 
 def _clone(source: str, folder: Path, log: run.Log) -> None:
     if shutil.which("git") is None:
-        raise CoreError(f"{source} needs git, which is not there", "copy it to a folder on persist as source")
+        raise DeviceError(
+            f"{source} needs git, which is not there", "copy it to a folder on persist as source"
+        )
     address, _, reference = source.removeprefix("git+").partition("#")
     log(f"cloning {address}")
     steps = [["git", "init", "--quiet", str(folder)]]
@@ -129,7 +133,7 @@ def _clone(source: str, folder: Path, log: run.Log) -> None:
     for step in steps:
         result = run.stream(step, log)
         if result.status:
-            raise CoreError(
+            raise DeviceError(
                 f"{address} cannot be cloned: {result.err.rpartition(chr(10))[2]}", "check the network"
             )
 
@@ -144,8 +148,8 @@ def _unpack(build: Build, path: Path, folder: Path) -> None:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
     except FileNotFoundError:
-        raise CoreError(
+        raise DeviceError(
             f"build source {build.source} is not there", "put the file there, or set pull"
         ) from None
     except Exception as error:
-        raise CoreError(f"{build.source} cannot be unpacked: {error}", "make it a .tar.gz") from None
+        raise DeviceError(f"{build.source} cannot be unpacked: {error}", "make it a .tar.gz") from None

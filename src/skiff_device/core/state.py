@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from skiff_device.common.files import write_atomically
 from skiff_device.core.observe import Seen
-from skiff_device.core.paths import Paths, write_atomically
+from skiff_device.core.paths import Paths
 
 # A log is cut to its second half when it grows beyond this, in bytes.
 LOG_LIMIT = 512 << 10

@@ -12,10 +12,12 @@ from skiff.model.tree import Entry, Kind
 
 # Folder on the device that the programs there name in PYTHONPATH.
 TARGET = "usr/lib/skiff/python/skiff_device"
+# What every part builds on.
+SHARED = "common"
 
 
 def device_modules(recipe: Recipe, folder: Path | None = None) -> Iterator[tuple[str, Entry]]:
-    """Path in the tree and entry of each module: `skiff_device/__init__.py`, and the parts named.
+    """Path in the tree and entry of each module: what all parts share, and the parts named.
 
     Raises UserError for a part that there is none of.
     """
@@ -23,11 +25,15 @@ def device_modules(recipe: Recipe, folder: Path | None = None) -> Iterator[tuple
         return
     source = folder or device_python()
     yield f"{TARGET}/__init__.py", _entry(source / "__init__.py")
-    for name in sorted(recipe.device_python):
+    for name in (SHARED, *sorted(recipe.device_python)):
         part = source / name
         if not (part / "__init__.py").is_file():
             layer = recipe.origins.get(f"device_python[{name}]", "?")
-            there = ", ".join(sorted(file.parent.name for file in source.glob("*/__init__.py")))
+            there = ", ".join(
+                sorted(
+                    file.parent.name for file in source.glob("*/__init__.py") if file.parent.name != SHARED
+                )
+            )
             raise UserError(
                 f"layer {layer}: device.python: there is no Python for the device called {name!r}",
                 hint=f"there is: {there or 'none'}",

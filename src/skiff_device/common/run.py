@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from skiff_device.core.errors import CoreError
+from skiff_device.common.errors import DeviceError
 
 Log = Callable[[str], None]
 # Progress bars come as one endless line; what is longer than this is cut, in bytes.
@@ -29,7 +29,7 @@ def _environment() -> dict[str, str]:
 
 
 def capture(argv: list[str], stdin: bytes | None = None, timeout: float | None = None) -> Result:
-    """Run a program and take what it writes. timeout in seconds. CoreError if it is missing or late."""
+    """Run a program and take what it writes. timeout in seconds. DeviceError if it is missing or late."""
     import subprocess
 
     try:
@@ -39,7 +39,7 @@ def capture(argv: list[str], stdin: bytes | None = None, timeout: float | None =
     except FileNotFoundError:
         raise _missing(argv[0]) from None
     except subprocess.TimeoutExpired:
-        raise CoreError(f"{argv[0]} {argv[1]} did not answer within {timeout:g} s", "skiff-status") from None
+        raise DeviceError(f"{argv[0]} {argv[1]} is late: {timeout:g} s", "skiff-status") from None
     return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
 
@@ -109,7 +109,7 @@ def feed(argv: list[str], write: Callable[[IO[bytes]], None]) -> Result:
 
 
 def copy(argv: list[str], out: IO[bytes]) -> None:
-    """Run a program and copy what it writes. Raises CoreError when it fails."""
+    """Run a program and copy what it writes. Raises DeviceError when it fails."""
     import shutil
     import subprocess
     import tempfile
@@ -132,19 +132,19 @@ def copy(argv: list[str], out: IO[bytes]) -> None:
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()
     if process.returncode:
-        raise CoreError(f"{argv[0]} {argv[1]} failed: {said[-300:]}")
+        raise DeviceError(f"{argv[0]} {argv[1]} failed: {said[-300:]}")
 
 
 def replace(argv: list[str]) -> None:
-    """Become another program. Raises CoreError if it is missing."""
+    """Become another program. Raises DeviceError if it is missing."""
     try:
         os.execvp(argv[0], argv)
     except FileNotFoundError:
         raise _missing(argv[0]) from None
 
 
-def _missing(program: str) -> CoreError:
+def _missing(program: str) -> DeviceError:
     hint = (
         "add layer engine/docker or engine/podman" if program == "docker" else f"the image has no {program}"
     )
-    return CoreError(f"the program {program} is not there", hint)
+    return DeviceError(f"the program {program} is not there", hint)

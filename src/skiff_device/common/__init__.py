@@ -1,0 +1,1 @@
+"""What the parts on the device share: files, keys, other programs, and errors for the user."""

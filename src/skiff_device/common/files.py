@@ -1,0 +1,36 @@
+"""Small files that are there whole or not at all, whenever the power goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> bool:
+    """Put a small file in place so that nobody sees half of it; False when it already said that.
+
+    owner is (uid, gid); it is left as it is where this process may not change it (tests).
+    """
+    data = text.encode()
+    same = False
+    try:
+        same = path.read_bytes() == data
+    except OSError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if same:
+        _own(path, mode, owner)
+        return False
+    beside = path.with_name(f".{path.name}.skiff-new")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _own(beside, mode, owner)
+    beside.replace(path)
+    return True
+
+
+def _own(path: Path, mode: int, owner: tuple[int, int] | None) -> None:
+    path.chmod(mode)
+    if owner is not None and os.geteuid() == 0:
+        os.chown(path, *owner)
