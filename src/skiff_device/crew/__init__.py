@@ -1,0 +1,1 @@
+"""Crew: apps that are pushed with git, built, checked, switched to and kept running."""

@@ -1,0 +1,1 @@
+"""The commands of crew, one module a family."""
