@@ -23,18 +23,31 @@ class Result(NamedTuple):
     err: str
 
 
-def _environment() -> dict[str, str]:
+def _environment(more: dict[str, str] | None = None) -> dict[str, str]:
     # A service has no HOME, and docker looks there for the log-in to registries.
-    return {"HOME": "/root", **os.environ}
+    return {"HOME": "/root", **os.environ, **(more or {})}
 
 
-def capture(argv: list[str], stdin: bytes | None = None, timeout: float | None = None) -> Result:
-    """Run a program and take what it writes. timeout in seconds. DeviceError if it is missing or late."""
+def capture(
+    argv: list[str],
+    stdin: bytes | None = None,
+    timeout: float | None = None,
+    env: dict[str, str] | None = None,
+) -> Result:
+    """Run a program and take what it writes. DeviceError if it is missing or late.
+
+    timeout in seconds; env are variables besides those of this process.
+    """
     import subprocess
 
     try:
         done = subprocess.run(
-            argv, input=stdin or b"", capture_output=True, env=_environment(), timeout=timeout, check=False
+            argv,
+            input=stdin or b"",
+            capture_output=True,
+            env=_environment(env),
+            timeout=timeout,
+            check=False,
         )
     except FileNotFoundError:
         raise _missing(argv[0]) from None
@@ -135,10 +148,10 @@ def copy(argv: list[str], out: IO[bytes]) -> None:
         raise DeviceError(f"{argv[0]} {argv[1]} failed: {said[-300:]}")
 
 
-def replace(argv: list[str]) -> None:
-    """Become another program. Raises DeviceError if it is missing."""
+def replace(argv: list[str], env: dict[str, str] | None = None) -> None:
+    """Become another program; env are variables besides those of this process. DeviceError if missing."""
     try:
-        os.execvp(argv[0], argv)
+        os.execvpe(argv[0], argv, {**os.environ, **(env or {})})
     except FileNotFoundError:
         raise _missing(argv[0]) from None
 

@@ -30,8 +30,12 @@ class Paths:
         self.status = self.root / "run/skiff/status/crew"
         self.authorized_keys = self.root / "home/crew/.ssh/authorized_keys"
         self.root_keys = self.root / "run/skiff/crew/root_keys"
-        # docker's, or podman's under docker's name.
-        self.engine_socket = self.root / "run/docker.sock"
+
+    @property
+    def engine_socket(self) -> Path:
+        """The engine's socket: docker's, or podman's where that is there."""
+        podman = self.root / "run/podman/podman.sock"
+        return podman if podman.exists() else self.root / "run/docker.sock"
 
     def app(self, name: str) -> Path:
         """Folder of an app; the name must have been checked (names.app)."""

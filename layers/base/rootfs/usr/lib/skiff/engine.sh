@@ -47,6 +47,12 @@ engine_small_memory() { # PROGRAM…
 	done
 }
 
+# Podman makes its socket root's alone; those of the group docker may use it as they may use docker's.
+engine_share() { # SOCKET
+	[ "${1%/*}" != /run ] && grep -q '^docker:' "$ETC/group" || return 0
+	chgrp docker "${1%/*}" "$1" && chmod 710 "${1%/*}" && chmod 660 "$1"
+}
+
 # Waits until the engine answers, then reports it. The request itself waits for an engine that is still starting.
 engine_watch() { # NAME SOCKET
 	report engine wait "$1 is starting"
@@ -58,6 +64,7 @@ engine_watch() { # NAME SOCKET
 		[ -S "$2" ] || continue
 		version=$(timeout 300 docker version --format '{{.Server.Version}}' 2>/dev/null </dev/null)
 	done
+	engine_share "$2"
 	rm -f "$RUN/engine.ends"
 	if line_of "$RUN/engine.note"; then
 		report engine warn "$1 $version; $REPLY" "put skiff/docker.json right, then: sv restart docker"

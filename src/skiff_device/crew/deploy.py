@@ -1,0 +1,300 @@
+"""From an image to a release that serves: containers, checks, switch, and the old ones retired.
+
+The switch is one symlink. Before it the old release serves, after it the new one, whenever the power goes;
+`restore` puts away what the other one left.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import check, containers, store
+from skiff_device.crew import release as releases
+from skiff_device.crew.engine import Engine
+from skiff_device.crew.paths import Paths
+from skiff_device.crew.release import Release
+
+Say = Callable[[str], None]
+# How many releases are kept, the serving one among them.
+KEEP = 5
+# How long a container may take to end by itself, in seconds; Dokku waits as long.
+STOP = 30
+# How long connections to the old release may go on, in seconds (checks:set wait-to-retire).
+RETIRE = 60
+
+
+def deploy(
+    paths: Paths,
+    app: str,
+    image: str,
+    reason: str,
+    *,
+    commit: str = "",
+    processes: dict[str, list[str] | None] | None = None,
+    app_json: dict[str, Any] | None = None,
+    checks: str = "",
+    say: Say,
+) -> Release:
+    """Make an image the app's release. Raises DeviceError; the old release serves then.
+
+    processes are those of a Procfile (None: one, `web`, by the image's own command).
+    """
+    engine = Engine(paths)
+    found = engine.image(image)
+    if found is None:
+        raise DeviceError(f"there is no image {image}", "build it again")
+    number = max([0, *releases.numbers(paths, app)]) + 1
+    ports = sorted(
+        int(port.partition("/")[0])
+        for port in (found.get("Config") or {}).get("ExposedPorts") or {}
+        if port.partition("/")[2] in ("", "tcp")
+    )
+    release = Release(
+        number,
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        reason,
+        str(found["Id"]),
+        f"crew/{app}:{number}",
+        commit,
+        processes or {"web": None},
+        tuple(ports),
+        app_json or {},
+        checks,
+    )
+    with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
+        return _roll_out(paths, app, engine, release, say)
+
+
+def redeploy(paths: Paths, app: str, reason: str, say: Say) -> Release | None:
+    """The serving image with the settings of now; None when there is none, or the app is stopped."""
+    with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
+        old = releases.current(paths, app)
+        if old is None or store.section(paths, app, "ps").get("stopped"):
+            return None
+        return _roll_out(paths, app, Engine(paths), _again(paths, app, old, reason), say)
+
+
+def rollback(paths: Paths, app: str, number: int, say: Say) -> Release:
+    """An older release's image with the settings of now, as a new release."""
+    with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
+        old = releases.load(paths, app, number) if number else _before(paths, app)
+        if old is None:
+            there = ", ".join(map(str, releases.numbers(paths, app))) or "none"
+            raise DeviceError(f"{app} has no such release", f"kept are: {there}")
+        if Engine(paths).image(old.image) is None:
+            raise DeviceError(f"the image of release {old.number} is gone", "push it again")
+        again = _again(paths, app, old, f"rollback to {old.number}")
+        return _roll_out(paths, app, Engine(paths), again, say)
+
+
+def stop(paths: Paths, app: str, say: Say) -> None:
+    """Stop all processes of an app, until `start` or the next deploy, also over reboots."""
+    from skiff_device.crew import router
+
+    with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
+        _set_stopped(paths, app, True)
+        router.apply(paths, say)
+        engine = Engine(paths)
+        for one in _containers(paths, app):
+            if engine.inspect(one.name) is not None:
+                engine.stop(one.name, STOP)
+                say(f"{one.process}.{one.index}: stopped")
+
+
+def start(paths: Paths, app: str, say: Say) -> None:
+    """Start an app that was stopped."""
+    with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
+        old = releases.current(paths, app)
+        if old is None:
+            raise DeviceError(f"{app} was never deployed", f"git push crew@DEVICE:{app} main")
+        was = store.section(paths, app, "ps").get("stopped", False)
+        if was or not all(_runs(Engine(paths), one.name) for one in old.containers):
+            _roll_out(paths, app, Engine(paths), _again(paths, app, old, "start"), say)
+
+
+def destroy(paths: Paths, app: str) -> None:
+    """Remove an app with its containers, images and settings."""
+    from skiff_device.crew import router
+
+    with store.alone(paths, f"deploy-{app}"):
+        engine = Engine(paths)
+        tags = [one.tag for one in releases.kept(paths, app)]
+        releases.point_at(paths, app, 0)
+        router.apply(paths)
+        containers.remove_others(engine, app, 0, STOP)
+        store.destroy(paths, app)
+        for tag in tags:
+            engine.untag(tag)
+
+
+def rename(paths: Paths, app: str, name: str, say: Say) -> None:
+    """Give an app another name; its containers are made anew under it."""
+    with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
+        if store.exists(paths, name):
+            raise DeviceError(f"there is an app {name} already", "choose another name")
+        old = releases.current(paths, app)
+        paths.app(app).rename(paths.app(name))
+        store.sync_folder(paths.apps)
+        engine = Engine(paths)
+        if old is not None and not store.section(paths, name, "ps").get("stopped"):
+            _roll_out(paths, name, engine, _again(paths, name, old, f"renamed from {app}"), say)
+        containers.remove_others(engine, app, 0, STOP)
+
+
+def scale_of(paths: Paths, app: str, release: Release) -> dict[str, int]:
+    """How many containers of each process: as set, else one `web` (or one of all where there is no web)."""
+    given = store.section(paths, app, "ps").get("scale", {})
+    formation = release.app_json.get("formation", {})
+    found = {}
+    for process in release.processes:
+        default = 1 if process == "web" or "web" not in release.processes else 0
+        told = formation.get(process, {}) if isinstance(formation, dict) else {}
+        quantity = told.get("quantity", default) if isinstance(told, dict) else default
+        found[process] = int(given.get(process, quantity))
+    return found
+
+
+def _again(paths: Paths, app: str, old: Release, reason: str) -> Release:
+    number = max([0, *releases.numbers(paths, app)]) + 1
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return replace(old, number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", containers=())
+
+
+def _before(paths: Paths, app: str) -> Release | None:
+    """The last release with another image than the one that serves."""
+    now = releases.current(paths, app)
+    others = [one for one in releases.kept(paths, app) if now is None or one.image != now.image]
+    return others[-1] if others else None
+
+
+def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> Release:
+    from skiff_device.crew import hooks, router
+
+    before = releases.current_number(paths, app)
+    was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
+    network = containers.ensure_network(engine)
+    with store.alone(paths, "addresses"):
+        made = containers.lay_out(paths, app, release.number, scale_of(paths, app, release), network)
+        release = replace(release, containers=made)
+        releases.save(paths, app, release)
+    switched = False
+    try:
+        engine.tag(release.image, release.tag)
+        hooks.trigger(paths, "pre-deploy", app, [release.tag], say)
+        _start_and_check(paths, app, engine, release, say)
+        # From here to the end of the switch nobody's Ctrl-C or lost connection interrupts.
+        with _undisturbed():
+            if was_stopped:
+                _set_stopped(paths, app, False)
+            releases.point_at(paths, app, release.number)
+            try:
+                router.apply(paths, say)
+            except BaseException:
+                releases.point_at(paths, app, before)
+                _set_stopped(paths, app, was_stopped)
+                raise
+            switched = True
+    finally:
+        if not switched:
+            with _undisturbed():
+                _put_away(paths, app, engine, release)
+    say(f"release {release.number} of {app} serves")
+    _retire(paths, app, engine, release, say)
+    hooks.trigger(paths, "post-deploy", app, [release.tag], say)
+    return release
+
+
+def _start_and_check(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> None:
+    from skiff_device.crew import router
+
+    port = router.container_port(paths, app, release.exposed)
+    settings = store.section(paths, app, "checks")
+    for one in release.containers:
+        containers.create(engine, paths, app, release, one, port)
+        engine.start(one.name)
+    for one in release.containers:
+        if one.process in settings.get("disabled", []) or one.process in settings.get("skipped", []):
+            say(f"{one.process}.{one.index}: started, not checked")
+            continue
+        wanted = check.from_app_json(release.app_json, one.process)
+        if not wanted and one.process == "web":
+            wanted = check.from_file(release.checks)
+        web = one.process == "web" and bool(router.targets(paths, app, release.exposed))
+        plan = check.Plan(
+            tuple(wanted), port if web else 0, uptime=float(settings.get("wait", check.DEFAULT_UPTIME))
+        )
+        try:
+            check.ready(engine, one, plan, say)
+        except DeviceError as error:
+            _last_words(engine, one.name, say)
+            raise DeviceError(f"{app}: {error.message}", error.hint or "its last lines are above") from None
+
+
+def _last_words(engine: Engine, name: str, say: Say) -> None:
+    try:
+        for _, data in engine.logs(name, tail="20"):
+            for line in data.decode(errors="replace").splitlines():
+                say(f"    {line}")
+    except DeviceError:
+        pass
+
+
+def _put_away(paths: Paths, app: str, engine: Engine, release: Release) -> None:
+    """What a release that never served had made."""
+    for one in release.containers:
+        # What cannot be removed now goes at the next deploy or boot.
+        with suppress(DeviceError):
+            engine.remove(one.name)
+    if releases.current_number(paths, app) != release.number:
+        engine.untag(release.tag)
+        releases.forget(paths, app, release.number)
+
+
+def _retire(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> None:
+    """The containers of older releases go when nobody talks to them any more, and the oldest records."""
+    from skiff_device.crew import router
+
+    wait = float(store.section(paths, app, "checks").get("wait_to_retire", RETIRE))
+    router.drained(paths, wait)
+    containers.remove_others(engine, app, release.number, STOP)
+    for number in releases.numbers(paths, app)[:-KEEP]:
+        old = releases.load(paths, app, number)
+        if old is not None:
+            engine.untag(old.tag)
+        releases.forget(paths, app, number)
+
+
+def _containers(paths: Paths, app: str) -> tuple[releases.Running, ...]:
+    now = releases.current(paths, app)
+    return now.containers if now is not None else ()
+
+
+def _runs(engine: Engine, name: str) -> bool:
+    found = engine.inspect(name)
+    return found is not None and bool(found["State"].get("Running"))
+
+
+def _set_stopped(paths: Paths, app: str, stopped: bool) -> None:
+    def change(section: dict[str, Any]) -> None:
+        section.pop("stopped", None)
+        if stopped:
+            section["stopped"] = True
+
+    store.change(paths, app, "ps", change)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait until the end."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

@@ -1,0 +1,151 @@
+"""From a log-in to a command: who asks, what, and whether they may."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import signal
+import sys
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import names
+from skiff_device.crew.command import Args, Caller, Command, Context, Family, refused
+from skiff_device.crew.paths import Paths
+
+# Modules of commands/, in the order of `help`.
+FAMILIES = (
+    "apps", "releases", "ps", "logs", "run", "config", "domains", "ports", "proxy", "certs", "checks",
+    "storage", "resource", "docker_options", "network", "cron", "git", "ssh_keys", "backup", "events",
+    "cleanup", "plugin", "help",
+)  # fmt: skip
+# Commands whose name does not begin with that of their module.
+_ELSEWHERE = {"enter": "run", "rollback": "releases", "version": "help", "letsencrypt": "certs"}
+# What comes over SSH is one string; dropbear takes less (MAX_CMD_LEN is 9000), OpenSSH more. In characters.
+_LONGEST = 100_000
+
+
+class UsageError(DeviceError):
+    """A command that there is not, or words that do not fit it: exit status 2."""
+
+
+def family(name: str) -> Family | None:
+    """The module of a command, imported only when it is asked for."""
+    head = name.partition(":")[0]
+    module = _ELSEWHERE.get(head, head.replace("-", "_"))
+    if module not in FAMILIES or "_" in head:
+        return None
+    found: Family = importlib.import_module(f"skiff_device.crew.commands.{module}").COMMANDS
+    return found
+
+
+def find(name: str) -> Command:
+    """A command by its name. Raises UsageError."""
+    found = family(name)
+    if found is None:
+        raise UsageError(f"there is no command {names.shown(name)!r}", "help shows all")
+    for command in found.commands:
+        if command.name == name:
+            return command
+    there = " ".join(command.name for command in found.commands)
+    raise UsageError(f"there is no command {names.shown(name)!r}", f"there are: {there}")
+
+
+def run(paths: Paths, caller: Caller, words: list[str]) -> int:
+    """Run one command for a caller; returns the exit status. Raises DeviceError."""
+    command = find(words[0] if words else "help")
+    args = Args(words[1:], command.usage)
+    if args.flag("--help"):
+        print(f"usage: {command.usage}\n  {command.text}")
+        return 0
+    if "APP" not in command.usage.split() and not caller.may(command.access, None):
+        raise refused(caller, command)
+    return command.run(Context(paths, caller, command), args) or 0
+
+
+def serve(paths: Paths, key: str, text: str) -> int:
+    """Do what the client of a key asked for over SSH."""
+    from skiff_device.crew import keys
+
+    caller = keys.caller(paths, key)
+    if len(text) > _LONGEST:
+        raise UsageError("this command is too long")
+    if text.startswith(("git-receive-pack ", "git-upload-pack ", "git-upload-archive ")):
+        from skiff_device.crew import receive
+
+        return receive.serve(paths, caller, text)
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"this command cannot be understood: {error}", "close every quote") from None
+    return run(paths, caller, words)
+
+
+def become_crew(paths: Paths) -> None:
+    """Leave root behind: everything of crew is done as its user."""
+    if os.geteuid() != 0 or os.environ.get("SKIFF_ROOT"):
+        return
+    for line in (paths.root / "etc/passwd").read_text().splitlines():
+        fields = line.split(":")
+        if fields[0] == "crew":
+            uid, gid = int(fields[2]), int(fields[3])
+            groups = [gid]
+            for group in (paths.root / "etc/group").read_text().splitlines():
+                parts = group.split(":")
+                if len(parts) == 4 and "crew" in parts[3].split(","):
+                    groups.append(int(parts[2]))
+            os.setgroups(groups)
+            os.setgid(gid)
+            os.setuid(uid)
+            os.environ["HOME"] = fields[5]
+            return
+    raise DeviceError("this image has no user crew", "add layer apps/crew")
+
+
+def _internal(paths: Paths, words: list[str]) -> int | None:
+    """What services and git hooks call; None when the words are a user's command."""
+    match words:
+        case ["serve", key]:
+            return serve(paths, key, os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+        case ["pre-receive"]:
+            from skiff_device.crew import receive
+
+            return receive.hook(paths)
+        case ["write-keys"]:
+            from skiff_device.crew import keys
+
+            keys.write(paths)
+            return 0
+        case ["restore"]:
+            from skiff_device.crew import restore
+
+            return restore.restore(paths)
+        case ["cron-run", app, job]:
+            from skiff_device.crew import crontab
+
+            return crontab.run(paths, app, job)
+    return None
+
+
+def main(words: list[str]) -> int:
+    """The program `crew`; returns the exit status."""
+    paths = Paths()
+    # A lost connection is as Ctrl-C: what was half made is put away.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        become_crew(paths)
+        os.umask(0o077)
+        status = _internal(paths, words)
+        return run(paths, Caller("root"), words) if status is None else status
+    except DeviceError as error:
+        print(f"crew: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  hint: {error.hint}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) or error.hint.startswith("usage: ") else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader went away, as `| head` does; nothing more to write to.
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        return 1

@@ -1,0 +1,82 @@
+"""From a source tree to a release: build, then deploy, with the hooks around both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import source, store
+from skiff_device.crew.command import Caller
+from skiff_device.crew.paths import Paths
+
+Say = Callable[[str], None]
+# Limits of a build, in seconds and processes; the settings `build` change them.
+TIME_LIMIT = 1800
+PIDS = 2048
+
+
+def build_and_deploy(
+    paths: Paths, app: str, tar: Path, reason: str, commit: str, caller: Caller, say: Say
+) -> None:
+    """Build the image of a source tree in a tar file and make it the release. Raises DeviceError."""
+    from skiff_device.crew import build, crontab, deploy, events, hooks, router, to_core
+    from skiff_device.crew.engine import Engine
+
+    settings = store.section(paths, app, "build")
+    dockerfile = str(settings.get("dockerfile", "Dockerfile"))
+    files = source.small_files(tar, (dockerfile, "Procfile", "app.json", "CHECKS"))
+    if dockerfile not in files:
+        raise DeviceError(f"there is no {dockerfile} at the top of the repository", "every app needs one")
+    app_json = source.app_json(files.get("app.json", ""))
+    processes = source.procfile(files.get("Procfile", ""))
+    if store.section(paths, app, "app").get("core"):
+        to_core.push(paths, tar, commit, say)
+        events.log(paths, caller, f"{app}: {reason}, handed to core")
+        return
+    engine = Engine(paths)
+    hooks.trigger(paths, "pre-build", app, [], say)
+    say(f"-----> building {app}")
+    tag = f"crew/{app}:build-{os.getpid()}"
+    limits = build.Limits(
+        int(settings.get("memory", 0)),
+        int(settings.get("pids", 2048)),
+        float(settings.get("time_limit", 1800)),
+    )
+    arguments: dict[str, str] = {}
+    for option in store.section(paths, app, "docker_options").get("build", []):
+        words = [str(word) for word in option] if isinstance(option, list) else [str(option)]
+        arguments |= source.build_argument(words)
+    with tar.open("rb") as context:
+        image = build.build(
+            engine,
+            context,
+            tag,
+            dockerfile=dockerfile,
+            target=str(settings.get("target", "")),
+            args=arguments,
+            labels={"crew.app.image": app},
+            options=limits,
+            say=say,
+        )
+    hooks.trigger(paths, "post-build", app, [image], say)
+    say(f"-----> deploying {app}")
+    try:
+        made = deploy.deploy(
+            paths,
+            app,
+            image,
+            reason,
+            commit=commit,
+            processes=processes,
+            app_json=app_json,
+            checks=files.get("CHECKS", ""),
+            say=say,
+        )
+    finally:
+        engine.untag(tag)
+    events.log(paths, caller, f"{app}: release {made.number}: {reason}")
+    crontab.write(paths)
+    for url in router.urls(paths, app):
+        say(f"=====> {url}")

@@ -1,0 +1,222 @@
+"""`git push crew@device:APP main`: git receives; its hook deploys before the branch moves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from skiff_device.common import run
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import names, store
+from skiff_device.crew.command import Caller
+from skiff_device.crew.paths import Paths
+
+Say = Callable[[str], None]
+_GITCONFIG = "/usr/lib/skiff/crew/gitconfig"
+# In bytes; build:set and git:set change them. What must stay free on persist for the system's own needs.
+MAX_PUSH = 512 << 20
+RESERVE = 128 << 20
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_NOTHING = re.compile(r"0+")
+# Files that crew reads itself, in bytes.
+_SMALL = 256 << 10
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+class Entry(NamedTuple):
+    """A file of a commit, as `git ls-tree` tells it; size in bytes."""
+
+    mode: str
+    hash: str
+    size: int
+    path: str
+
+
+def app_of(text: str) -> str:
+    """The app that git's command names, in any spelling: 'app', '/app', '~/app.git'. Raises DeviceError."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if len(words) != 2:
+        raise DeviceError("this is no push to an app", "git push crew@DEVICE:APP main")
+    path = words[1].removeprefix("~").strip("/")
+    return names.app(path.removesuffix(".git"))
+
+
+def serve(paths: Paths, caller: Caller, text: str) -> int:
+    """Become the git program that the client asked for."""
+    app = app_of(text)
+    push = text.startswith("git-receive-pack ")
+    if not caller.may("deploy" if push else "read", app):
+        raise DeviceError(f"key {caller.name} ({caller.role}) may not push to {app}", "ask an admin")
+    if not store.exists(paths, app) and (not push or caller.role != "admin"):
+        raise DeviceError(f"there is no app {app}", "an admin makes it: apps:create, or a first push")
+    if not paths.persist_flag.exists():
+        raise DeviceError("persist is not there to keep an app on", "skiff-status persist")
+    section = store.section(paths, app, "app") if store.exists(paths, app) else {}
+    if push and section.get("locked"):
+        raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
+    folder = paths.app(app) / "repo.git"
+    env = git_environment(paths)
+    if not (folder / "HEAD").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        branch = "main"
+        done = run.capture(
+            ["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", str(folder)],
+            env=env,
+        )
+        if done.status:
+            raise DeviceError(f"the repository cannot be made: {done.err.strip()[-200:]}", "is persist full?")
+    if not push:
+        run.replace(["git", "upload-pack", str(folder)], env=env)
+    limit = room(paths, app)
+    run.replace(
+        ["git", "-c", f"receive.maxInputSize={limit}", "receive-pack", str(folder)],
+        env={**env, "CREW_APP": app, "CREW_KEY": caller.name},
+    )
+    return 1
+
+
+def git_environment(paths: Paths) -> dict[str, str]:
+    """Variables for git: no settings but crew's own count."""
+    for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_PROTOCOL"]:
+        del os.environ[name]
+    config = str(paths.root / _GITCONFIG.lstrip("/"))
+    return {"HOME": "/", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": config}
+
+
+def room(paths: Paths, app: str) -> int:
+    """How many bytes a push to an app may have. Raises DeviceError when there is no room at all."""
+    wanted = MAX_PUSH
+    if store.exists(paths, app):
+        wanted = int(store.section(paths, app, "build").get("max_push", MAX_PUSH))
+    free = shutil.disk_usage(paths.crew).free - RESERVE
+    if free < 1 << 20:
+        raise DeviceError("persist is full", "make room: cleanup, releases, docker system df")
+    return min(wanted, free)
+
+
+def hook(paths: Paths) -> int:
+    """Git's hook before a branch moves: deploys what was pushed."""
+    from skiff_device.crew import keys
+
+    app = names.app(os.environ.get("CREW_APP", ""))
+    caller = keys.caller(paths, os.environ.get("CREW_KEY", ""))
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    updates = [line.split() for line in sys.stdin.read().splitlines()]
+    made = not store.exists(paths, app)
+    branch = "main" if made else str(store.section(paths, app, "build").get("branch", "main"))
+    commit = wanted_commit(updates, branch)
+    if made:
+        store.create(paths, app)
+        say(f"-----> new app {app}")
+    try:
+        deploy_commit(paths, app, commit, caller, say)
+    except DeviceError as error:
+        say(f" !     {error.message}")
+        if error.hint:
+            say(f" !     {error.hint}")
+        return 1
+    return 0
+
+
+def wanted_commit(updates: list[list[str]], branch: str) -> str:
+    """The commit to deploy among git's lines `OLD NEW REF`. Raises DeviceError."""
+    if len(updates) != 1 or len(updates[0]) != 3:
+        raise DeviceError("one branch at a time", f"git push … {branch}")
+    _, new, ref = updates[0]
+    accepted = {f"refs/heads/{branch}"} | ({"refs/heads/master"} if branch == "main" else set())
+    if ref not in accepted:
+        name = names.shown(ref.removeprefix("refs/heads/"))
+        raise DeviceError(f"{name} is not deployed, only {branch}", f"git push … {name}:{branch}")
+    if _NOTHING.fullmatch(new) or not _COMMIT.fullmatch(new):
+        raise DeviceError(f"{branch} cannot be removed", "apps:destroy removes an app")
+    return new
+
+
+def deploy_commit(paths: Paths, app: str, commit: str, caller: Caller, say: Say) -> None:
+    """Build a commit of the app's repository and make it the release. Raises DeviceError."""
+    if store.section(paths, app, "app").get("locked"):
+        raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
+    entries = listing(commit)
+    refuse_pointers(commit, entries)
+    total = sum(entry.size for entry in entries)
+    if total > shutil.disk_usage(paths.crew).free - RESERVE:
+        raise DeviceError(f"no room to unpack {total >> 20} MB on persist", "make room: cleanup")
+    from skiff_device.crew import pipeline
+
+    tar = paths.app(app) / f"incoming.{os.getpid()}"
+    try:
+        with tar.open("wb") as file:
+            run.copy(["git", "archive", "--format=tar", commit], file)
+        pipeline.build_and_deploy(paths, app, tar, f"push {commit[:12]}", commit, caller, say)
+    finally:
+        tar.unlink(missing_ok=True)
+
+
+def rebuild(paths: Paths, app: str, caller: Caller, say: Say) -> None:
+    """Build and deploy what was pushed last. Raises DeviceError."""
+    os.environ.update({**git_environment(paths), "GIT_DIR": str(paths.app(app) / "repo.git")})
+    branch = str(store.section(paths, app, "build").get("branch", "main"))
+    for name in (branch, *(["master"] if branch == "main" else [])):
+        done = run.capture(
+            ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/heads/{name}"]
+        )
+        if done.status == 0:
+            deploy_commit(paths, app, done.out.decode().strip(), caller, say)
+            return
+    raise DeviceError(f"nothing was pushed to {app} yet", f"git push crew@DEVICE:{app} {branch}")
+
+
+def listing(commit: str) -> list[Entry]:
+    """Files of a commit. Raises DeviceError for one with submodules, which a push does not bring."""
+    done = run.capture(["git", "ls-tree", "-r", "-z", "--long", commit])
+    if done.status:
+        raise DeviceError(f"what was pushed cannot be read: {done.err.strip()[-200:]}")
+    entries = []
+    modules = []
+    for record in done.out.decode(errors="surrogateescape").split("\0"):
+        head, _, path = record.partition("\t")
+        fields = head.split()
+        if len(fields) != 4:
+            continue
+        if fields[0] == "160000":
+            modules.append(names.shown(path))
+        else:
+            entries.append(Entry(fields[0], fields[2], int(fields[3]), path))
+    if modules:
+        raise DeviceError(
+            f"submodules do not come with a push: {', '.join(modules[:5])}",
+            "commit their files (git subtree add), or build the image elsewhere: git:from-image",
+        )
+    return entries
+
+
+def refuse_pointers(commit: str, entries: list[Entry]) -> None:
+    """Raise DeviceError when files are Git LFS pointers: their content is not in the push."""
+    attributes = [
+        one for one in entries if one.path.rpartition("/")[2] == ".gitattributes" and one.size < _SMALL
+    ]
+    if not any(b"filter=lfs" in _blob(one.hash) for one in attributes):
+        return
+    # The specification of pointers allows less than 1024 bytes.
+    small = (one for one in entries if one.size < 1024 and one.mode.startswith("100"))
+    found = [names.shown(one.path) for one in small if _blob(one.hash).startswith(_POINTER)]
+    if found:
+        raise DeviceError(
+            f"Git LFS files do not come with a push: {', '.join(found[:5])}",
+            "commit their content (git lfs migrate export), or: git archive … | ssh … git:from-archive",
+        )
+
+
+def _blob(name: str) -> bytes:
+    return run.capture(["git", "cat-file", "blob", name]).out

@@ -1,0 +1,118 @@
+"""Releases of an app: what was deployed, as kept in releases/N/release.json, and which of them serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.common.files import write_atomically
+from skiff_device.crew import store
+from skiff_device.crew.paths import Paths
+
+
+@dataclass(frozen=True)
+class Running:
+    """A container of a release. address is its IPv4 on the network of apps."""
+
+    name: str
+    process: str
+    index: int
+    address: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release. processes have the command of each type; None is the image's own."""
+
+    number: int
+    created: str
+    reason: str
+    image: str
+    tag: str
+    commit: str = ""
+    processes: dict[str, list[str] | None] = field(default_factory=dict)
+    # TCP ports that the image names (EXPOSE), lowest first.
+    exposed: tuple[int, ...] = ()
+    app_json: dict[str, Any] = field(default_factory=dict)
+    checks: str = ""
+    containers: tuple[Running, ...] = ()
+
+
+def _folder(paths: Paths, app: str) -> Any:
+    return paths.app(app) / "releases"
+
+
+def save(paths: Paths, app: str, release: Release) -> None:
+    """Write a release; it does not serve before `point_at`."""
+    folder = _folder(paths, app) / str(release.number)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(release), indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomically(folder / "release.json", text + "\n", 0o600)
+    store.sync_folder(folder)
+    store.sync_folder(folder.parent)
+
+
+def load(paths: Paths, app: str, number: int) -> Release | None:
+    """A release by its number, or None."""
+    path = _folder(paths, app) / str(number) / "release.json"
+    try:
+        found = json.loads(path.read_text())
+        found["containers"] = tuple(Running(**one) for one in found["containers"])
+        found["exposed"] = tuple(found["exposed"])
+        return Release(**found)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DeviceError(f"{path} cannot be read: {error}", "rollback to another release") from None
+
+
+def numbers(paths: Paths, app: str) -> list[int]:
+    """Numbers of all releases that are kept, oldest first."""
+    folder = _folder(paths, app)
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+def kept(paths: Paths, app: str) -> list[Release]:
+    """All releases that are kept, oldest first."""
+    found = (load(paths, app, number) for number in numbers(paths, app))
+    return [one for one in found if one is not None]
+
+
+def current_number(paths: Paths, app: str) -> int:
+    """Number of the release that serves; 0 when there is none."""
+    try:
+        name = (paths.app(app) / "current").readlink().name
+    except OSError:
+        return 0
+    return int(name) if name.isdigit() else 0
+
+
+def current(paths: Paths, app: str) -> Release | None:
+    """The release that serves, or None."""
+    number = current_number(paths, app)
+    return load(paths, app, number) if number else None
+
+
+def point_at(paths: Paths, app: str, number: int) -> None:
+    """The switch: from now on, also after a power cut, that release serves (0: none)."""
+    link = paths.app(app) / "current"
+    if not number:
+        link.unlink(missing_ok=True)
+    else:
+        fresh = link.with_name("current.new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(f"releases/{number}")
+        fresh.replace(link)
+    store.sync_folder(link.parent)
+
+
+def forget(paths: Paths, app: str, number: int) -> None:
+    """Remove the record of a release."""
+    folder = _folder(paths, app) / str(number)
+    (folder / "release.json").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

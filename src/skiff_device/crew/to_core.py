@@ -1,0 +1,76 @@
+"""Hands a pushed tree to the service core, which builds it as root and switches the environment to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew.paths import Paths
+
+Say = Callable[[str], None]
+# The container whose environment an app marked core feeds.
+CONTAINER = "core"
+_LOOK = 0.3
+
+
+def push(paths: Paths, tar: Path, commit: str, say: Say) -> None:
+    """Do what the hook of core's own `git push core@device:env` does. Raises DeviceError."""
+    folder = paths.root / "mnt/persist/skiff/core/env" / CONTAINER
+    requests = paths.root / "run/skiff/core/requests"
+    if not requests.exists() or not folder.is_dir():
+        raise DeviceError("the service core is not there", "add a layer of core/, or: sv status core")
+    pid = os.getpid()
+    incoming = folder / f"incoming.{pid}"
+    answer = paths.root / "run/skiff/core/push" / f"{CONTAINER}.{pid}"
+    log = answer.with_name(f"{answer.name}.log")
+    # Files are the group's, which core's own users are in too.
+    mask = os.umask(0o007)
+    try:
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir(mode=0o2770)
+        with tarfile.open(tar, "r:") as archive:
+            # Nothing outside, no devices; links stay within.
+            archive.extractall(incoming, filter="data")
+        log.touch(mode=0o660)
+        answer.touch(mode=0o660)
+        _ask(requests, f"push {CONTAINER} {commit} {pid}\n")
+        result = _follow(answer, log, say)
+    except (OSError, tarfile.TarError) as error:
+        raise DeviceError(f"core does not take it: {error}", "sv status core") from None
+    finally:
+        os.umask(mask)
+        shutil.rmtree(incoming, ignore_errors=True)
+        answer.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+    if not result.startswith("ok"):
+        raise DeviceError(result.removeprefix("fail ") or "core did not answer")
+    say(result.removeprefix("ok "))
+
+
+def _ask(requests: Path, line: str) -> None:
+    # Without waiting for a reader: there is one as long as the service runs.
+    fifo = os.open(requests, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        os.write(fifo, line.encode())
+    finally:
+        os.close(fifo)
+
+
+def _follow(answer: Path, log: Path, say: Say) -> str:
+    shown = 0
+    while True:
+        result = answer.read_text(errors="replace").strip()
+        data = log.read_bytes()
+        lines = data[shown:].rpartition(b"\n")[0]
+        if lines:
+            shown += len(lines) + 1
+            for line in lines.decode(errors="replace").split("\n"):
+                say(line)
+        if result:
+            return result
+        time.sleep(_LOOK)
