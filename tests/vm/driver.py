@@ -189,7 +189,14 @@ class Device:
 
     def execute(self, command: str, *, timeout: float = 60, input: bytes = b"", user: str = "root") -> Result:
         """Run a shell command on the device, whatever its status. ``timeout`` is in seconds."""
-        words = ssh.argv(self.target(user), ["sh", "-c", command], batch=True, options=self._sharing(user))
+        return self._execute(["sh", "-c", command], command, timeout, input, user)
+
+    def ask(self, command: str, *, user: str, timeout: float = 60, input: bytes = b"") -> Result:
+        """Hand words to the log-in program of a user that has no shell, whatever its status."""
+        return self._execute(shlex.split(command), command, timeout, input, user)
+
+    def _execute(self, argv: list[str], command: str, timeout: float, input: bytes, user: str) -> Result:
+        words = ssh.argv(self.target(user), argv, batch=True, options=self._sharing(user))
         try:
             done = run(words, input=input, timeout=timeout, check=False)
         except CommandError:

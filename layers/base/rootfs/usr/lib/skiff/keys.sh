@@ -55,6 +55,11 @@ write_keys() {
 	else
 		report keys ok "$COUNT"
 	fi
+	# Others who go by root's keys; at boot they see to it themselves, after SSH.
+	[ -e "$RUN/late" ] || return 0
+	for hook in "$LIB"/on-keys/*; do
+		[ ! -x "$hook" ] || "$hook" </dev/null >/dev/null 2>&1 &
+	done
 }
 
 # A host name as DNS allows it, or nothing. Sets REPLY.
