@@ -48,7 +48,7 @@ def build_and_deploy(
     for option in store.section(paths, app, "docker_options").get("build", []):
         words = [str(word) for word in option] if isinstance(option, list) else [str(option)]
         arguments |= source.build_argument(words)
-    with tar.open("rb") as context:
+    with tar.open("r+b") as context:
         image = build.build(
             engine,
             context,

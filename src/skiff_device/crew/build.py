@@ -1,0 +1,189 @@
+"""Builds an image of a source tree with the engine's own builder, which is BuildKit or podman's.
+
+Docker's command needs a plug-in of 69 MB for that; the engine itself does not. The tree goes to it as the body
+of one request. Such a build has no session, through which the builder would ask for log-ins to registries; so
+base images are fetched before by the engine, which has them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, NamedTuple
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew.buildkit import Trace
+from skiff_device.crew.engine import Engine, Refused, records
+
+Say = Callable[[str], None]
+# The part of the tree of cgroups that builds are put into, made by the service crew.
+CGROUP = "/crew-build"
+_CPU_PERIOD = 100_000
+_DOCKERFILE_LIMIT = 1 << 20
+_PRAGMA = re.compile(rb"^#\s*syntax\s*=\s*(\S+)\s*$", re.IGNORECASE)
+_FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
+_COPY_FROM = re.compile(r"--from=(\S+)|[,=]from=([^,\s]+)")
+_ARG = re.compile(r"^ARG\s+([A-Za-z_]\w*)=(\S*)\s*$", re.IGNORECASE)
+
+
+class Limits(NamedTuple):
+    """Of one build: bytes (0: none), processes, seconds."""
+
+    memory: int = 0
+    pids: int = 2048
+    seconds: float = 1800.0
+
+
+def build(
+    engine: Engine,
+    context: BinaryIO,
+    tag: str,
+    *,
+    dockerfile: str = "Dockerfile",
+    target: str = "",
+    args: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    options: Limits | None = None,
+    say: Say,
+) -> str:
+    """Build an image of a tar (opened for reading and writing) and name it; returns its id.
+
+    Raises DeviceError with what failed.
+    """
+    options = options or Limits()
+    podman = engine.is_podman()
+    text = _dockerfile(engine, context, dockerfile, say)
+    for reference in bases(text, args or {}):
+        if engine.image(reference) is None and not (podman and engine.image(f"localhost/{reference}")):
+            say(f"fetching {reference}")
+            engine.pull(reference, say)
+    context.seek(0)
+    query: dict[str, Any] = {
+        "t": tag, "dockerfile": dockerfile, "target": target, "buildargs": args or None,
+        "labels": labels or None, "rm": 1, "forcerm": 1,
+    }  # fmt: skip
+    if podman:
+        query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
+    else:
+        query |= {"version": 2, "cgroupparent": CGROUP}
+    with _limit(options.seconds):
+        _run(engine, query, context, say)
+    found = engine.image(tag)
+    if found is None:
+        raise DeviceError("the build ended without an image", "look at its last lines")
+    return str(found["Id"])
+
+
+def _run(engine: Engine, query: dict[str, Any], context: BinaryIO, say: Say) -> None:
+    """The build itself; ends with the connection, so an interrupted one is cancelled."""
+    trace = Trace(say)
+    headers = {"Content-Type": "application/x-tar", "Content-Length": str(_size(context))}
+    try:
+        with engine.open("POST", "/build", query, context, headers, None) as answer:
+            for record in records(answer):
+                if error := record.get("error"):
+                    trace.end()
+                    raise DeviceError(f"the build failed: {_cause(str(error))}", "its last lines are above")
+                if record.get("id") == "moby.buildkit.trace":
+                    trace.take(str(record.get("aux", "")))
+                elif line := str(record.get("stream", "")).rstrip("\n"):
+                    say(line)
+    except Refused as error:
+        raise DeviceError(f"the build was refused: {error.message}", "check the Dockerfile") from None
+    trace.end()
+
+
+def _cause(error: str) -> str:
+    """The last words of the engine's error, on one line."""
+    text = " ".join(error.split())
+    for noise in ("failed to solve: ", "process ", "did not complete successfully: "):
+        text = text.replace(noise, "")
+    return text[-300:]
+
+
+def _size(context: BinaryIO) -> int:
+    place = context.tell()
+    size = context.seek(0, os.SEEK_END) - place
+    context.seek(place)
+    return size
+
+
+def _dockerfile(engine: Engine, context: BinaryIO, name: str, say: Say) -> str:
+    """Text of the Dockerfile in the tar, without a `# syntax=` line whose image is not on this device.
+
+    That line names a newer reader of Dockerfiles, from a registry. The builder's own knows all but the newest, and
+    needs no network. It is blanked in place: a tar has no checksum over what its files hold.
+    """
+    context.seek(0)
+    with tarfile.open(fileobj=context, mode="r:") as archive:
+        for member in archive:
+            if member.name.removeprefix("./") == name and member.isreg() and member.size <= _DOCKERFILE_LIMIT:
+                file = archive.extractfile(member)
+                assert file is not None
+                data = file.read()
+                first = data.partition(b"\n")[0]
+                match = _PRAGMA.match(first.rstrip(b"\r"))
+                if match is not None and engine.image(match[1].decode(errors="replace")) is None:
+                    say(f"built with the engine's own reader of Dockerfiles, not {match[1].decode()}")
+                    blank = b"#" + b" " * (len(first) - 1)
+                    context.seek(member.offset_data)
+                    context.write(blank)
+                    context.flush()
+                    data = blank + data[len(first) :]
+                return data.decode(errors="replace")
+    raise DeviceError(f"there is no {name} in what was pushed", "a plain file, at most 1 MB")
+
+
+def bases(text: str, args: dict[str, str]) -> list[str]:
+    """Images that a Dockerfile starts from or copies from, in order; stages and `scratch` are none."""
+    known = dict(args)
+    stages: set[str] = set()
+    found: dict[str, None] = {}
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        line = line.strip()
+        if (match := _ARG.match(line)) and not stages:
+            known.setdefault(match[1], match[2].strip("\"'"))
+        elif match := _FROM.match(line):
+            reference = _expanded(match[1], known)
+            if reference.lower() not in stages and reference != "scratch":
+                found[reference] = None
+            stages.add((match[2] or f"#{len(stages)}").lower())
+        elif line[:4].upper() in ("COPY", "RUN "):
+            for one, other in _COPY_FROM.findall(line):
+                reference = _expanded(one or other, known)
+                if reference.lower() not in stages and not reference.isdigit():
+                    found[reference] = None
+    return list(found)
+
+
+def _expanded(text: str, known: dict[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name, default = match[1] or match[3], match[2] or ""
+        return known.get(name) or default
+
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)", value, text)
+
+
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """Raise DeviceError in this (main) thread when it takes longer."""
+
+    def late(number: int, frame: object) -> None:
+        raise DeviceError(
+            f"the build took longer than {seconds:g} s and was ended",
+            "make it shorter, or: git:set APP time-limit",
+        )
+
+    end = time.monotonic() + seconds
+    old = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, max(0.1, end - time.monotonic()))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
