@@ -1,8 +1,8 @@
 """Builds an image of a source tree with the engine's own builder, which is BuildKit or podman's.
 
-Docker's command needs a plug-in of 69 MB for that; the engine itself does not. The tree goes to it as the body
-of one request. Such a build has no session, through which the builder would ask for log-ins to registries; so
-base images are fetched before by the engine, which has them.
+Docker's command needs a plug-in of 69 MB for that; the engine itself does not. The tree goes to it as the
+body of one request. Such a build has no session, through which the builder would ask for log-ins to
+registries; so base images are fetched before by the engine, which has them.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def _size(context: BinaryIO) -> int:
 def _dockerfile(engine: Engine, context: BinaryIO, name: str, say: Say) -> str:
     """Text of the Dockerfile in the tar, without a `# syntax=` line whose image is not on this device.
 
-    That line names a newer reader of Dockerfiles, from a registry. The builder's own knows all but the newest, and
-    needs no network. It is blanked in place: a tar has no checksum over what its files hold.
+    That line names a newer reader of Dockerfiles, from a registry. The builder's own knows all but the
+    newest, and needs no network. It is blanked in place: a tar has no checksum over what its files hold.
     """
     context.seek(0)
     with tarfile.open(fileobj=context, mode="r:") as archive:

@@ -147,5 +147,5 @@ def main(words: list[str]) -> int:
         return 130
     except BrokenPipeError:
         # The reader went away, as `| head` does; nothing more to write to.
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1

@@ -114,6 +114,8 @@ gather_services() {
 	down='' young='' count=0
 	for path in "$ETC"/service/*; do
 		[ -x "$path/run" ] || continue
+		# Done, or with nothing to do for now, as it says itself.
+		[ ! -e "$path/idle" ] || continue
 		count=$((count + 1))
 		line_of "$path/supervise/stat" || REPLY=missing
 		case $REPLY in

@@ -1,0 +1,231 @@
+"""Variables of apps: the environment that their containers see."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import shlex
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import names, store
+from skiff_device.crew.command import Args, Context, Family
+
+COMMANDS = Family("variables that the containers of an app see")
+# In bytes: what Linux takes for one variable (MAX_ARG_STRLEN) is 128 KiB.
+_LONGEST = 120 << 10
+_IMPORT = 1 << 20
+
+
+def _whose(context: Context, args: Args) -> str | None:
+    """The app, or None for those of all apps."""
+    if args.flag("--global"):
+        if context.caller.role != "admin":
+            raise DeviceError("--global is for admins", "name an app")
+        return None
+    return context.app(args)
+
+
+def _value(name: str, text: str) -> str:
+    if "\0" in text:
+        raise DeviceError(f"{name}: a variable cannot hold a NUL", "encode it: config:set --encoded")
+    if len(text.encode(errors="surrogateescape")) > _LONGEST:
+        raise DeviceError(f"{name}: longer than {_LONGEST >> 10} KiB", "put it into a file: storage:mount")
+    return text
+
+
+def _changed(context: Context, app: str | None, what: str, restart: bool) -> None:
+    from skiff_device.crew import deploy, events
+
+    events.log(context.paths, context.caller, f"{app or 'all apps'}: {what}")
+    if not restart:
+        return
+    for name in [app] if app is not None else store.apps(context.paths):
+        deploy.redeploy(context.paths, name, what, context.note)
+
+
+@COMMANDS.command("config:show [--json] APP|--global", "names and values", access="deploy")
+def show(context: Context, args: Args) -> int | None:
+    """Of the app itself; config:export --merged has those of all apps too."""
+    as_json = args.flag("--json")
+    app = _whose(context, args)
+    args.none_left()
+    context.report(
+        dict(sorted(store.env(context.paths, app).items())), as_json, f"{app or 'global'} variables"
+    )
+    return None
+
+
+@COMMANDS.command("config:get APP|--global NAME", "one value, as it is", access="deploy")
+def get(context: Context, args: Args) -> int | None:
+    """Status 1 when it is not set."""
+    app = _whose(context, args)
+    name = names.variable(args.take("the variable"))
+    args.none_left()
+    value = store.env(context.paths, app).get(name)
+    if value is None:
+        return 1
+    context.raw(value.encode(errors="surrogateescape") + b"\n")
+    return None
+
+
+@COMMANDS.command(
+    "config:set [--no-restart] [--encoded] APP|--global NAME=VALUE…",
+    "set variables, and restart",
+    access="deploy",
+)
+def set_(context: Context, args: Args) -> int | None:
+    """With --encoded values are base64, for those that a shell on the way would spoil."""
+    restart, encoded = not args.flag("--no-restart"), args.flag("--encoded")
+    app = _whose(context, args)
+    found: dict[str, str] = {}
+    for word in args.rest():
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise DeviceError(f"{names.shown(word)!r} is no NAME=VALUE", f"usage: {args.usage}")
+        name = names.variable(name)
+        if encoded:
+            try:
+                value = base64.b64decode(value, validate=True).decode(errors="surrogateescape")
+            except (binascii.Error, ValueError):
+                raise DeviceError(f"{name}: this is no base64", "printf %s VALUE | base64 -w0") from None
+        found[name] = _value(name, value)
+    if not found:
+        raise DeviceError("NAME=VALUE is missing", f"usage: {args.usage}")
+    if all(store.env(context.paths, app).get(name) == value for name, value in found.items()):
+        context.note("nothing changed")
+        return None
+    store.change_env(context.paths, app, lambda env: env.update(found))
+    _changed(context, app, f"config:set {' '.join(found)}", restart)
+    return None
+
+
+@COMMANDS.command(
+    "config:unset [--no-restart] APP|--global NAME…", "remove variables, and restart", access="deploy"
+)
+def unset(context: Context, args: Args) -> int | None:
+    """Those that are not set are no error."""
+    restart = not args.flag("--no-restart")
+    app = _whose(context, args)
+    gone = [names.variable(word) for word in args.rest()]
+    if not gone:
+        raise DeviceError("NAME is missing", f"usage: {args.usage}")
+    if not set(gone) & store.env(context.paths, app).keys():
+        context.note("nothing changed")
+        return None
+
+    def change(env: dict[str, str]) -> None:
+        for name in gone:
+            env.pop(name, None)
+
+    store.change_env(context.paths, app, change)
+    _changed(context, app, f"config:unset {' '.join(gone)}", restart)
+    return None
+
+
+@COMMANDS.command(
+    "config:clear [--no-restart] APP|--global", "remove all variables, and restart", access="deploy"
+)
+def clear(context: Context, args: Args) -> int | None:
+    """All of the app's own."""
+    restart = not args.flag("--no-restart")
+    app = _whose(context, args)
+    args.none_left()
+    store.change_env(context.paths, app, lambda env: env.clear())
+    _changed(context, app, "config:clear", restart)
+    return None
+
+
+@COMMANDS.command("config:keys APP|--global", "names of variables", access="read")
+def keys(context: Context, args: Args) -> int | None:
+    """Without values."""
+    app = _whose(context, args)
+    args.none_left()
+    for name in sorted(store.env(context.paths, app)):
+        context.say(name)
+    return None
+
+
+@COMMANDS.command(
+    "config:export [--format shell|json|envfile] [--merged] APP|--global", "all values", access="deploy"
+)
+def export(context: Context, args: Args) -> int | None:
+    """For a shell (`export NAME='…'`), as JSON, or as NAME="…" lines that config:import takes."""
+    form, merged = args.option("--format") or "shell", args.flag("--merged")
+    app = _whose(context, args)
+    args.none_left()
+    found = {**(store.env(context.paths, None) if merged else {}), **store.env(context.paths, app)}
+    match form:
+        case "json":
+            context.say(json.dumps(found, indent=1, sort_keys=True))
+        case "shell":
+            for name, value in sorted(found.items()):
+                context.raw(f"export {name}={shlex.quote(value)}\n".encode(errors="surrogateescape"))
+        case "envfile":
+            for name, value in sorted(found.items()):
+                context.say(f"{name}={json.dumps(value)}")
+        case _:
+            raise DeviceError(f"{names.shown(form)!r} is no format", "shell, json or envfile")
+    return None
+
+
+@COMMANDS.command(
+    "config:import [--no-restart] [--replace] APP|--global", "set what comes on stdin", access="deploy"
+)
+def import_(context: Context, args: Args) -> int | None:
+    """A JSON object, or NAME=VALUE lines; a value in double quotes is read as JSON text."""
+    restart, replace = not args.flag("--no-restart"), args.flag("--replace")
+    app = _whose(context, args)
+    args.none_left()
+    data = context.stdin.read(_IMPORT + 1)
+    if len(data) > _IMPORT:
+        raise DeviceError(f"more than {_IMPORT >> 20} MB", "put large values into files: storage:mount")
+    found = parse(data.decode(errors="surrogateescape"))
+
+    def change(env: dict[str, str]) -> None:
+        if replace:
+            env.clear()
+        env.update(found)
+
+    before = store.env(context.paths, app)
+    if store.change_env(context.paths, app, change) == before:
+        context.note("nothing changed")
+        return None
+    _changed(context, app, f"config:import {' '.join(found)}", restart)
+    return None
+
+
+def parse(text: str) -> dict[str, str]:
+    """Variables of a JSON object or of lines. Raises DeviceError with the line."""
+    found: dict[str, str] = {}
+    if text.lstrip().startswith("{"):
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise DeviceError(f"this is no JSON: {error}", "config:export --format json") from None
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise DeviceError(f"{names.shown(name)}: expected a text", "put it in quotes")
+            found[names.variable(name)] = _value(name, value)
+        return found
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip().removeprefix("export ")
+        if not stripped or stripped.startswith("#"):
+            continue
+        name, equals, value = stripped.partition("=")
+        try:
+            if not equals:
+                raise DeviceError("expected NAME=VALUE")
+            name = names.variable(name.strip())
+            if value[:1] == '"':
+                value = json.loads(value)
+            elif value[:1] == "'" and value[-1:] == "'" and len(value) > 1:
+                value = value[1:-1]
+            if not isinstance(value, str):
+                raise DeviceError("expected a text")
+            found[name] = _value(name, value)
+        except DeviceError as error:
+            raise DeviceError(f"line {number}: {error.message}", "one variable a line") from None
+        except ValueError:
+            raise DeviceError(f"line {number}: {name}: the quotes do not fit", "as JSON writes it") from None
+    return found

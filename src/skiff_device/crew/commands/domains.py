@@ -1,0 +1,113 @@
+"""Names by which the router knows an app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import names, store
+from skiff_device.crew.command import Args, Context, Family
+
+COMMANDS = Family("names by which a web app is reached")
+
+
+def _apply(context: Context, app: str, change: Any, text: str) -> None:
+    from skiff_device.crew import events, router
+
+    store.change(context.paths, app, "domains", change)
+    router.apply(context.paths, context.note)
+    events.log(context.paths, context.caller, f"{app}: {text}")
+
+
+def _words(args: Args) -> list[str]:
+    words = [names.domain(word) for word in args.rest()]
+    if not words:
+        raise DeviceError("the domain is missing", f"usage: {args.usage}")
+    return list(dict.fromkeys(words))
+
+
+def _free(context: Context, app: str, wanted: list[str]) -> None:
+    for other in store.apps(context.paths):
+        taken = set(store.section(context.paths, other, "domains").get("names", [])) & set(wanted)
+        if other != app and taken:
+            raise DeviceError(
+                f"{min(taken)} leads to {other} already", f"domains:remove {other} {min(taken)}"
+            )
+
+
+@COMMANDS.command("domains:add APP DOMAIN…", "one more name", access="deploy")
+def add(context: Context, args: Args) -> int | None:
+    """Wildcards such as *.example.org too."""
+    app = context.app(args)
+    wanted = _words(args)
+    _free(context, app, wanted)
+
+    def change(section: dict[str, Any]) -> None:
+        section["names"] = list(dict.fromkeys([*section.get("names", []), *wanted]))
+
+    _apply(context, app, change, f"domains:add {' '.join(wanted)}")
+    return None
+
+
+@COMMANDS.command("domains:set APP DOMAIN…", "these names and no other", access="deploy")
+def set_(context: Context, args: Args) -> int | None:
+    """Instead of those that were set."""
+    app = context.app(args)
+    wanted = _words(args)
+    _free(context, app, wanted)
+    _apply(context, app, lambda section: section.update(names=wanted), f"domains:set {' '.join(wanted)}")
+    return None
+
+
+@COMMANDS.command("domains:remove APP DOMAIN…", "take names away", access="deploy")
+def remove(context: Context, args: Args) -> int | None:
+    """Those that are not there are no error."""
+    app = context.app(args)
+    gone = _words(args)
+
+    def change(section: dict[str, Any]) -> None:
+        section["names"] = [name for name in section.get("names", []) if name not in gone]
+        if not section["names"]:
+            del section["names"]
+
+    _apply(context, app, change, f"domains:remove {' '.join(gone)}")
+    return None
+
+
+@COMMANDS.command("domains:clear APP", "only the name below the device's own", access="deploy")
+def clear(context: Context, args: Args) -> int | None:
+    """APP.HOSTNAME.local."""
+    app = context.app(args)
+    args.none_left()
+    _apply(context, app, lambda section: section.clear(), "domains:clear")
+    return None
+
+
+@COMMANDS.command("domains:disable APP", "any name leads to this app", access="deploy")
+def disable(context: Context, args: Args) -> int | None:
+    """Where no other app has that name."""
+    app = context.app(args)
+    args.none_left()
+    _apply(context, app, lambda section: section.update(disabled=True), "domains:disable")
+    return None
+
+
+@COMMANDS.command("domains:enable APP", "only its names lead to this app", access="deploy")
+def enable(context: Context, args: Args) -> int | None:
+    """The opposite of domains:disable."""
+    app = context.app(args)
+    args.none_left()
+    _apply(context, app, lambda section: section.pop("disabled", None), "domains:enable")
+    return None
+
+
+@COMMANDS.command("domains:report [--json] APP", "names and addresses", access="read")
+def report(context: Context, args: Args) -> int | None:
+    """What the router makes of the settings."""
+    from skiff_device.crew import router
+
+    as_json = args.flag("--json")
+    app = context.app(args)
+    args.none_left()
+    context.report(router.settings(context.paths, app), as_json, f"{app} domains")
+    return None

@@ -1,0 +1,101 @@
+"""Which ports of the device lead to which port of an app's web process."""
+
+from __future__ import annotations
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import names, store
+from skiff_device.crew.command import Args, Context, Family
+
+COMMANDS = Family("ports of the device, and of the container behind them")
+_RESERVED = (22,)
+
+
+def _parse(word: str) -> list[str | int]:
+    fields = word.split(":")
+    if len(fields) == 2:
+        fields = ["http", *fields]
+    if len(fields) != 3 or fields[0] not in ("http", "https"):
+        raise DeviceError(
+            f"{names.shown(word)!r} is no mapping", "SCHEME:PORT:CONTAINER_PORT, such as http:80:5000"
+        )
+    host = names.number(fields[1], "the device's port", 1, 65535)
+    if host in _RESERVED:
+        raise DeviceError(f"port {host} is the device's own", "choose another one")
+    return [fields[0], host, names.number(fields[2], "the container's port", 1, 65535)]
+
+
+def _apply(context: Context, app: str, wanted: list[list[str | int]], text: str) -> None:
+    from skiff_device.crew import deploy, events, release, router
+
+    now = release.current(context.paths, app)
+    before = router.container_port(context.paths, app, now.exposed) if now else 0
+
+    def change(section: dict[str, object]) -> None:
+        section.clear()
+        if wanted:
+            section["map"] = wanted
+
+    store.change(context.paths, app, "ports", change)
+    events.log(context.paths, context.caller, f"{app}: {text}")
+    if now is not None and router.container_port(context.paths, app, now.exposed) != before:
+        # PORT tells the app where to listen.
+        deploy.redeploy(context.paths, app, text, context.note)
+    else:
+        router.apply(context.paths, context.note)
+
+
+def _given(context: Context, app: str) -> list[list[str | int]]:
+    return [list(one) for one in store.section(context.paths, app, "ports").get("map", [])]
+
+
+@COMMANDS.command("ports:list [--json] APP", "what is published", access="read")
+def listing(context: Context, args: Args) -> int | None:
+    """SCHEME:PORT:CONTAINER_PORT."""
+    from skiff_device.crew import release, router
+
+    as_json = args.flag("--json")
+    app = context.app(args)
+    args.none_left()
+    now = release.current(context.paths, app)
+    found = router.targets(context.paths, app, now.exposed if now else ())
+    context.report({f"{scheme}:{host}": inside for scheme, host, inside in found}, as_json, f"{app} ports")
+    return None
+
+
+@COMMANDS.command("ports:set APP SCHEME:PORT:CONTAINER_PORT…", "these mappings and no other", access="deploy")
+def set_(context: Context, args: Args) -> int | None:
+    """The first one's container port is what the app finds in PORT."""
+    app = context.app(args)
+    wanted = [_parse(word) for word in args.rest()]
+    if not wanted:
+        raise DeviceError("a mapping is missing", f"usage: {args.usage}")
+    _apply(context, app, wanted, "ports:set")
+    return None
+
+
+@COMMANDS.command("ports:add APP SCHEME:PORT:CONTAINER_PORT…", "more mappings", access="deploy")
+def add(context: Context, args: Args) -> int | None:
+    """One of the same port is replaced."""
+    app = context.app(args)
+    more = [_parse(word) for word in args.rest()]
+    ports = {one[1] for one in more}
+    _apply(context, app, [one for one in _given(context, app) if one[1] not in ports] + more, "ports:add")
+    return None
+
+
+@COMMANDS.command("ports:remove APP PORT…", "take mappings of the device's ports away", access="deploy")
+def remove(context: Context, args: Args) -> int | None:
+    """Those that are not there are no error."""
+    app = context.app(args)
+    gone = {names.number(word, "port", 1, 65535) for word in args.rest()}
+    _apply(context, app, [one for one in _given(context, app) if one[1] not in gone], "ports:remove")
+    return None
+
+
+@COMMANDS.command("ports:clear APP", "port 80, and what the image exposes", access="deploy")
+def clear(context: Context, args: Args) -> int | None:
+    """As at the beginning."""
+    app = context.app(args)
+    args.none_left()
+    _apply(context, app, [], "ports:clear")
+    return None

@@ -1,0 +1,229 @@
+"""The HTTP router: web apps share ports 80 and 443 by name.
+
+Its configuration follows from what all apps have set and from the releases that serve. A change is a graceful
+reload: new connections see the new configuration, those under way end as they began.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from skiff_device.common import run
+from skiff_device.common.errors import DeviceError
+from skiff_device.common.files import write_atomically
+from skiff_device.crew import nginx_conf, store
+from skiff_device.crew import release as releases
+from skiff_device.crew.http_unix import Connection
+from skiff_device.crew.nginx_conf import Site
+from skiff_device.crew.paths import Paths
+
+Say = Callable[[str], None]
+# What Dokku tells an app whose image names no port.
+DEFAULT_PORT = 5000
+# In seconds, for nginx to read a configuration on a slow device.
+_LONGEST = 60.0
+_PAUSE = 0.05
+
+
+def container_port(paths: Paths, app: str, exposed: tuple[int, ...]) -> int:
+    """The port that the app's web process should listen on, which it finds in PORT."""
+    given = _map(paths, app)
+    if given:
+        return given[0][2]
+    return exposed[0] if exposed else DEFAULT_PORT
+
+
+def targets(paths: Paths, app: str, exposed: tuple[int, ...]) -> list[tuple[str, int, int]]:
+    """What is published: scheme (http or https), port of the device, port of the container."""
+    if store.section(paths, app, "proxy").get("disabled"):
+        return []
+    return _map(paths, app) or [("http", 80, container_port(paths, app, exposed))]
+
+
+def _map(paths: Paths, app: str) -> list[tuple[str, int, int]]:
+    listed = store.section(paths, app, "ports").get("map", [])
+    return [(str(scheme), int(host), int(inside)) for scheme, host, inside in listed]
+
+
+def domains(paths: Paths, app: str) -> list[str]:
+    """Names that the app answers to: as set, else one below the device's own."""
+    section = store.section(paths, app, "domains")
+    if section.get("disabled"):
+        return []
+    return list(section.get("names", [])) or [f"{app}.{socket.gethostname()}.local"]
+
+
+def urls(paths: Paths, app: str) -> list[str]:
+    """Where the app is to be found."""
+    release = releases.current(paths, app)
+    if release is None or not any(one.process == "web" for one in release.containers):
+        return []
+    found = []
+    for scheme, port, _ in targets(paths, app, release.exposed):
+        usual = (scheme, port) in (("http", 80), ("https", 443))
+        for name in domains(paths, app) or [f"{socket.gethostname()}.local"]:
+            found.append(f"{scheme}://{name}{'' if usual else f':{port}'}")
+    return found
+
+
+def sites(paths: Paths) -> list[Site]:
+    """Every site of every app that serves."""
+    found: list[Site] = []
+    for app in store.apps(paths):
+        release = releases.current(paths, app)
+        if release is None or store.section(paths, app, "ps").get("stopped"):
+            continue
+        web = [one for one in release.containers if one.process == "web"]
+        if not web:
+            continue
+        wanted = targets(paths, app, release.exposed)
+        tls = str(paths.certs / app) if (paths.certs / app / "server.crt").exists() else ""
+        if tls and not any(scheme == "https" for scheme, _, _ in wanted) and wanted:
+            wanted = [*wanted, ("https", 443, wanted[0][2])]
+        proxy = store.section(paths, app, "proxy")
+        for scheme, port, inside in wanted:
+            if scheme == "https" and not tls:
+                continue
+            found.append(
+                Site(
+                    app,
+                    port,
+                    tuple(domains(paths, app)),
+                    tuple(f"{one.address}:{inside}" for one in web),
+                    tls=tls if scheme == "https" else "",
+                    redirect=bool(tls) and scheme == "http" and not proxy.get("no_redirect"),
+                    max_body=str(proxy.get("max_body", "100m")),
+                )
+            )
+    return _defaults(paths, found)
+
+
+def _defaults(paths: Paths, found: list[Site]) -> list[Site]:
+    """Who answers for unknown names: the only web app, or one without domains."""
+    result = []
+    for site in found:
+        alone = {other.app for other in found if other.port == site.port} == {site.app}
+        first = next((o for o in found if o.port == site.port and not o.names), None)
+        given = bool(store.section(paths, site.app, "domains").get("names"))
+        result.append(site._replace(default=site is first or (first is None and alone and not given)))
+    return result
+
+
+def apply(paths: Paths, say: Say | None = None) -> None:
+    """Bring the router to what the apps ask for; comes back when that serves. Raises DeviceError."""
+    with store.alone(paths, "router"):
+        wanted = sites(paths)
+        folder = paths.run / "router"
+        conf = folder / "nginx.conf"
+        if not wanted:
+            if conf.exists():
+                conf.unlink()
+                _control(paths, b"d")
+            return
+        (folder / "tmp").mkdir(parents=True, exist_ok=True)
+        generation = str(time.time_ns())
+        bad = _write(folder, wanted, generation)
+        for app in sorted(bad):
+            text = f"{app}: the router leaves it out: {bad[app]}"
+            if say is not None:
+                say(text)
+        _control(paths, b"uh" if _generation(folder) else b"u")
+        _await(folder, generation)
+
+
+def _write(folder: Path, wanted: list[Site], generation: str) -> dict[str, str]:
+    """Put a configuration in place that nginx takes; returns apps that it does not, and why."""
+    bad: dict[str, str] = {}
+    text = nginx_conf.text(wanted, generation)
+    if _refused(folder, text):
+        for app in sorted({site.app for site in wanted}):
+            alone = [site._replace(default=False) for site in wanted if site.app == app]
+            if reason := _refused(folder, nginx_conf.text(alone, generation)):
+                bad[app] = reason
+        text = nginx_conf.text([site for site in wanted if site.app not in bad], generation)
+        if reason := _refused(folder, text):
+            raise DeviceError(
+                f"the router does not take its configuration: {reason}", "less /run/log/messages"
+            )
+    write_atomically(folder / "nginx.conf", text, 0o600)
+    return bad
+
+
+def _refused(folder: Path, text: str) -> str:
+    """Why nginx does not take a configuration; empty when it does."""
+    trial = folder / "trial.conf"
+    write_atomically(trial, text, 0o600)
+    done = run.capture(["nginx", "-t", "-q", "-e", "stderr", "-p", f"{folder}/", "-c", "trial.conf"])
+    trial.unlink(missing_ok=True)
+    lines = [line for line in done.err.splitlines() if "[emerg]" in line]
+    return "" if done.status == 0 else (lines or [done.err.strip() or "no reason given"])[0][-300:]
+
+
+def _control(paths: Paths, commands: bytes) -> None:
+    """Tell the supervisor of the service, as sv(8) does: u up, d down, h hang up."""
+    control = paths.root / "etc/service/crew-router/supervise/control"
+    try:
+        fifo = os.open(control, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise DeviceError(
+            f"the router cannot be reached: {error.strerror}", "sv status crew-router"
+        ) from None
+    try:
+        os.write(fifo, commands)
+    finally:
+        os.close(fifo)
+
+
+def _generation(folder: Path) -> str:
+    """Which configuration answers; empty when nobody does."""
+    connection = Connection(folder / "router.sock", timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode(errors="replace")
+    except (DeviceError, OSError, ValueError):
+        return ""
+    finally:
+        connection.close()
+
+
+def _await(folder: Path, generation: str) -> None:
+    end = time.monotonic() + _LONGEST
+    while _generation(folder) != generation:
+        if time.monotonic() > end:
+            raise DeviceError("the router does not come up", "sv status crew-router; less /run/log/messages")
+        time.sleep(_PAUSE)
+
+
+def drained(paths: Paths, timeout: float) -> None:
+    """Wait until no worker of an older configuration has connections; at most that many seconds."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and _draining(paths):
+        time.sleep(_PAUSE)
+
+
+def _draining(paths: Paths) -> bool:
+    for path in (paths.root / "proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"nginx: worker process is shutting down" in path.read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def settings(paths: Paths, app: str) -> dict[str, Any]:
+    """What the reports show."""
+    release = releases.current(paths, app)
+    exposed = release.exposed if release is not None else ()
+    return {
+        "domains": domains(paths, app),
+        "ports": [f"{scheme}:{host}:{inside}" for scheme, host, inside in targets(paths, app, exposed)],
+        "proxy": not store.section(paths, app, "proxy").get("disabled"),
+        "certificate": (paths.certs / app / "server.crt").exists(),
+        "urls": urls(paths, app),
+    }
