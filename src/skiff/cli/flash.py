@@ -227,7 +227,7 @@ def _tell(order: Order, packed: Packed, done: flash.Written, keep: bool, ejected
     if order.disk is None:
         return
     host, _, arch = packed.path.name.removesuffix(".img.zst").rpartition("-")
-    name = host if host and arch in [one.value for one in Arch] else "NAME"
+    name = host if host and arch in [one.value for one in Arch.bootable()] else "NAME"
     out = "ejected: take it out" if ejected else "take it out"
     click.echo(f"{out}, put it into the device, plug in network and power; then: ssh root@{name}.local")
 

@@ -70,7 +70,7 @@ _RECIPE_PARAMETERS = [
     click.argument("layers", nargs=-1, shell_complete=_complete_layers),
     click.option(
         "--arch",
-        type=click.Choice([arch.value for arch in Arch]),
+        type=click.Choice([arch.value for arch in Arch.bootable()]),
         help="The CPU to build for. [default: what the layers are for, this machine's if they allow it]",
     ),
     _LAYERS_DIR,

@@ -87,7 +87,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _check_cpus(layer: Layer) -> None:
-    known = [arch.value for arch in Arch]
+    known = [arch.value for arch in Arch.bootable()]
     file = layer.file
     named = {
         "arch": file.arch,

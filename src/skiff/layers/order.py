@@ -113,7 +113,9 @@ def choose_arch(layers: Sequence[Layer], wish: Arch | None) -> Arch:
                 )
         return wish
     possible = [
-        arch for arch in Arch if all(not one.file.arch or arch.value in one.file.arch for one in layers)
+        arch
+        for arch in Arch.bootable()
+        if all(not one.file.arch or arch.value in one.file.arch for one in layers)
     ]
     if not possible:
         each = "; ".join(f"{one.name}: {', '.join(one.file.arch)}" for one in layers if one.file.arch)

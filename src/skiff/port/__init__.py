@@ -1,0 +1,1 @@
+"""Rebuilding container images for another CPU: what to build, from what, and the building."""
