@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import tarfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
+from skiff_device.crew import deadline
 from skiff_device.crew.buildkit import Trace
 from skiff_device.crew.engine import Engine, Refused, records
 
@@ -71,7 +69,11 @@ def build(
         query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
     else:
         query |= {"version": 2, "cgroupparent": CGROUP}
-    with _limit(options.seconds):
+    late = DeviceError(
+        f"the build took longer than {options.seconds:g} s and was ended",
+        "make it shorter, or: builder:set APP time-limit SECONDS",
+    )
+    with deadline.within(options.seconds, late):
         _run(engine, query, context, say)
     found = engine.image(tag)
     if found is None:
@@ -167,23 +169,3 @@ def _expanded(text: str, known: dict[str, str]) -> str:
         return known.get(name) or default
 
     return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)", value, text)
-
-
-@contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """Raise DeviceError in this (main) thread when it takes longer."""
-
-    def late(number: int, frame: object) -> None:
-        raise DeviceError(
-            f"the build took longer than {seconds:g} s and was ended",
-            "make it shorter, or: git:set APP time-limit",
-        )
-
-    end = time.monotonic() + seconds
-    old = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, max(0.1, end - time.monotonic()))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)

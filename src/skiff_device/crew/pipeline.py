@@ -30,6 +30,8 @@ def build_and_deploy(
     if dockerfile not in files:
         raise DeviceError(f"there is no {dockerfile} at the top of the repository", "every app needs one")
     app_json = source.app_json(files.get("app.json", ""))
+    # A job that cannot be is told before the build, not after the switch.
+    crontab.parse(app_json)
     processes = source.procfile(files.get("Procfile", ""))
     if store.section(paths, app, "app").get("core"):
         to_core.push(paths, tar, commit, say)

@@ -6,7 +6,6 @@ reload: new connections see the new configuration, those under way end as they b
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -16,13 +15,14 @@ from typing import Any
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
 from skiff_device.common.files import write_atomically
-from skiff_device.crew import nginx_conf, store
+from skiff_device.crew import nginx_conf, service, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.http_unix import Connection
 from skiff_device.crew.nginx_conf import Site
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
+SERVICE = "crew-router"
 # What Dokku tells an app whose image names no port.
 DEFAULT_PORT = 5000
 # In seconds, for nginx to read a configuration on a slow device.
@@ -123,7 +123,7 @@ def apply(paths: Paths, say: Say | None = None) -> None:
         if not wanted:
             if conf.exists():
                 conf.unlink()
-                _control(paths, b"d")
+                service.control(paths, SERVICE, b"d")
             return
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         generation = str(time.time_ns())
@@ -132,7 +132,7 @@ def apply(paths: Paths, say: Say | None = None) -> None:
             text = f"{app}: the router leaves it out: {bad[app]}"
             if say is not None:
                 say(text)
-        _control(paths, b"uh" if _generation(folder) else b"u")
+        service.control(paths, SERVICE, b"uh" if _generation(folder) else b"u")
         _await(folder, generation)
 
 
@@ -162,21 +162,6 @@ def _refused(folder: Path, text: str) -> str:
     trial.unlink(missing_ok=True)
     lines = [line for line in done.err.splitlines() if "[emerg]" in line]
     return "" if done.status == 0 else (lines or [done.err.strip() or "no reason given"])[0][-300:]
-
-
-def _control(paths: Paths, commands: bytes) -> None:
-    """Tell the supervisor of the service, as sv(8) does: u up, d down, h hang up."""
-    control = paths.root / "etc/service/crew-router/supervise/control"
-    try:
-        fifo = os.open(control, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise DeviceError(
-            f"the router cannot be reached: {error.strerror}", "sv status crew-router"
-        ) from None
-    try:
-        os.write(fifo, commands)
-    finally:
-        os.close(fifo)
 
 
 def _generation(folder: Path) -> str:

@@ -60,7 +60,7 @@ def exists(context: Context, args: Args) -> int | None:
 @COMMANDS.command("apps:destroy [--force] APP", "remove an app, its containers, images and settings")
 def destroy(context: Context, args: Args) -> int | None:
     """Folders under storage stay. Without --force the name is asked for once more."""
-    from skiff_device.crew import deploy, hooks
+    from skiff_device.crew import crontab, deploy, hooks
 
     force = args.flag("--force")
     app = context.app(args)
@@ -72,6 +72,7 @@ def destroy(context: Context, args: Args) -> int | None:
             raise DeviceError("nothing was removed", "apps:destroy --force does not ask")
     hooks.trigger(context.paths, "pre-delete", app, [], context.note)
     deploy.destroy(context.paths, app)
+    crontab.write(context.paths)
     hooks.trigger(context.paths, "post-delete", app, [], context.note)
     _log(context, f"{app}: destroyed")
     return None
@@ -80,13 +81,14 @@ def destroy(context: Context, args: Args) -> int | None:
 @COMMANDS.command("apps:rename APP NAME", "give an app another name")
 def rename(context: Context, args: Args) -> int | None:
     """Its containers are made anew under it."""
-    from skiff_device.crew import deploy
+    from skiff_device.crew import crontab, deploy
 
     app = context.app(args)
     name = names.app(args.take("the new name"))
     args.none_left()
     _not_locked(context, app)
     deploy.rename(context.paths, app, name, context.note)
+    crontab.write(context.paths)
     _log(context, f"{app}: renamed to {name}")
     return None
 
