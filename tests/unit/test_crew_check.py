@@ -163,4 +163,4 @@ def test_healthchecks_of_app_json() -> None:
         {"healthchecks": {"web": [{"wait": "x"}]}},
     ):
         with pytest.raises(DeviceError, match=r"app\.json: healthchecks"):
-            check.from_app_json({"healthchecks": wrong}, "web")
+            check.from_app_json(wrong, "web")

@@ -11,8 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew.release import Running
@@ -28,8 +27,7 @@ LONGEST = 120.0
 _PAUSE = 0.1
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One check of a container. port 0 is the process's own; times in seconds."""
 
     kind: str
@@ -130,8 +128,7 @@ def from_file(text: str) -> list[Check]:
     ]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a container must pass. port is what its process should listen on; 0 for none."""
 
     checks: tuple[Check, ...]

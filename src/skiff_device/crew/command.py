@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
@@ -32,15 +31,15 @@ class Caller(NamedTuple):
         return access == "read"
 
 
-@dataclass
 class Context:
-    """What every command gets."""
+    """What every command gets. command is the one that is run: its access counts for the app it takes."""
 
-    paths: Paths
-    caller: Caller
-    # The one that is run; its access counts for the app that it takes.
-    command: Command
-    stdin: BinaryIO = field(default_factory=lambda: sys.stdin.buffer)
+    # No dataclass here or elsewhere in crew: that module alone takes half the time that a command starts in.
+    def __init__(self, paths: Paths, caller: Caller, command: Command, stdin: BinaryIO | None = None) -> None:
+        self.paths = paths
+        self.caller = caller
+        self.command = command
+        self.stdin = stdin or sys.stdin.buffer
 
     def app(self, args: Args) -> str:
         """The next word as an app that is there and that the caller may do this to. Raises DeviceError."""

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
@@ -163,7 +162,7 @@ def scale_of(paths: Paths, app: str, release: Release) -> dict[str, int]:
 def _again(paths: Paths, app: str, old: Release, reason: str) -> Release:
     number = max([0, *releases.numbers(paths, app)]) + 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return replace(old, number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", containers=())
+    return old._replace(number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", containers=())
 
 
 def _before(paths: Paths, app: str) -> Release | None:
@@ -181,7 +180,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
     network = containers.ensure_network(engine)
     with store.alone(paths, "addresses"):
         made = containers.lay_out(paths, app, release.number, scale_of(paths, app, release), network)
-        release = replace(release, containers=made)
+        release = release._replace(containers=made)
         releases.save(paths, app, release)
     switched = False
     try:

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from pathlib import Path
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import names
@@ -102,9 +103,27 @@ def become_crew(paths: Paths) -> None:
     raise DeviceError("this image has no user crew", "add layer apps/crew")
 
 
+def compile_all() -> None:
+    """Load every module once, as root: Python then keeps its bytecode, in RAM, where the user crew could not.
+
+    Without it most of what a command takes would be Python compiling the same modules again.
+    """
+    folder = Path(__file__).parent
+    for file in sorted(folder.rglob("*.py")):
+        if file.name != "__main__.py":
+            words = file.relative_to(folder).with_suffix("").parts
+            importlib.import_module(".".join((__package__ or "", *words)).removesuffix(".__init__"))
+    # What functions import when they are called.
+    for name in ("shutil", "subprocess", "tempfile"):
+        importlib.import_module(name)
+
+
 def _internal(paths: Paths, words: list[str]) -> int | None:
     """What services and git hooks call; None when the words are a user's command."""
     match words:
+        case ["compile"]:
+            compile_all()
+            return 0
         case ["serve", key]:
             return serve(paths, key, os.environ.get("SSH_ORIGINAL_COMMAND", ""))
         case ["pre-receive"]:
@@ -134,8 +153,9 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        become_crew(paths)
-        os.umask(0o077)
+        if words != ["compile"]:
+            become_crew(paths)
+            os.umask(0o077)
         status = _internal(paths, words)
         return run(paths, Caller("root"), words) if status is None else status
     except DeviceError as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.common.files import write_atomically
@@ -13,18 +12,17 @@ from skiff_device.crew import store
 from skiff_device.crew.paths import Paths
 
 
-@dataclass(frozen=True)
-class Running:
+class Running(NamedTuple):
     """A container of a release. address is its IPv4 on the network of apps."""
 
     name: str
     process: str
-    index: int
+    # Nobody asks a container for the method of tuples that this name hides.
+    index: int  # type: ignore[assignment]
     address: str
 
 
-@dataclass(frozen=True)
-class Release:
+class Release(NamedTuple):
     """One release. processes have the command of each type; None is the image's own."""
 
     number: int
@@ -32,11 +30,11 @@ class Release:
     reason: str
     image: str
     tag: str
-    commit: str = ""
-    processes: dict[str, list[str] | None] = field(default_factory=dict)
+    commit: str
+    processes: dict[str, list[str] | None]
     # TCP ports that the image names (EXPOSE), lowest first.
-    exposed: tuple[int, ...] = ()
-    app_json: dict[str, Any] = field(default_factory=dict)
+    exposed: tuple[int, ...]
+    app_json: dict[str, Any]
     checks: str = ""
     containers: tuple[Running, ...] = ()
 
@@ -49,7 +47,8 @@ def save(paths: Paths, app: str, release: Release) -> None:
     """Write a release; it does not serve before `point_at`."""
     folder = _folder(paths, app) / str(release.number)
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(release), indent=1, sort_keys=True, ensure_ascii=False)
+    whole = {**release._asdict(), "containers": [one._asdict() for one in release.containers]}
+    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False)
     write_atomically(folder / "release.json", text + "\n", 0o600)
     store.sync_folder(folder)
     store.sync_folder(folder.parent)
