@@ -30,11 +30,12 @@ class Release(NamedTuple):
     reason: str
     image: str
     tag: str
-    commit: str
-    processes: dict[str, list[str] | None]
+    commit: str = ""
+    # Nobody changes a release, so an empty one may be shared.
+    processes: dict[str, list[str] | None] = {}  # noqa: RUF012
     # TCP ports that the image names (EXPOSE), lowest first.
-    exposed: tuple[int, ...]
-    app_json: dict[str, Any]
+    exposed: tuple[int, ...] = ()
+    app_json: dict[str, Any] = {}  # noqa: RUF012
     checks: str = ""
     containers: tuple[Running, ...] = ()
 
