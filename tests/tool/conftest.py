@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
 from tests.tool.device import Device
 
 
@@ -13,3 +15,13 @@ from tests.tool.device import Device
 def device(tmp_path: Path) -> Device:
     """A machine made of a folder."""
     return Device(tmp_path / "device")
+
+
+@pytest.fixture
+def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[CrewDevice]:
+    """A device with crew, made of a folder."""
+    root = short_folder()
+    made = CrewDevice(root, monkeypatch)
+    yield made
+    made.close()
+    remove_folder(root)

@@ -123,12 +123,8 @@ def create(engine: Engine, paths: Paths, app: str, release: Release, one: Runnin
     policy = store.section(paths, app, "ps").get("restart_policy", "unless-stopped")
     words += ["--restart", str(policy)]
     words += common_words(paths, app, one.process, "deploy")
-    variables = environment(paths, app, port)
-    for name in variables:
-        # Without the value, so that it is in no list of processes.
-        words += ["--env", name]
     argv = release.processes.get(one.process)
-    engine.create(one.name, [*words, release.image, *(argv or [])], env=variables)
+    engine.create(one.name, [*words, release.image, *(argv or [])], environment(paths, app, port))
     for network in store.section(paths, app, "network").get("attach", []):
         engine.connect(str(network), one.name)
 

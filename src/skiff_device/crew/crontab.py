@@ -183,7 +183,5 @@ def _create(
     words = [f"--label={containers.LABEL}={app}", f"--label=crew.cron={job.id}"]
     words += ["--network", containers.NETWORK, "--init"]
     words += containers.common_words(paths, app, "cron", "run")
-    for name in variables:
-        words += ["--env", name]
     argv = containers.command_words(job.command)
-    engine.create(container, [*words, release.image, *argv], env=variables)
+    engine.create(container, [*words, release.image, *argv], variables)

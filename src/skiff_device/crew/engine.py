@@ -212,11 +212,13 @@ class Engine:
         return self._found(f"/containers/{quote(name)}/json")
 
     def create(self, name: str, words: list[str], env: dict[str, str] | None = None) -> str:
-        """Make a container by the words after `docker create`; returns its id.
+        """Make a container by the words after `docker create`; returns its id. env is what it will see.
 
-        env are variables of the command itself: `--env NAME` then hands one on without showing its value.
+        The variables are words too. In the environment of the command itself an app's PATH, LD_PRELOAD or
+        DOCKER_HOST would decide what runs on the device.
         """
-        done = run.capture(["docker", "create", "--name", name, *words], timeout=_TIMEOUT, env=env)
+        variables = [f"--env={key}={value}" for key, value in (env or {}).items()]
+        done = run.capture(["docker", "create", "--name", name, *variables, *words], timeout=_TIMEOUT)
         if done.status:
             said = done.err.strip() or done.out.decode(errors="replace").strip()
             lines = [line for line in said.splitlines() if "--help" not in line]

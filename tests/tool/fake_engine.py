@@ -1,0 +1,430 @@
+"""Stands in for the container engine: its HTTP API on a real Unix socket, and `docker create`.
+
+Containers are records. What is run in one by `exec`, or in a container that somebody is attached to, is a program
+of this machine; so streams, statuses and lost connections are real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import struct
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+# Options of `docker create` that take no value.
+_FLAGS = {"--init", "--rm", "--interactive", "--tty", "--privileged", "--read-only", "-i", "-t"}
+_TIME = "2026-01-02T03:04:05.000000001Z"
+_DOCKER = """#!{python} -SE
+import socket, sys, json, os
+body = json.dumps({{"argv": sys.argv[1:], "env": dict(os.environ)}}).encode()
+s = socket.socket(socket.AF_UNIX)
+s.connect({path!r})
+head = "POST /v1/fake/create HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n"
+s.sendall(f"{{head}}Content-Length: {{len(body)}}\\r\\n\\r\\n".encode() + body)
+data = b""
+while more := s.recv(65536):
+    data += more
+answer = json.loads(data.partition(b"\\r\\n\\r\\n")[2])
+if "message" in answer:
+    sys.exit("Error response from daemon: " + answer["message"])
+print(answer["Id"])
+"""
+
+
+@dataclass
+class Container:
+    """One container, as `docker create` asked for it."""
+
+    name: str
+    image: str
+    argv: list[str]
+    options: dict[str, list[str]]
+    env: dict[str, str]
+    labels: dict[str, str]
+    status: str = "created"
+    code: int = 0
+    # Stream, time as the engine writes it, line without its end.
+    log: list[tuple[int, str, bytes]] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
+    attached: socket.socket | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+    def inspected(self) -> dict[str, Any]:
+        """As the API tells it."""
+        return {
+            "Id": self.name, "Name": f"/{self.name}", "Image": self.image, "RestartCount": 0,
+            "State": {"Status": self.status, "Running": self.running, "ExitCode": self.code},
+            "Config": {"Tty": "--tty" in self.options, "Labels": self.labels, "Env": []},
+            "HostConfig": {}, "NetworkSettings": {"Networks": {name: {} for name in self.networks}},
+        }  # fmt: skip
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """One thread a connection."""
+
+    daemon_threads = True
+    block_on_close = False
+    engine: FakeEngine
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is part of the tests."""
+
+
+class FakeEngine:
+    """The engine. `calls` are the API's in order, `argvs` the words of every `docker create`."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.lock = threading.Condition()
+        self.images: dict[str, dict[str, Any]] = {}
+        self.containers: dict[str, Container] = {}
+        self.networks: dict[str, dict[str, Any]] = {}
+        self.execs: dict[str, dict[str, Any]] = {}
+        self.calls: list[str] = []
+        self.argvs: list[list[str]] = []
+        self.command_env: dict[str, str] = {}
+        # Why `docker create` fails, where it is to.
+        self.refuse = ""
+        self._server = Server(str(path), Handler)
+        self._server.engine = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Nobody answers from now on."""
+        self._server.shutdown()
+        self._server.server_close()
+        self.path.unlink(missing_ok=True)
+        for container in self.containers.values():
+            self.end(container)
+
+    def put_docker(self, folder: Path) -> None:
+        """The command, in a folder for PATH."""
+        program = folder / "docker"
+        program.write_text(_DOCKER.format(python=sys.executable, path=str(self.path)))
+        program.chmod(0o755)
+
+    def image(self, reference: str, *exposed: int) -> str:
+        """Make an image; returns its id."""
+        found = f"sha256:{len(self.images) + 1:064x}"
+        config: dict[str, Any] = {"ExposedPorts": {f"{port}/tcp": {} for port in exposed}}
+        self.images[reference] = self.images[found] = {"Id": found, "Config": config, "RepoTags": [reference]}
+        return found
+
+    def write(self, name: str, text: str, time: str = _TIME, stream: int = 1) -> None:
+        """A container writes a line."""
+        with self.lock:
+            self.containers[name].log.append((stream, time, text.encode()))
+            self.lock.notify_all()
+
+    def end(self, container: Container, code: int = 0) -> None:
+        """A container ends."""
+        with self.lock:
+            if container.running:
+                container.status, container.code = "exited", code
+            container.ended.set()
+            self.lock.notify_all()
+        if container.attached is not None:
+            with suppress(OSError):
+                container.attached.shutdown(socket.SHUT_RDWR)
+
+    def create(self, argv: list[str], env: dict[str, str]) -> dict[str, Any]:
+        """`docker create` with those words."""
+        self.argvs.append(argv)
+        self.command_env = env
+        if self.refuse:
+            return {"message": self.refuse}
+        words = argv[1:]
+        options: dict[str, list[str]] = {}
+        while words and words[0].startswith("-"):
+            name, equals, value = words.pop(0).partition("=")
+            if not equals and name not in _FLAGS:
+                value = words.pop(0)
+            options.setdefault(name, []).append(value)
+        name = options["--name"][0]
+        if name in self.containers:
+            return {"message": f'Conflict. The container name "/{name}" is already in use'}
+        if words[0] not in self.images:
+            return {"message": f"No such image: {words[0]}"}
+        given = [one.partition("=") for one in options.get("--env", [])]
+        variables = {key: value if equals else env.get(key, "") for key, equals, value in given}
+        labels = dict(one.split("=", 1) for one in options.get("--label", []))
+        made = Container(name, words[0], words[1:], options, variables, labels)
+        made.networks = options.get("--network", [])[:]
+        self.containers[name] = made
+        return {"Id": name}
+
+
+def spawn(argv: list[str], env: dict[str, str], stream: socket.socket, tty: bool) -> int:
+    """Run a program of this machine joined with a connection, as an engine does; its status."""
+    try:
+        process = subprocess.Popen(
+            argv, env={"PATH": "/usr/bin:/bin", **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+    except OSError:
+        return 127
+    lock = threading.Lock()
+
+    def out(number: int, file: Any) -> None:
+        while data := file.read1(1 << 15):
+            with lock, suppress(OSError):
+                stream.sendall(data if tty else struct.pack(">BxxxL", number, len(data)) + data)
+
+    def into() -> None:
+        with suppress(OSError, ValueError):
+            while data := stream.recv(1 << 15):
+                process.stdin.write(data)  # type: ignore[union-attr]
+                process.stdin.flush()  # type: ignore[union-attr]
+        with suppress(OSError, ValueError):
+            process.stdin.close()  # type: ignore[union-attr]
+
+    threads = [
+        threading.Thread(target=out, args=(1, process.stdout)),
+        threading.Thread(target=out, args=(2, process.stderr)),
+    ]
+    threading.Thread(target=into, daemon=True).start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return process.wait()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing on the terminal."""
+
+    def address_string(self) -> str:
+        """A Unix socket has none."""
+        return "unix"
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    do_POST = do_DELETE = do_GET
+
+    def _json(self, value: Any, status: int = 200) -> None:
+        data = b"" if value is None else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _serve(self) -> None:
+        engine = self.server.engine
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        size = int(self.headers.get("Content-Length") or 0)
+        data = self.rfile.read(size)
+        chunked = self.headers.get("Transfer-Encoding") == "chunked"
+        while chunked and (length := int(self.rfile.readline(), 16)) >= 0:
+            data += self.rfile.read(length + 2)[:-2]
+            if not length:
+                break
+        words = unquote(url.path).strip("/").split("/")[1:]
+        engine.calls.append(f"{self.command} /{'/'.join(words)}")
+        body = json.loads(data) if self.headers.get("Content-Type") == "application/json" else data
+        if words == ["fake", "create"]:
+            asked = json.loads(data)
+            self._json(engine.create(asked["argv"], asked["env"]))
+            return
+        answer = getattr(self, f"_{words[0]}", None)
+        if answer is None:
+            self._json({"message": "page not found"}, 404)
+        else:
+            answer(words[1:], query, body)
+
+    def _version(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json({"Version": "0", "Components": []})
+
+    def _images(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        images = self.server.engine.images
+        if words == ["json"]:
+            self._json(list({one["Id"]: one for one in images.values()}.values()))
+            return
+        reference, verb = ("/".join(words[:-1]), words[-1]) if words[-1] in ("json", "tag") else (
+            "/".join(words), "remove"
+        )  # fmt: skip
+        if reference not in images:
+            self._json({"message": f"No such image: {reference}"}, 404)
+        elif verb == "json":
+            self._json(images[reference])
+        elif verb == "tag":
+            images[f"{query['repo']}:{query['tag']}"] = images[reference]
+            self._json(None, 201)
+        else:
+            del images[reference]
+            self._json([])
+
+    def _networks(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        networks = self.server.engine.networks
+        if not words:
+            self._json(list(networks.values()))
+        elif words == ["create"]:
+            if body["Name"] in networks:
+                self._json({"message": f"network with name {body['Name']} already exists"}, 409)
+                return
+            config = body.get("IPAM", {}).get("Config") or [{"Subnet": "172.31.0.0/16"}]
+            networks[body["Name"]] = {
+                "Name": body["Name"], "Driver": "bridge", "IPAM": {"Config": config},
+                "Labels": body.get("Labels") or {}, "Containers": {},
+            }  # fmt: skip
+            self._json({"Id": body["Name"]}, 201)
+        elif words[0] not in networks:
+            self._json({"message": f"network {words[0]} not found"}, 404)
+        elif words[1:] == ["connect"]:
+            self.server.engine.containers[body["Container"]].networks.append(words[0])
+            self._json(None)
+        elif self.command == "DELETE":
+            del networks[words[0]]
+            self._json(None, 204)
+        else:
+            self._json(networks[words[0]])
+
+    def _containers(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        engine = self.server.engine
+        if words == ["json"]:
+            wanted = json.loads(query.get("filters", "{}")).get("label", [])
+            self._json(
+                [
+                    {"Id": one.name, "Names": [f"/{one.name}"], "State": one.status, "Labels": one.labels,
+                     "Command": " ".join(one.argv), "Created": 1767323045, "Image": one.image}
+                    for one in list(engine.containers.values())
+                    if all(self._labelled(one, label) for label in wanted)
+                ]
+            )  # fmt: skip
+            return
+        container = engine.containers.get(words[0])
+        if container is None:
+            self._json({"message": f"No such container: {words[0]}"}, 404)
+            return
+        verb = words[1] if len(words) > 1 else "remove"
+        getattr(self, f"_do_{verb}")(container, query, body)
+
+    def _labelled(self, container: Container, label: str) -> bool:
+        name, equals, value = label.partition("=")
+        return container.labels.get(name) == value if equals else name in container.labels
+
+    def _do_json(self, container: Container, query: dict[str, str], body: Any) -> None:
+        self._json(container.inspected())
+
+    def _do_start(self, container: Container, query: dict[str, str], body: Any) -> None:
+        container.status = "running"
+        container.ended.clear()
+        if container.attached is not None:
+            threading.Thread(target=self._attached, args=(container,), daemon=True).start()
+        self._json(None, 204)
+
+    def _attached(self, container: Container) -> None:
+        assert container.attached is not None
+        tty = "--tty" in container.options
+        code = spawn(container.argv, container.env, container.attached, tty)
+        self.server.engine.end(container, code)
+
+    def _do_stop(self, container: Container, query: dict[str, str], body: Any) -> None:
+        self.server.engine.end(container, 143)
+        self._json(None, 204)
+
+    def _do_kill(self, container: Container, query: dict[str, str], body: Any) -> None:
+        self.server.engine.end(container, 137)
+        self._json(None, 204)
+
+    def _do_remove(self, container: Container, query: dict[str, str], body: Any) -> None:
+        self.server.engine.end(container, 137)
+        self.server.engine.containers.pop(container.name, None)
+        self._json(None, 204)
+
+    def _do_wait(self, container: Container, query: dict[str, str], body: Any) -> None:
+        if container.running:
+            container.ended.wait(30)
+        self._json({"StatusCode": container.code})
+
+    def _do_resize(self, container: Container, query: dict[str, str], body: Any) -> None:
+        self._json(None)
+
+    def _do_attach(self, container: Container, query: dict[str, str], body: Any) -> None:
+        self._upgrade()
+        container.attached = self.connection
+        container.ended.clear()
+        container.ended.wait(60)
+
+    def _upgrade(self) -> None:
+        self.wfile.write(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+        self.wfile.flush()
+        self.close_connection = True
+
+    def _do_logs(self, container: Container, query: dict[str, str], body: Any) -> None:
+        engine = self.server.engine
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        with engine.lock:
+            since = float(query.get("since") or 0)
+            lines = [one for one in container.log if not since or _seconds(one[1]) >= since]
+            lines = lines if query.get("tail", "all") == "all" else lines[-int(query["tail"]) :]
+            shown = len(container.log)
+        self._frames(lines, query)
+        while query.get("follow") == "1":
+            with engine.lock:
+                engine.lock.wait_for(lambda old=shown: len(container.log) > old or not container.running, 60)
+                lines, shown = container.log[shown:], len(container.log)
+                if not lines:
+                    return
+            self._frames(lines, query)
+
+    def _frames(self, lines: list[tuple[int, str, bytes]], query: dict[str, str]) -> None:
+        for stream, time, text in lines:
+            data = (f"{time} ".encode() if query.get("timestamps") == "1" else b"") + text + b"\n"
+            self.wfile.write(struct.pack(">BxxxL", stream, len(data)) + data)
+        self.wfile.flush()
+
+    def _do_exec(self, container: Container, query: dict[str, str], body: Any) -> None:
+        if not container.running:
+            self._json({"message": f"Container {container.name} is not running"}, 409)
+            return
+        name = f"exec{len(self.server.engine.execs)}"
+        self.server.engine.execs[name] = {**body, "container": container.name, "ExitCode": None}
+        self._json({"Id": name}, 201)
+
+    def _exec(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        asked = self.server.engine.execs[words[0]]
+        if words[1] == "json":
+            self._json({"ExitCode": asked["ExitCode"], "Pid": 0})
+        elif words[1] == "resize":
+            self._json(None)
+        else:
+            if self.headers.get("Upgrade"):
+                self._upgrade()
+            else:
+                self.send_response(200)
+                self.end_headers()
+                self.close_connection = True
+                self.wfile.flush()
+            variables = self.server.engine.containers[asked["container"]].env
+            asked["ExitCode"] = spawn(asked["Cmd"], variables, self.connection, bool(asked.get("Tty")))
+
+
+def _seconds(time: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(time[:26] + "+00:00").timestamp()

@@ -1,0 +1,29 @@
+"""The stand-ins for engine and router themselves: what other tests of crew rely on."""
+
+from __future__ import annotations
+
+from tests.tool.crew_device import CrewDevice
+
+
+def test_a_restart_makes_the_containers_anew(crew: CrewDevice) -> None:
+    crew.app("app")
+    done = crew.run("ps:restart", "app")
+    assert (done.status, list(crew.engine.containers)) == (0, ["app.worker.1-2"]), done.err
+    assert "app: restarted" in crew.events()
+
+
+def test_a_failure_of_the_engine_leaves_the_old_release(crew: CrewDevice) -> None:
+    crew.app("app")
+    crew.engine.refuse = "no space left on device"
+    done = crew.run("ps:restart", "app")
+    assert done.status == 1 and "no space left on device" in done.err
+    assert list(crew.engine.containers) == ["app.worker.1-1"]
+
+
+def test_variables_of_an_app_reach_its_containers_and_no_program_of_the_device(crew: CrewDevice) -> None:
+    crew.app("app")
+    evil = {"PATH": "/evil", "LD_PRELOAD": "/evil.so", "DOCKER_HOST": "tcp://evil", "LINES": "a\nb"}
+    done = crew.run("config:set", "app", *(f"{name}={value}" for name, value in evil.items()))
+    assert done.status == 0, done.err
+    assert evil.items() <= crew.engine.containers["app.worker.1-2"].env.items()
+    assert not evil.items() & crew.engine.command_env.items()
