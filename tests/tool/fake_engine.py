@@ -1,7 +1,7 @@
 """Stands in for the container engine: its HTTP API on a real Unix socket, and `docker create`.
 
-Containers are records. What is run in one by `exec`, or in a container that somebody is attached to, is a program
-of this machine; so streams, statuses and lost connections are real ones.
+Containers are records. What is run in one by `exec`, or in a container that somebody is attached to, is a
+program of this machine; so streams, statuses and lost connections are real ones.
 """
 
 from __future__ import annotations
@@ -386,7 +386,8 @@ class Handler(BaseHTTPRequestHandler):
         self._frames(lines, query)
         while query.get("follow") == "1":
             with engine.lock:
-                engine.lock.wait_for(lambda old=shown: len(container.log) > old or not container.running, 60)
+                while len(container.log) == shown and container.running:
+                    engine.lock.wait(60)
                 lines, shown = container.log[shown:], len(container.log)
                 if not lines:
                     return
