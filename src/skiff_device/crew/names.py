@@ -16,6 +16,9 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,99}")
 
+# What the engine takes as a reference to an image, and no option.
+_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
+
 
 def shown(text: str) -> str:
     """A word from outside as it may be printed: short, on one line, without control characters."""
@@ -59,6 +62,13 @@ def branch(text: str) -> str:
     if ".." in text or "//" in text or text.endswith(("/", ".", ".lock")):
         text = ""
     return _checked(_BRANCH, text, "branch", "such as main or release/1.2")
+
+
+def image(text: str) -> str:
+    """Name of an image, with its registry, tag or digest. Raises DeviceError."""
+    return _checked(
+        _IMAGE, "" if ".." in text else text, "name of an image", "such as registry.example/app:1.2"
+    )
 
 
 def number(text: str, what: str, low: int, high: int) -> int:

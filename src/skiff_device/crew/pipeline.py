@@ -10,18 +10,16 @@ from skiff_device.common.errors import DeviceError
 from skiff_device.crew import source, store
 from skiff_device.crew.command import Caller
 from skiff_device.crew.paths import Paths
+from skiff_device.crew.release import Release
 
 Say = Callable[[str], None]
-# Limits of a build, in seconds and processes; the settings `build` change them.
-TIME_LIMIT = 1800
-PIDS = 2048
 
 
 def build_and_deploy(
     paths: Paths, app: str, tar: Path, reason: str, commit: str, caller: Caller, say: Say
 ) -> None:
     """Build the image of a source tree in a tar file and make it the release. Raises DeviceError."""
-    from skiff_device.crew import build, crontab, deploy, events, hooks, router, to_core
+    from skiff_device.crew import build, crontab, deploy, events, hooks, to_core
     from skiff_device.crew.engine import Engine
 
     settings = store.section(paths, app, "build")
@@ -41,10 +39,11 @@ def build_and_deploy(
     hooks.trigger(paths, "pre-build", app, [], say)
     say(f"-----> building {app}")
     tag = f"crew/{app}:build-{os.getpid()}"
+    usual = build.Limits()
     limits = build.Limits(
-        int(settings.get("memory", 0)),
-        int(settings.get("pids", 2048)),
-        float(settings.get("time_limit", 1800)),
+        int(settings.get("memory", usual.memory)),
+        int(settings.get("pids", usual.pids)),
+        float(settings.get("time_limit", usual.seconds)),
     )
     arguments: dict[str, str] = {}
     for option in store.section(paths, app, "docker_options").get("build", []):
@@ -78,7 +77,24 @@ def build_and_deploy(
         )
     finally:
         engine.untag(tag)
-    events.log(paths, caller, f"{app}: release {made.number}: {reason}")
+    _tell(paths, app, made, caller, say)
+
+
+def deploy_image(paths: Paths, app: str, image: str, reason: str, caller: Caller, say: Say) -> None:
+    """Make an image that is on this device the release; nothing is built. Raises DeviceError."""
+    from skiff_device.crew import deploy
+
+    if store.section(paths, app, "app").get("locked"):
+        raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
+    say(f"-----> deploying {app}")
+    _tell(paths, app, deploy.deploy(paths, app, image, reason, say=say), caller, say)
+
+
+def _tell(paths: Paths, app: str, made: Release, caller: Caller, say: Say) -> None:
+    """What follows when a release serves."""
+    from skiff_device.crew import crontab, events, router
+
+    events.log(paths, caller, f"{app}: release {made.number}: {made.reason}")
     crontab.write(paths)
     for url in router.urls(paths, app):
         say(f"=====> {url}")

@@ -12,15 +12,11 @@ from typing import NamedTuple
 
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import names, store
+from skiff_device.crew import names, repo, store
 from skiff_device.crew.command import Caller
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
-_GITCONFIG = "/usr/lib/skiff/crew/gitconfig"
-# In bytes; build:set and git:set change them. What must stay free on persist for the system's own needs.
-MAX_PUSH = 512 << 20
-RESERVE = 128 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _NOTHING = re.compile(r"0+")
 # Files that crew reads itself, in bytes.
@@ -62,44 +58,16 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     section = store.section(paths, app, "app") if store.exists(paths, app) else {}
     if push and section.get("locked"):
         raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
-    folder = paths.app(app) / "repo.git"
-    env = git_environment(paths)
-    if not (folder / "HEAD").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        branch = "main"
-        done = run.capture(
-            ["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", str(folder)],
-            env=env,
-        )
-        if done.status:
-            raise DeviceError(f"the repository cannot be made: {done.err.strip()[-200:]}", "is persist full?")
+    folder = repo.ensure(paths, app)
+    env = repo.environment(paths)
     if not push:
         run.replace(["git", "upload-pack", str(folder)], env=env)
-    limit = room(paths, app)
+    limit = repo.room(paths, app)
     run.replace(
         ["git", "-c", f"receive.maxInputSize={limit}", "receive-pack", str(folder)],
         env={**env, "CREW_APP": app, "CREW_KEY": caller.name},
     )
     return 1
-
-
-def git_environment(paths: Paths) -> dict[str, str]:
-    """Variables for git: no settings but crew's own count."""
-    for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_PROTOCOL"]:
-        del os.environ[name]
-    config = str(paths.root / _GITCONFIG.lstrip("/"))
-    return {"HOME": "/", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": config}
-
-
-def room(paths: Paths, app: str) -> int:
-    """How many bytes a push to an app may have. Raises DeviceError when there is no room at all."""
-    wanted = MAX_PUSH
-    if store.exists(paths, app):
-        wanted = int(store.section(paths, app, "build").get("max_push", MAX_PUSH))
-    free = shutil.disk_usage(paths.crew).free - RESERVE
-    if free < 1 << 20:
-        raise DeviceError("persist is full", "make room: cleanup, releases, docker system df")
-    return min(wanted, free)
 
 
 def hook(paths: Paths) -> int:
@@ -114,7 +82,7 @@ def hook(paths: Paths) -> int:
 
     updates = [line.split() for line in sys.stdin.read().splitlines()]
     made = not store.exists(paths, app)
-    branch = "main" if made else str(store.section(paths, app, "build").get("branch", "main"))
+    branch = repo.MAIN if made else repo.branch(paths, app)
     commit = wanted_commit(updates, branch)
     if made:
         store.create(paths, app)
@@ -143,14 +111,16 @@ def wanted_commit(updates: list[list[str]], branch: str) -> str:
     return new
 
 
-def deploy_commit(paths: Paths, app: str, commit: str, caller: Caller, say: Say) -> None:
+def deploy_commit(
+    paths: Paths, app: str, commit: str, caller: Caller, say: Say, reason: str = "push"
+) -> None:
     """Build a commit of the app's repository and make it the release. Raises DeviceError."""
     if store.section(paths, app, "app").get("locked"):
         raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
     entries = listing(commit)
     refuse_pointers(commit, entries)
     total = sum(entry.size for entry in entries)
-    if total > shutil.disk_usage(paths.crew).free - RESERVE:
+    if total > shutil.disk_usage(paths.crew).free - repo.RESERVE:
         raise DeviceError(f"no room to unpack {total >> 20} MB on persist", "make room: cleanup")
     from skiff_device.crew import pipeline
 
@@ -158,22 +128,19 @@ def deploy_commit(paths: Paths, app: str, commit: str, caller: Caller, say: Say)
     try:
         with tar.open("wb") as file:
             run.copy(["git", "archive", "--format=tar", commit], file)
-        pipeline.build_and_deploy(paths, app, tar, f"push {commit[:12]}", commit, caller, say)
+        pipeline.build_and_deploy(paths, app, tar, f"{reason} {commit[:12]}", commit, caller, say)
     finally:
         tar.unlink(missing_ok=True)
 
 
 def rebuild(paths: Paths, app: str, caller: Caller, say: Say) -> None:
     """Build and deploy what was pushed last. Raises DeviceError."""
-    os.environ.update({**git_environment(paths), "GIT_DIR": str(paths.app(app) / "repo.git")})
-    branch = str(store.section(paths, app, "build").get("branch", "main"))
-    for name in (branch, *(["master"] if branch == "main" else [])):
-        done = run.capture(
-            ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"refs/heads/{name}"]
-        )
-        if done.status == 0:
-            deploy_commit(paths, app, done.out.decode().strip(), caller, say)
-            return
+    repo.use(paths, app)
+    commit = repo.head(paths, app)
+    if commit:
+        deploy_commit(paths, app, commit, caller, say, "rebuild")
+        return
+    branch = repo.branch(paths, app)
     raise DeviceError(f"nothing was pushed to {app} yet", f"git push crew@DEVICE:{app} {branch}")
 
 

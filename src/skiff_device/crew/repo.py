@@ -1,0 +1,91 @@
+"""The git repository of an app: made, looked at, and its deploy branch moved on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from skiff_device.common import run
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import store
+from skiff_device.crew.paths import Paths
+
+_GITCONFIG = "/usr/lib/skiff/crew/gitconfig"
+MAIN = "main"
+# In bytes; builder:set changes the first. What must stay free on persist for the system's own needs.
+MAX_PUSH = 512 << 20
+RESERVE = 128 << 20
+
+
+def environment(paths: Paths) -> dict[str, str]:
+    """Variables for git: no settings but crew's own count."""
+    for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_PROTOCOL"]:
+        del os.environ[name]
+    config = str(paths.root / _GITCONFIG.lstrip("/"))
+    return {"HOME": "/", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": config}
+
+
+def ensure(paths: Paths, app: str) -> Path:
+    """The repository of an app (of a checked name), made when it is not there. Raises DeviceError."""
+    folder = paths.app(app) / "repo.git"
+    if not (folder / "HEAD").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        words = ["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={MAIN}", str(folder)]
+        done = run.capture(words, env=environment(paths))
+        if done.status:
+            raise DeviceError(f"the repository cannot be made: {done.err.strip()[-200:]}", "is persist full?")
+    return folder
+
+
+def use(paths: Paths, app: str) -> Path:
+    """From now on git works on the repository of this app, which is made when it is not there."""
+    folder = ensure(paths, app)
+    os.environ.update({**environment(paths), "GIT_DIR": str(folder)})
+    return folder
+
+
+def branch(paths: Paths, app: str) -> str:
+    """The branch that is deployed."""
+    return str(store.section(paths, app, "build").get("branch", MAIN))
+
+
+def commit(reference: str) -> str:
+    """The commit that a full reference stands for; empty when there is none."""
+    words = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}"]
+    done = run.capture(words)
+    return done.out.decode().strip() if done.status == 0 else ""
+
+
+def head(paths: Paths, app: str) -> str:
+    """What the deploy branch stands at; empty when nothing was pushed. `use` comes before."""
+    name = branch(paths, app)
+    # Older git calls its first branch so.
+    others = ["master"] if name == MAIN else []
+    return next(filter(None, (commit(f"refs/heads/{one}") for one in (name, *others))), "")
+
+
+def move(paths: Paths, app: str, wanted: str) -> None:
+    """Set the deploy branch to a commit. Raises DeviceError."""
+    reference = f"refs/heads/{branch(paths, app)}"
+    done = run.capture(["git", "update-ref", "-m", "crew", reference, wanted])
+    if done.status:
+        raise DeviceError(f"the branch cannot be moved: {done.err.strip()[-200:]}", "git:set deploy-branch")
+
+
+def point_head(name: str) -> None:
+    """What a clone checks out. Raises DeviceError."""
+    done = run.capture(["git", "symbolic-ref", "HEAD", f"refs/heads/{name}"])
+    if done.status:
+        raise DeviceError(f"HEAD cannot be set: {done.err.strip()[-200:]}", "is persist full?")
+
+
+def room(paths: Paths, app: str) -> int:
+    """How many bytes a push to an app may have. Raises DeviceError when there is no room at all."""
+    wanted = MAX_PUSH
+    if store.exists(paths, app):
+        wanted = int(store.section(paths, app, "build").get("max_push", MAX_PUSH))
+    free = shutil.disk_usage(paths.crew).free - RESERVE
+    if free < 1 << 20:
+        raise DeviceError("persist is full", "make room: cleanup, releases, docker system df")
+    return min(wanted, free)
