@@ -12,6 +12,7 @@ from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
+from skiff.host.elf import HEAD, RELOCATABLE, read_head
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.tree import Entry, Kind, Tree
@@ -31,12 +32,11 @@ def read_elf(source: Path | bytes) -> ElfFacts | None:
     if isinstance(source, bytes):
         return None
     with source.open("rb") as file:
-        if file.read(4) != b"\x7fELF":
+        head = read_head(file.read(HEAD))
+        if head is None or head.type == RELOCATABLE:
             return None
         try:
             elf = ELFFile(file)
-            if elf["e_type"] == "ET_REL":
-                return None
             needed: list[str] = []
             runpath: list[str] = []
             interpreter = ""
@@ -51,14 +51,9 @@ def read_elf(source: Path | bytes) -> ElfFacts | None:
                             runpath += tag.runpath.split(":")
                         elif tag.entry.d_tag == "DT_RPATH":
                             runpath += tag.rpath.split(":")
-            return ElfFacts(tuple(needed), tuple(runpath), interpreter, _machine(elf))
+            return ElfFacts(tuple(needed), tuple(runpath), interpreter, head.machine)
         except (ELFError, UnicodeDecodeError, KeyError):
             return None
-
-
-def _machine(elf: ELFFile) -> int:
-    elf.stream.seek(18)
-    return int.from_bytes(elf.stream.read(2), "little" if elf.little_endian else "big")
 
 
 class Linker:
