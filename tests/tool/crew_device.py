@@ -114,6 +114,7 @@ class CrewDevice:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths = Paths(root)
+        self._started: list[subprocess.Popen[bytes]] = []
         self.paths.persist_flag.parent.mkdir(parents=True)
         self.paths.persist_flag.touch()
         self.paths.crew.mkdir(parents=True)
@@ -130,11 +131,18 @@ class CrewDevice:
         monkeypatch.setenv("SKIFF_ROOT", str(root))
 
     def close(self) -> None:
-        """End the stand-ins."""
+        """End the stand-ins, and what was started."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for file in (process.stdin, process.stdout, process.stderr):
+                assert file is not None
+                with suppress(BrokenPipeError):
+                    file.close()
         self.router.close()
         self.engine.close()
 
-    def app(self, name: str, worker: int = 1, **processes: list[str] | None) -> Release:
+    def app(self, name: str, count: int = 1, **processes: list[str] | None) -> Release:
         """An app whose first release serves: by default one worker, which a redeploy need not wait for."""
         store.create(self.paths, name)
         self.engine.networks.setdefault(
@@ -146,7 +154,7 @@ class CrewDevice:
         running = [
             Running(f"{name}.{process}.{index}-1", process, index, f"172.30.0.{place + index}")
             for process in types
-            for index in range(1, worker + 1)
+            for index in range(1, count + 1)
         ]
         made = Release(
             1, "2026-01-01T00:00:00Z", "push", image, f"crew/{name}:1", "", types, (), {}, "", tuple(running)
@@ -158,7 +166,7 @@ class CrewDevice:
         release.save(self.paths, name, made)
         release.point_at(self.paths, name, 1)
         store.change(
-            self.paths, name, "ps", lambda section: section.update(scale=dict.fromkeys(types, worker))
+            self.paths, name, "ps", lambda section: section.update(scale=dict.fromkeys(types, count))
         )
         store.change(self.paths, name, "checks", lambda section: section.update(wait=0))
         return made
@@ -184,11 +192,13 @@ class CrewDevice:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """A command as a process of its own, with pipes."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "skiff_device.crew", *words],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self._started.append(process)
+        return process
 
     def events(self) -> str:
         """What was logged."""

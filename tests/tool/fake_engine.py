@@ -56,6 +56,8 @@ class Container:
     log: list[tuple[int, str, bytes]] = field(default_factory=list)
     networks: list[str] = field(default_factory=list)
     attached: socket.socket | None = None
+    # What really runs for it on this machine.
+    process: subprocess.Popen[bytes] | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -138,6 +140,8 @@ class FakeEngine:
                 container.status, container.code = "exited", code
             container.ended.set()
             self.lock.notify_all()
+        if container.process is not None:
+            container.process.kill()
         if container.attached is not None:
             with suppress(OSError):
                 container.attached.shutdown(socket.SHUT_RDWR)
@@ -169,15 +173,16 @@ class FakeEngine:
         return {"Id": name}
 
 
-def spawn(argv: list[str], env: dict[str, str], stream: socket.socket, tty: bool) -> int:
+def spawn(container: Container, argv: list[str], stream: socket.socket, tty: bool) -> int:
     """Run a program of this machine joined with a connection, as an engine does; its status."""
     try:
         process = subprocess.Popen(
-            argv, env={"PATH": "/usr/bin:/bin", **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            argv, env={"PATH": "/usr/bin:/bin", **container.env}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     except OSError:
         return 127
+    container.process = process
     lock = threading.Lock()
 
     def out(number: int, file: Any) -> None:
@@ -202,7 +207,8 @@ def spawn(argv: list[str], env: dict[str, str], stream: socket.socket, tty: bool
         thread.start()
     for thread in threads:
         thread.join()
-    return process.wait()
+    with process:
+        return process.wait()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -243,7 +249,7 @@ class Handler(BaseHTTPRequestHandler):
                 break
         words = unquote(url.path).strip("/").split("/")[1:]
         engine.calls.append(f"{self.command} /{'/'.join(words)}")
-        body = json.loads(data) if self.headers.get("Content-Type") == "application/json" else data
+        body = json.loads(data) if data and self.headers.get("Content-Type") == "application/json" else data
         if words == ["fake", "create"]:
             asked = json.loads(data)
             self._json(engine.create(asked["argv"], asked["env"]))
@@ -338,7 +344,7 @@ class Handler(BaseHTTPRequestHandler):
     def _attached(self, container: Container) -> None:
         assert container.attached is not None
         tty = "--tty" in container.options
-        code = spawn(container.argv, container.env, container.attached, tty)
+        code = spawn(container, container.argv, container.attached, tty)
         self.server.engine.end(container, code)
 
     def _do_stop(self, container: Container, query: dict[str, str], body: Any) -> None:
@@ -421,8 +427,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.end_headers()
                 self.close_connection = True
                 self.wfile.flush()
-            variables = self.server.engine.containers[asked["container"]].env
-            asked["ExitCode"] = spawn(asked["Cmd"], variables, self.connection, bool(asked.get("Tty")))
+            container = self.server.engine.containers[asked["container"]]
+            asked["ExitCode"] = spawn(container, asked["Cmd"], self.connection, bool(asked.get("Tty")))
 
 
 def _seconds(time: str) -> float:

@@ -108,6 +108,17 @@ class Args:
                 return rest
         return value
 
+    def options_first(self, *with_value: str) -> None:
+        """Options end at the first word that is none: what follows is another program's.
+
+        with_value are those that take the next word along.
+        """
+        place = 0
+        while place < len(self._words) and self._words[place].startswith("-") and self._words[place] != "--":
+            place += 2 if self._words[place] in with_value else 1
+        if self._words[place : place + 1] != ["--"]:
+            self._words.insert(place, "--")
+
     def take(self, what: str) -> str:
         """The next word. Raises DeviceError when there is none, or it looks like a flag nobody knows."""
         word = self.take_or("")

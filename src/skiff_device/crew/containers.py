@@ -125,8 +125,13 @@ def create(engine: Engine, paths: Paths, app: str, release: Release, one: Runnin
     words += common_words(paths, app, one.process, "deploy")
     argv = release.processes.get(one.process)
     engine.create(one.name, [*words, release.image, *(argv or [])], environment(paths, app, port))
+    attach_networks(engine, paths, app, one.name)
+
+
+def attach_networks(engine: Engine, paths: Paths, app: str, name: str) -> None:
+    """Put a container on the networks that the app is to be on besides the one of all apps."""
     for network in store.section(paths, app, "network").get("attach", []):
-        engine.connect(str(network), one.name)
+        engine.connect(str(network), name)
 
 
 def _labels(app: str, release: Release, one: Running) -> dict[str, str]:

@@ -119,7 +119,7 @@ def start(paths: Paths, app: str, say: Say) -> None:
 
 def destroy(paths: Paths, app: str) -> None:
     """Remove an app with its containers, images and settings."""
-    from skiff_device.crew import router
+    from skiff_device.crew import oneoff, router
 
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
@@ -127,6 +127,7 @@ def destroy(paths: Paths, app: str) -> None:
         releases.point_at(paths, app, 0)
         router.apply(paths)
         containers.remove_others(engine, app, 0, STOP)
+        oneoff.remove_all(engine, app)
         store.destroy(paths, app)
         for tag in tags:
             engine.untag(tag)

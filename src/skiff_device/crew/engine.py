@@ -19,7 +19,7 @@ from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.crew.http_unix import Connection
 from skiff_device.crew.paths import Paths
 
-_VERSION = "/v1.41"
+VERSION = "/v1.41"
 # In seconds: for answers that need no work of the engine's.
 _TIMEOUT = 120.0
 _CHUNK = 1 << 16
@@ -60,7 +60,7 @@ class Engine:
             key: json.dumps(value) if isinstance(value, dict | list) else value
             for key, value in words.items()
         }
-        url = f"{_VERSION}{path}" + (f"?{urlencode(asked)}" if asked else "")
+        url = f"{VERSION}{path}" + (f"?{urlencode(asked)}" if asked else "")
         sent = dict(headers or {})
         if isinstance(body, dict):
             body = json.dumps(body).encode()
@@ -298,6 +298,25 @@ class Engine:
             return 124, said
         status = self.ask("GET", f"/exec/{made}/json").get("ExitCode")
         return (124 if status is None else int(status)), said
+
+    def create_exec(self, name: str, argv: list[str], tty: bool) -> str:
+        """Prepare a program in a container, with standard input; returns its id."""
+        body = {
+            "AttachStdin": True, "AttachStdout": True, "AttachStderr": True, "Tty": tty, "Cmd": argv,
+            "Env": ["TERM=xterm"] if tty else [],
+        }  # fmt: skip
+        try:
+            return str(self.ask("POST", f"/containers/{quote(name)}/exec", body=body)["Id"])
+        except Refused as error:
+            raise DeviceError(error.message, "ps:report shows what runs") from None
+
+    def inspect_exec(self, made: str) -> dict[str, Any]:
+        """What became of a program in a container."""
+        return dict(self.ask("GET", f"/exec/{made}/json"))
+
+    def resize(self, what: str, height: int, width: int) -> None:
+        """Tell the size of a terminal: of `containers/NAME` or `exec/ID`, in characters."""
+        self.ask("POST", f"/{quote(what)}/resize", {"h": height, "w": width})
 
     # Networks
 

@@ -59,7 +59,8 @@ def run(paths: Paths, caller: Caller, words: list[str]) -> int:
     """Run one command for a caller; returns the exit status. Raises DeviceError."""
     command = find(words[0] if words else "help")
     args = Args(words[1:], command.usage)
-    if args.flag("--help"):
+    # Not further on: there it may be for a program in a container.
+    if words[1:2] == ["--help"]:
         print(f"usage: {command.usage}\n  {command.text}")
         return 0
     if "APP" not in command.usage.split() and not caller.may(command.access, None):

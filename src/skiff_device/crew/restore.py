@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import containers, store
+from skiff_device.crew import containers, oneoff, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -57,6 +57,7 @@ def _app(paths: Paths, engine: Engine, app: str) -> bool:
     for unfinished in [one for one in releases.numbers(paths, app) if one > number]:
         releases.forget(paths, app, unfinished)
     containers.remove_others(engine, app, number)
+    oneoff.remove_all(engine, app, only_ended=True)
     release = releases.current(paths, app)
     if release is None or store.section(paths, app, "ps").get("stopped"):
         return False
