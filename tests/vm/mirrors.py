@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from skiff.builders.debian.archive import DEFAULT_MIRROR, host_mirror
+from skiff.host.mirror import DEFAULT_MIRROR, host_mirror
 from skiff.model.arch import Arch
 
 _SUITES = (("debian", ""), ("debian", "-updates"), ("debian-security", "-security"))

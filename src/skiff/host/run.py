@@ -7,7 +7,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,10 @@ _PACKAGE_OF = {
     "mke2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "zstd": "zstd",
+    "docker": "docker.io",
+    "git": "git",
+    "mmdebstrap": "mmdebstrap",
+    "skopeo": "skopeo",
     "sfdisk": "fdisk",
     "mformat": "mtools",
     "mcopy": "mtools",
@@ -148,6 +153,60 @@ def spawn(
         cwd=cwd,
         start_new_session=new_session,
     )
+
+
+class Group:
+    """Programs that several threads start, and that end together: `stop` may come from any of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def stream(
+        self,
+        argv: Argv,
+        say: Callable[[str], None],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> int:
+        """Run a program to its end, hand on its lines (both streams) as they come; returns its status.
+
+        Raises Stopped when the group was stopped meanwhile, or before.
+        """
+        with self._lock:
+            if self._stopped:
+                raise Stopped
+            # Its own process group: Ctrl-C reaches it through `stop` and not twice.
+            process = spawn(
+                argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=env, cwd=cwd, new_session=True
+            )
+            self._running.add(process)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                say(line.decode(errors="replace").rstrip("\r\n"))
+            status = process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+            if process.stdout is not None:
+                process.stdout.close()
+        if self._stopped:
+            raise Stopped
+        return status
+
+    def stop(self) -> None:
+        """End all that run, and let none start any more."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+class Stopped(Exception):
+    """A program was ended because the whole work was."""
 
 
 def replace(argv: Argv) -> None:

@@ -12,18 +12,15 @@ from pathlib import Path
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.mirror import DEFAULT_MIRROR, SNAPSHOT, host_mirror, security_mirror
 from skiff.host.run import CommandError, require, run
 from skiff.model.arch import Arch
 from skiff.model.packages import Package, PackageSet
 
 SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
-SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 # Age in seconds after which the archive's lists are fetched anew.
 LISTS_MAX_AGE = 24 * 3600
-# A mirror of that form shows the archive as it once was: HOST/archive/debian/DATE, as snapshot.debian.org.
-_SNAPSHOT = re.compile(r"/archive/debian/(?=[0-9TZ]+$)")
 _LISTS_DIFFER = (
     "this mirror's lists are not those of its signed Release file: try again when its update has ended, "
     "or use another with --mirror URL (a dated one too: http://snapshot.debian.org/archive/debian/DATE)"
@@ -103,7 +100,7 @@ class Archive:
             "APT::Get::AllowUnauthenticated": "false",
             "Acquire::AllowInsecureRepositories": "false",
             # What is old on purpose is past its date. The signatures are checked all the same.
-            "Acquire::Check-Valid-Until": "false" if _SNAPSHOT.search(self.mirror) else "true",
+            "Acquire::Check-Valid-Until": "false" if SNAPSHOT.search(self.mirror) else "true",
             "Acquire::Languages": "none",
             "Acquire::ForceHash": "SHA256",
             "Acquire::Retries": "2",
@@ -263,32 +260,9 @@ class Archive:
                 partial.unlink(missing_ok=True)
 
 
-def security_mirror(mirror: str) -> str:
-    """Where the security updates are that belong to a mirror."""
-    if _SNAPSHOT.search(mirror):
-        return _SNAPSHOT.sub("/archive/debian-security/", mirror)
-    return mirror + "-security" if mirror.endswith("/debian") else SECURITY_MIRROR
-
-
 def _reasons(error: CommandError) -> str:
     lines = [line for line in error.output.splitlines() if line.startswith(("E:", "W:", "Err:", " "))]
     return "\n".join(lines[-8:]) or error.output[-500:]
-
-
-def host_mirror() -> str | None:
-    """The mirror that this host's own apt uses for Debian, if it is a Debian host."""
-    try:
-        done = run(
-            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"], check=False
-        )
-    except UserError:
-        return None
-    for line in done.stdout.decode().splitlines():
-        uri, _, rest = line.partition(" ")
-        release = rest.partition(" ")[0]
-        if rest.endswith(" main") and uri.rstrip("/").endswith("/debian") and "-" not in release:
-            return uri.rstrip("/")
-    return None
 
 
 class Resolver:

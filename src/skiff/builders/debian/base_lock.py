@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from skiff.builders.debian.archive import DEFAULT_MIRROR, Resolver, security_mirror
+from skiff.builders.debian.archive import Resolver
+from skiff.host.mirror import DEFAULT_MIRROR, security_mirror
 from skiff.model.arch import Arch
 from skiff.model.layer import DebianBase
 from skiff.model.packages import BaseLock, Package, PackageSet

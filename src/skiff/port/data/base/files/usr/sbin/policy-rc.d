@@ -1,0 +1,3 @@
+#!/bin/sh
+# Packages start no services while they are installed in a container.
+exit 101

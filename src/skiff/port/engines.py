@@ -1,0 +1,280 @@
+"""Container engines that build: Docker's BuildKit or podman, on this machine, or Docker's on a device by SSH.
+
+A device's engine is reached through its socket, which ssh brings here: the builder runs on the device,
+the docker command on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.run import Argv, CommandError, Group, run, spawn, which
+from skiff.model.arch import Arch
+from skiff.model.port import Platform
+
+# Everything kept in an engine between runs is named below this. `localhost` is no registry, so no engine
+# asks the network for a name of ours that is gone.
+OURS = "localhost/skiff-port"
+# What the docker command itself reads from its environment: such a build argument has to be a word.
+_DOCKER_READS = ("PATH", "HOME", "LANG", "TMPDIR", "NO_COLOR", "SSH_AUTH_SOCK")
+_SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock")
+# Seconds for an engine, or a device, to answer at all.
+_ANSWER = 30.0
+Say = Callable[[str], None]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One build of a Dockerfile."""
+
+    tag: str
+    platform: Platform
+    dockerfile: Path
+    context: Path
+    target: str = ""
+    args: dict[str, str] = {}
+    # As `docker build --network`: `default`, `none` or `host`.
+    network: str = "default"
+
+
+class Engine:
+    """One engine. ``words`` are the command that reaches it."""
+
+    def __init__(
+        self, name: str, words: Sequence[str], arch: Arch, *, podman: bool = False, remote: str = ""
+    ) -> None:
+        self.name = name
+        self.words = tuple(words)
+        self.arch = arch
+        # Podman's own command; it keeps what Docker's image format has and OCI's has not only when told.
+        self.podman = podman
+        # The device that it runs on; empty for this machine.
+        self.remote = remote
+        # Without BuildKit: podman's socket on a device.
+        self.legacy = False
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {"DOCKER_BUILDKIT": "0" if self.legacy else "1", "BUILDKIT_PROGRESS": "plain"}
+
+    def call(self, *words: str, check: bool = True, timeout: float | None = None) -> str:
+        """Run one command of the engine; what it printed. Raises CommandError."""
+        done = run([*self.words, *words], env=self._env, input=b"", check=check, timeout=timeout)
+        return done.stdout.decode(errors="replace")
+
+    def runs(self, target: Platform) -> bool:
+        """Whether the engine's CPU runs programs for the platform by itself."""
+        return target.debian in (self.arch, *((Arch.I386,) if self.arch is Arch.AMD64 else ()))
+
+    def tags(self) -> frozenset[str]:
+        """The names of ours that it has."""
+        listing = self.call("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={OURS}")
+        return frozenset(listing.split())
+
+    def build_words(self, job: Job) -> tuple[list[str], dict[str, str]]:
+        """The command of a build, and the values of its arguments as environment: others see no command's."""
+        words = [*self.words, "build", "--platform", str(job.platform), "--tag", job.tag]
+        words += ["--file", str(job.dockerfile)]
+        env = self._env
+        if self.podman:
+            words += ["--format", "docker", "--pull=never"]
+        elif not self.legacy:
+            words += ["--progress", "plain"]
+        if job.target:
+            words += ["--target", job.target]
+        if job.network != "default":
+            words += ["--network", job.network]
+        for name, value in sorted(job.args.items()):
+            own = name in _DOCKER_READS or name.startswith(("DOCKER_", "BUILDKIT_", "BUILDX_"))
+            words += ["--build-arg", f"{name}={value}" if own else name]
+            env |= {} if own else {name: value}
+        return [*words, str(job.context)], env
+
+    def build(self, job: Job, group: Group, say: Say) -> int:
+        """Build and tag; the engine's lines go to ``say``. Returns the status of its command."""
+        words, env = self.build_words(job)
+        return group.stream(words, say, env=env)
+
+    def load(self, archive: Path) -> None:
+        """Take in images of an archive, with their names."""
+        self.call("load", "--input", str(archive))
+
+    def save(self, tag: str, archive: Path) -> None:
+        """Write an image as an archive."""
+        form = ["--format", "docker-archive"] if self.podman else []
+        archive.unlink(missing_ok=True)
+        self.call("save", *form, "--output", str(archive), tag)
+
+    def tag(self, tag: str, name: str) -> None:
+        """Give an image a further name."""
+        self.call("tag", tag, name)
+
+
+def local(choice: str = "auto") -> Engine:
+    """The engine of this machine: docker when it answers, else podman; ``choice`` names one.
+
+    Raises UserError with what is wrong with each.
+    """
+    problems = []
+    for name, find in (("docker", _docker), ("podman", _podman)):
+        if choice not in ("auto", name):
+            continue
+        if which(name) is None:
+            problems.append(f"{name} is not installed")
+            continue
+        try:
+            return find()
+        except CommandError as error:
+            last = error.output.strip().splitlines()[-1:] or ["it says nothing"]
+            problems.append(f"{name}: {last[0]}")
+        except UserError as error:
+            if choice != "auto":
+                raise
+            problems.append(f"{error.message} ({error.hint})")
+    raise UserError(
+        "no container engine that can build:\n  " + "\n  ".join(problems),
+        hint="sudo apt-get install docker.io docker-buildx, or podman; or build elsewhere: --on root@device",
+    )
+
+
+class _Component(msgspec.Struct, rename="pascal"):
+    name: str = ""
+
+
+class _Client(msgspec.Struct, rename="pascal"):
+    version: str = ""
+
+
+class _Server(msgspec.Struct, rename="pascal"):
+    arch: str
+    os: str = "linux"
+    components: tuple[_Component, ...] = ()
+
+
+class _Version(msgspec.Struct, rename="pascal"):
+    client: _Client
+    server: _Server
+
+
+def _docker(words: Sequence[str] = ("docker",), name: str = "docker", remote: str = "") -> Engine:
+    """Docker as this command reaches it. Raises UserError when it cannot build with BuildKit."""
+    done = run([*words, "version", "--format", "{{json .}}"], input=b"", timeout=_ANSWER)
+    version = msgspec.json.decode(done.stdout, type=_Version)
+    engine = Engine(name, words, _arch(version.server.os, version.server.arch), remote=remote)
+    engine.legacy = any(part.name.startswith("Podman") for part in version.server.components)
+    # From 23 on, the command builds with BuildKit only by a plug-in.
+    major = version.client.version.partition(".")[0]
+    if (
+        not engine.legacy
+        and (not major.isdigit() or int(major) >= 23)
+        and run([*words, "buildx", "version"], input=b"", check=False).returncode
+    ):
+        raise UserError(
+            f"docker {version.client.version} has no buildx, and cannot use BuildKit without it",
+            hint="sudo apt-get install docker-buildx",
+        )
+    return engine
+
+
+def _podman() -> Engine:
+    done = run(["podman", "info", "--format", "{{.Host.Arch}}"], input=b"", timeout=_ANSWER)
+    return Engine("podman", ("podman",), _arch("linux", done.stdout.decode().strip()), podman=True)
+
+
+def _arch(os_name: str, name: str) -> Arch:
+    try:
+        found = Platform.parse(f"{os_name}/{name}").debian
+    except ValueError:
+        found = None
+    if found is None:
+        raise UserError(f"the engine runs on {os_name}/{name}, a CPU that Debian has no name for")
+    # Docker calls every 32-bit ARM so.
+    return Arch.ARMHF if found is Arch.ARMEL and platform.machine() != "armv6l" else found
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """A device to build on: ``user@host`` or ``user@host:port``, and options for ssh as `Key=value`."""
+
+    target: str
+    options: tuple[str, ...] = ()
+
+    def ssh(self, *flags: str) -> list[str]:
+        """The ssh command line up to the host. Raises UserError for a target that is none."""
+        host, _, port = self.target.partition(":")
+        if not host or host.startswith("-") or (port and not port.isdigit()):
+            raise UserError(f"{self.target}: not user@host or user@host:port")
+        settings = [f"ConnectTimeout={int(_ANSWER)}", "BatchMode=yes", "StrictHostKeyChecking=accept-new"]
+        settings += ["ExitOnForwardFailure=yes", "LogLevel=ERROR", "ServerAliveInterval=30"]
+        # The first value of an option holds.
+        words = [word for setting in (*self.options, *settings) for word in ("-o", setting)]
+        return ["ssh", "-T", *words, *(("-p", port) if port else ()), *flags, host]
+
+
+@contextmanager
+def on_device(remote: Remote) -> Iterator[Engine]:
+    """The engine of a device while the block runs. Raises UserError when it is out of reach or has none."""
+    if which("docker") is None:
+        raise UserError(
+            "building on a device needs the docker command on this machine",
+            hint="sudo apt-get install docker.io",
+        )
+    with tempfile.TemporaryDirectory(prefix="skiff-") as folder:
+        socket = Path(folder) / "engine.sock"
+        forward = f"{socket}:{_remote_socket(remote)}"
+        log = Path(folder) / "ssh.log"
+        with (
+            log.open("wb") as out,
+            spawn(remote.ssh("-N", "-L", forward), stdin=-3, stdout=out, stderr=out) as tunnel,
+        ):
+            try:
+                _wait(socket, tunnel.poll, remote, log)
+                words = ("docker", "--host", f"unix://{socket}")
+                yield _docker(words, f"docker on {remote.target}", remote.target)
+            finally:
+                tunnel.terminate()
+
+
+def _remote_socket(remote: Remote) -> str:
+    argv: Argv = [*remote.ssh(), "ls", *_SOCKETS]
+    done = run(argv, input=b"", check=False, timeout=2 * _ANSWER)
+    found = [line for line in done.stdout.decode(errors="replace").split() if line in _SOCKETS]
+    if found:
+        return found[0]
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.returncode == 255:
+        raise UserError(
+            f"{remote.target} cannot be reached by ssh: {said[-1] if said else 'it says nothing'}",
+            hint=f"`ssh {remote.target}` must log in without a password; --ssh-option gives ssh an option",
+        )
+    raise UserError(
+        f"{remote.target} has no running container engine", hint="look there with `skiff-status engine`"
+    )
+
+
+def _wait(socket: Path, ended: Callable[[], int | None], remote: Remote, log: Path) -> None:
+    deadline = time.monotonic() + _ANSWER
+    while not socket.exists():
+        if ended() is not None or time.monotonic() > deadline:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise UserError(
+                f"{remote.target}: the engine's socket cannot be brought here by ssh: "
+                f"{said[-1] if said else 'no answer'}",
+                hint="the SSH server there must allow forwarding of sockets",
+            )
+        time.sleep(0.05)
+
+
+def host_arch() -> Arch:
+    """The CPU of this machine. Raises UserError for one that is not known."""
+    try:
+        return Arch.host()
+    except KeyError:
+        raise UserError(f"this machine's CPU is not known: {os.uname().machine}") from None
