@@ -43,8 +43,12 @@ class Check(NamedTuple):
     uptime: float = DEFAULT_UPTIME
 
 
-def from_app_json(app_json: dict[str, Any], process: str) -> list[Check]:
-    """Startup checks of a process, as app.json tells them. Raises DeviceError."""
+def from_app_json(app_json: dict[str, Any], process: str, default: Check | None = None) -> list[Check]:
+    """Startup checks of a process, as app.json tells them. Raises DeviceError.
+
+    default has what a check that says nothing else takes.
+    """
+    default = default or Check("")
     listed = app_json.get("healthchecks", {})
     listed = listed.get(process, []) if isinstance(listed, dict) else None
     if not isinstance(listed, list):
@@ -76,9 +80,9 @@ def from_app_json(app_json: dict[str, Any], process: str) -> list[Check]:
                     words,
                     headers.get("host", ""),
                     int(one.get("port", 0)),
-                    max(1, int(one.get("attempts", 3))),
-                    float(one.get("timeout", 5)),
-                    float(one.get("wait", 5)),
+                    max(1, int(one.get("attempts", default.attempts))),
+                    float(one.get("timeout", default.timeout)),
+                    float(one.get("wait", default.wait)),
                     float(one.get("uptime", DEFAULT_UPTIME)),
                 )
             )
@@ -90,12 +94,13 @@ def from_app_json(app_json: dict[str, Any], process: str) -> list[Check]:
 _SETTING = re.compile(r"(WAIT|TIMEOUT|ATTEMPTS)=(\d{1,4})")
 
 
-def from_file(text: str) -> list[Check]:
+def from_file(text: str, default: dict[str, int] | None = None) -> list[Check]:
     """Checks of a CHECKS file: settings, and lines `PATH [CONTENT]` or `//HOST/PATH [CONTENT]`.
 
-    Raises DeviceError with the line.
+    default has wait, timeout and attempts where the file does not say. Raises DeviceError with the line.
     """
     settings = {"WAIT": 5, "TIMEOUT": 30, "ATTEMPTS": 5}
+    settings |= {name.upper(): value for name, value in (default or {}).items()}
     found = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()

@@ -13,17 +13,16 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import check, containers, store
+from skiff_device.crew import check, containers, preflight, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
+from skiff_device.crew.preflight import STOP
 from skiff_device.crew.release import Release
 
 Say = Callable[[str], None]
 # How many releases are kept, the serving one among them.
 KEEP = 5
-# How long a container may take to end by itself, in seconds; Dokku waits as long.
-STOP = 30
 # How long connections to the old release may go on, in seconds (checks:set wait-to-retire).
 RETIRE = 60
 
@@ -183,10 +182,13 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
         made = containers.lay_out(paths, app, release.number, scale_of(paths, app, release), network)
         release = release._replace(containers=made)
         releases.save(paths, app, release)
+    ended: list[releases.Running] = []
     switched = False
     try:
         engine.tag(release.image, release.tag)
         hooks.trigger(paths, "pre-deploy", app, [release.tag], say)
+        if not was_stopped:
+            ended = preflight.give_way(paths, app, engine, say)
         _start_and_check(paths, app, engine, release, say)
         # From here to the end of the switch nobody's Ctrl-C or lost connection interrupts.
         with _undisturbed():
@@ -204,6 +206,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
         if not switched:
             with _undisturbed():
                 _put_away(paths, app, engine, release)
+                preflight.take_back(engine, ended)
     say(f"release {release.number} of {app} serves")
     _retire(paths, app, engine, release, say)
     hooks.trigger(paths, "post-deploy", app, [release.tag], say)
@@ -214,21 +217,14 @@ def _start_and_check(paths: Paths, app: str, engine: Engine, release: Release, s
     from skiff_device.crew import router
 
     port = router.container_port(paths, app, release.exposed)
-    settings = store.section(paths, app, "checks")
     for one in release.containers:
         containers.create(engine, paths, app, release, one, port)
         engine.start(one.name)
     for one in release.containers:
-        if one.process in settings.get("disabled", []) or one.process in settings.get("skipped", []):
+        plan = preflight.plan(paths, app, release, one.process)
+        if plan is None:
             say(f"{one.process}.{one.index}: started, not checked")
             continue
-        wanted = check.from_app_json(release.app_json, one.process)
-        if not wanted and one.process == "web":
-            wanted = check.from_file(release.checks)
-        web = one.process == "web" and bool(router.targets(paths, app, release.exposed))
-        plan = check.Plan(
-            tuple(wanted), port if web else 0, uptime=float(settings.get("wait", check.DEFAULT_UPTIME))
-        )
         try:
             check.ready(engine, one, plan, say)
         except DeviceError as error:
