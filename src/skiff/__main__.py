@@ -14,10 +14,9 @@ from types import FrameType
 import click
 
 from skiff.cli import cli
-from skiff.host.errors import UserError
+from skiff.host.errors import UserError, disk_full
 
 INTERRUPTED = 130
-_FULL = "free some space; `skiff clean --cache` removes what is made again when needed"
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -29,13 +28,11 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         status = cli.main(args=words, prog_name="skiff", standalone_mode=False)
     except UserError as error:
-        _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
-        return 2
+        return _mendable(error)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _say(f"skiff: error: no space left on disk: {error.filename or 'while writing'}", f"hint: {_FULL}")
-        return 2
+        return _mendable(disk_full(error.filename or "while writing"))
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -43,6 +40,11 @@ def main(words: Sequence[str] | None = None) -> int:
         _say("skiff: interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _mendable(error: UserError) -> int:
+    _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
+    return 2
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

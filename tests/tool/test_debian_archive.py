@@ -119,6 +119,16 @@ def test_lists_in_the_middle_of_a_mirrors_update_are_told_as_such(debian: Archiv
     assert "when its update has ended" in raised.value.hint
 
 
+def test_a_full_disk_is_no_fault_of_the_mirror(debian: Archive, apt: Apt) -> None:
+    debian.update(force=False, warn=pytest.fail)
+    for verb in ("update", "install"):
+        apt.fails(verb, "E: Write error - write (28: No space left on device)\nE: IO Error saving")
+    for ask in (lambda: debian.update(force=True, warn=pytest.fail), lambda: debian.resolve(["rsync"], [])):
+        with pytest.raises(UserError, match="no space left on disk: for apt-get") as raised:
+            ask()
+        assert "free some space" in raised.value.hint
+
+
 @pytest.mark.parametrize("valid", [True, False])
 def test_only_a_dated_mirror_may_have_old_lists(valid: bool, apt: Apt, tmp_path: Path) -> None:
     where = (
@@ -151,8 +161,9 @@ def test_a_wrong_signature_is_never_passed_over(debian: Archive, apt: Apt, word:
 
 def test_a_package_that_is_not_there_is_named_with_the_cpu(debian: Archive, apt: Apt) -> None:
     apt.fails("install", "E: Unable to locate package no-such-thing")
-    with pytest.raises(UserError, match="has no package no-such-thing for amd64"):
+    with pytest.raises(UserError, match="has no package no-such-thing for amd64") as raised:
         debian.resolve(["no-such-thing"], [])
+    assert "skiff show --why 'packages[no-such-thing]'" in raised.value.hint
 
 
 def _package(sha: str) -> Package:

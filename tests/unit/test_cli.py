@@ -107,6 +107,16 @@ def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main([])
 
 
+def test_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def verb(**_: object) -> None:
+        Path("/dev/full").write_text("image")
+
+    monkeypatch.setattr(cli, "main", verb)
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert "skiff: error: no space left on disk" in said and "hint: free some space" in said
+
+
 def test_reader_that_goes_away_is_no_bug(project: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -14,3 +14,11 @@ class UserError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def disk_full(what: str) -> UserError:
+    """The error for a full disk; ``what`` tells what should have gone there."""
+    return UserError(
+        f"no space left on disk: {what}",
+        hint="free some space; `skiff clean --cache` removes what is made again when needed",
+    )

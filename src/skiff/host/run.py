@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from skiff.host.errors import UserError
+from skiff.host.errors import UserError, disk_full
 
 Argv = Sequence[str | os.PathLike[str]]
 
@@ -61,6 +61,13 @@ class CommandError(UserError):
         super().__init__(f"{shell_form(argv)}\n{ended}" + (f":\n{tail}" if tail else ""))
 
 
+def failure(argv: Argv, status: int, output: str) -> UserError:
+    """The error for a program that failed: a full disk is told as such, whatever the program made of it."""
+    if "No space left on device" in output:
+        return disk_full(f"for {Path(argv[0]).name}")
+    return CommandError(argv, status, output)
+
+
 def shell_form(argv: Argv) -> str:
     """The command as one line that a shell would run alike."""
     return shlex.join(os.fspath(word) for word in argv)
@@ -107,7 +114,8 @@ def run(
     """Run a program to its end and return it, its output captured unless ``stdout`` is given.
 
     ``env`` is added to the environment; ``timeout`` is in seconds.
-    Raises CommandError when it fails (unless ``check`` is False), UserError when it is missing.
+    Raises CommandError when it fails (unless ``check`` is False), UserError when it is missing or
+    the disk is full.
     """
     words = _resolved(argv)
     try:
@@ -125,7 +133,7 @@ def run(
     except subprocess.TimeoutExpired as late:
         raise CommandError(argv, -signal.SIGALRM, f"no end after {timeout} s") from late
     if check and done.returncode != 0:
-        raise CommandError(argv, done.returncode, _both(done))
+        raise failure(argv, done.returncode, _both(done))
     return done
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.files import digest, file_digest
-from skiff.host.run import PIPE, CommandError, require, run, spawn, which
+from skiff.host.run import PIPE, failure, require, run, spawn, which
 from skiff.model.tree import Entry, Kind
 
 _TYPES = {
@@ -102,7 +102,7 @@ def _write(entries: Mapping[str, Entry], compression: Compression, epoch: int, t
         raise
     _, errors = process.communicate()
     if process.returncode != 0:
-        raise CommandError(argv, process.returncode, errors.decode(errors="replace"))
+        raise failure(argv, process.returncode, errors.decode(errors="replace"))
 
 
 def _as_root() -> list[str]:

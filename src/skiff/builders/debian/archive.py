@@ -207,7 +207,7 @@ class Archive:
             names = ", ".join(sorted(set(missing)))
             return UserError(
                 f"Debian {SUITE} has no package {names} for {self.arch.debian}",
-                hint="`skiff show --why packages` tells which layer asks for it; "
+                hint=f"`skiff show --why 'packages[{missing[0]}]'` tells which layer asks for it; "
                 "the layer's `debian.packages` or its `arch` needs correction",
             )
         return UserError(

@@ -15,7 +15,7 @@ import msgspec
 from skiff.builders.uboot.settings import check, merged
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, swap_folder
-from skiff.host.run import PIPE, STDOUT, CommandError, require, run, spawn, which
+from skiff.host.run import PIPE, STDOUT, failure, require, run, spawn, which
 from skiff.model.arch import Arch
 
 # Debian's source package.
@@ -171,7 +171,7 @@ def _watched(argv: Sequence[str], environment: Mapping[str, str], detail: Callab
             process.wait()
         process.stdout.close()
     if status:
-        raise CommandError(argv, status, "\n".join(tail))
+        raise failure(argv, status, "\n".join(tail))
 
 
 def _keep(job: Job, out: Path, files: Path) -> None:
