@@ -328,9 +328,13 @@ class Engine:
         """All networks."""
         return list(self.ask("GET", "/networks") or [])
 
-    def create_network(self, name: str, subnet: str | None = None) -> None:
+    def create_network(
+        self, name: str, subnet: str | None = None, labels: dict[str, str] | None = None
+    ) -> None:
         """Make a bridge. subnet is IPv4 in CIDR notation."""
-        body: dict[str, Any] = {"Name": name, "Driver": "bridge", "CheckDuplicate": True}
+        body: dict[str, Any] = {
+            "Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": labels or {},
+        }  # fmt: skip
         if subnet:
             body["IPAM"] = {"Driver": "default", "Config": [{"Subnet": subnet}]}
         self.ask("POST", "/networks/create", body=body)
