@@ -1,0 +1,217 @@
+"""Writes a Dockerfile anew from an image's history and configuration, and says what it cannot bring back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from skiff.model.oci import ImageConfig, RunConfig
+from skiff.model.port import Finding, Platform, Reference
+
+# Stage of the image that is read.
+ORIGINAL = "original"
+_BASE_LABEL = "org.opencontainers.image.base.name"
+# A build argument before a command: |2 A=b C=d /bin/sh -c …
+_ARGUMENTS = re.compile(r"(?:RUN )?\|(\d+) ")
+_NOP = re.compile(r"^/bin/sh -c #\(nop\)\s+")
+_COPY = re.compile(r"^(?:COPY|ADD) (?P<flags>(?:--\S+ )*)(?P<source>.+?) (?:in )?(?P<target>\S+)\s*$")
+_KEPT = re.compile(
+    r"^(ENV|WORKDIR|USER|EXPOSE|VOLUME|LABEL|STOPSIGNAL|SHELL|ONBUILD|MAINTAINER|ARG|CMD|ENTRYPOINT|HEALTHCHECK)\b"
+)
+# Bases that tell of themselves in their history.
+_DEBIAN = re.compile(r"debian\.sh\b.*?'([a-z]+)'\s+'@\d+'")
+_ALPINE = re.compile(r"alpine-minirootfs-(\d+\.\d+)[\d.]*-")
+
+
+class Reconstructed(msgspec.Struct, frozen=True):
+    """A Dockerfile made of a history, and what is not as it was."""
+
+    text: str
+    lost: tuple[Finding, ...]
+
+
+class _Step(msgspec.Struct, frozen=True):
+    """One instruction; why it is not as it was, if it is not."""
+
+    text: str
+    lost: str = ""
+    blocks: bool = False
+
+
+def reconstruct(reference: Reference, platform: Platform, config: ImageConfig) -> Reconstructed:
+    """A Dockerfile for an image that is there for a platform.
+
+    Files that came from a folder nobody has are copied out of that image: right for what is no program.
+    """
+    base, steps = _base(config)
+    made = [base, *(step for text in steps for step in _steps(text)), *_configuration(config.run)]
+    lines = [
+        f"# Made by skiff from the history of {reference} for {platform}.",
+        f"FROM --platform={platform} {reference} AS {ORIGINAL}",
+    ]
+    lost: list[Finding] = []
+    for step in made:
+        if step.lost:
+            lines.append(f"# {step.lost}")
+            lost.append(Finding("lost", "", len(lines) + 1, step.text[:100], step.lost, blocks=step.blocks))
+        lines.append(step.text)
+    return Reconstructed("\n".join(lines) + "\n", tuple(lost))
+
+
+def _base(config: ImageConfig) -> tuple[_Step, list[str]]:
+    """FROM, and the history behind it."""
+    history = [_plain(one.created_by) for one in config.history]
+    label = config.labels.get(_BASE_LABEL, "")
+    found = _known_base(history, config)
+    if found is not None:
+        name, count = found
+        return _Step(f"FROM {name}"), history[count:]
+    if label:
+        why = "a label names the base; the history does not tell which steps are the base's own"
+        return _Step(f"FROM {label}", why), history
+    why = "the base is not known: its files cannot be brought back"
+    return _Step("FROM scratch", why, blocks=True), history
+
+
+def _known_base(history: list[str], config: ImageConfig) -> tuple[str, int] | None:
+    """A distribution's base that the history begins with, and how many steps are its own."""
+    first = " ".join(history[:8])
+    name = ""
+    if match := _DEBIAN.search(history[0] if history else ""):
+        name = f"debian:{match[1]}"
+    elif match := _ALPINE.search(first):
+        name = f"alpine:{match[1]}"
+    elif config.labels.get("org.opencontainers.image.ref.name") == "ubuntu":
+        name = f"ubuntu:{config.labels.get('org.opencontainers.image.version', 'latest')}"
+    if not name:
+        return None
+    # A base ends in its command.
+    end = next((at for at, text in enumerate(history[:12]) if text.startswith("CMD ")), 0)
+    return name, end + 1
+
+
+def _plain(created_by: str) -> str:
+    """A step without what the builder puts around it."""
+    text = created_by.strip().removesuffix("# buildkit").strip()
+    return _NOP.sub("", text).strip()
+
+
+def _steps(text: str) -> Iterator[_Step]:
+    if match := _COPY.match(text):
+        yield from _copied(match)
+    elif _KEPT.match(text):
+        yield _kept(text)
+    else:
+        yield _command(text)
+
+
+def _kept(text: str) -> _Step:
+    keyword, _, rest = text.partition(" ")
+    if keyword == "EXPOSE":
+        # Written by Go's printing of a map: map[80/tcp:{}].
+        return _Step(f"EXPOSE {' '.join(re.findall(r'[0-9]+(?:/[a-z]+)?', rest))}")
+    if keyword in ("VOLUME", "SHELL") and rest.startswith("["):
+        # Without commas and quotes, if it is an old builder's.
+        words = rest.strip("[]").split() if '"' not in rest else None
+        return _Step(text if words is None else f"{keyword} {json.dumps(words)}")
+    if keyword == "HEALTHCHECK" or (keyword in ("LABEL", "ENV") and "=" not in rest):
+        return _Step(f"# {text}")
+    return _Step(_escaped(text))
+
+
+def _escaped(text: str) -> str:
+    """ENV and LABEL with their value quoted: the history has it without quotes."""
+    match = re.fullmatch(r"(ENV|LABEL|ARG) ([\w./-]+)=(.*)", text, re.DOTALL)
+    if match is None or match[3].startswith('"') or re.search(r"\s[\w./-]+=", match[3]):
+        return text
+    return f"{match[1]} {match[2]}={_quoted(match[3])}"
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"[\w./:@%+,-]*", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return '"' + escaped.replace("\n", " ") + '"'
+
+
+def _copied(match: re.Match[str]) -> Iterator[_Step]:
+    """Files that came from a folder, or from another stage: the history does not tell which."""
+    target = match["target"]
+    flags = [flag for flag in match["flags"].split() if not flag.startswith("--from")]
+    for source in match["source"].split():
+        name = source.rstrip("/").rpartition("/")[2]
+        hashed = source.startswith(("file:", "dir:", "multi:"))
+        path = target + name if target.endswith("/") and name and not hashed else target
+        if set(path) & set("*?[") or path.rstrip("/") in ("", "."):
+            why = "which files these were cannot be told: they are left out"
+            yield _Step(f"# {match[0]}", why, blocks=True)
+            continue
+        why = "copied out of the image that is there: right unless it is a program"
+        yield _Step(" ".join(["COPY", f"--from={ORIGINAL}", *flags, path, path]), why)
+
+
+def _command(text: str) -> _Step:
+    """RUN, with the build arguments it was given."""
+    prefix = ""
+    text = text.removeprefix("RUN ") if not _ARGUMENTS.match(text) else text
+    if match := _ARGUMENTS.match(text):
+        rest = text[match.end() :]
+        shell = re.search(r" ?(/bin/\S+ -\S*c |/bin/\S+ -o )", rest)
+        given = rest[: shell.start()] if shell else ""
+        prefix = "".join(f"{word} " for word in given.split() if "=" in word)
+        text = rest[shell.start() :].strip() if shell else rest
+    if not text or text.startswith("#"):
+        return _Step(f"# {text.lstrip('# ')}".rstrip())
+    command = re.sub(r"^/bin/(ba|a|da)?sh (-[a-z]+ )*(-o pipefail )?-[a-z]*c ", "", text)
+    lines = command.split("\n")
+    if len(lines) == 1:
+        return _Step(f"RUN {prefix}{command}")
+    export = "".join(f"export {word}\n" for word in prefix.split())
+    return _Step(f"RUN <<'SKIFF'\n{export}{command}\nSKIFF")
+
+
+def _configuration(run: RunConfig) -> Iterator[_Step]:
+    """What the configuration says in the end: it holds, whatever the history left out."""
+    for word in run.env or ():
+        name, _, value = word.partition("=")
+        yield _Step(f"ENV {name}={_quoted(value)}")
+    for name, value in (run.labels or {}).items():
+        yield _Step(f"LABEL {_quoted(name)}={_quoted(value)}")
+    if run.exposed_ports:
+        yield _Step(f"EXPOSE {' '.join(sorted(run.exposed_ports))}")
+    if run.volumes:
+        yield _Step(f"VOLUME {json.dumps(sorted(run.volumes))}")
+    for keyword, value in (("WORKDIR", run.working_dir), ("USER", run.user), ("STOPSIGNAL", run.stop_signal)):
+        if value:
+            yield _Step(f"{keyword} {value}")
+    for keyword, words in (("SHELL", run.shell), ("ENTRYPOINT", run.entrypoint), ("CMD", run.cmd)):
+        if words:
+            yield _Step(f"{keyword} {json.dumps(list(words))}")
+    for text in run.on_build or ():
+        yield _Step(f"ONBUILD {text}")
+    yield from _health(run)
+
+
+def _health(run: RunConfig) -> Iterator[_Step]:
+    health = run.healthcheck
+    if health is None or not health.test:
+        return
+    flags = [
+        f"--{name}={value}ns"
+        for name, value in (
+            ("interval", health.interval),
+            ("timeout", health.timeout),
+            ("start-period", health.start_period),
+            ("start-interval", health.start_interval),
+        )
+        if value
+    ]
+    flags += [f"--retries={health.retries}"] if health.retries else []
+    kind, words = health.test[0], health.test[1:]
+    command = (
+        "NONE" if kind == "NONE" else f"CMD {words[0] if kind == 'CMD-SHELL' else json.dumps(list(words))}"
+    )
+    yield _Step(" ".join(["HEALTHCHECK", *flags, command]))

@@ -1,0 +1,192 @@
+"""Finds an image's Dockerfile: a path, `--source` or port.toml, the image's labels, the official library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cache as once
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.model.port import GitSource, LocalSource, Platform, Reference, Source
+from skiff.port.dockerfile import decode
+from skiff.port.git import Repository, local_path
+from skiff.port.library import Entry, find_entry, read_library
+from skiff.port.reference import HUB, parse_reference
+from skiff.port.trees import GitTree, LocalTree, Tree
+
+LIBRARY = "https://github.com/docker-library/official-images.git"
+_NAMES = ("Dockerfile", "Containerfile")
+_LABEL = "org.opencontainers.image."
+# Seconds for which the library that was fetched is good enough.
+_FRESH = 86400.0
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An image's source: its Dockerfile and the folder it is built from."""
+
+    source: Source
+    tree: Tree
+    text: str
+    # What messages call the Dockerfile.
+    name: str
+    why: str
+    builder: str = "dockerfile"
+
+
+class Sources:
+    """Where sources are looked for, and the repositories they are in. Close it at the end."""
+
+    def __init__(
+        self,
+        given: Mapping[str, str],
+        library: str,
+        cache: Path,
+        *,
+        update: bool = False,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.given = {_key(name): place for name, place in given.items()}
+        self.library = library
+        self.cache = cache
+        self.update = update
+        self.warn = warn
+        self._repositories: dict[str, Repository] = {}
+        self._lock = Lock()
+        self._entries = once(self._read_entries)
+
+    def close(self) -> None:
+        """End the git processes."""
+        for repository in self._repositories.values():
+            repository.close()
+
+    def repository(self, url: str) -> Repository:
+        """The repository at an address."""
+        with self._lock:
+            return self._repositories.setdefault(url, Repository(url, self.cache))
+
+    def at_path(self, path: Path, file: str = "") -> Found:
+        """A folder of this machine, or a Dockerfile in one. Raises UserError."""
+        if path.is_file():
+            path, file = path.parent, path.name
+        if not path.is_dir():
+            raise UserError(
+                f"{path}: there is no such folder", "name a folder with a Dockerfile, or an image"
+            )
+        return self._local(path, "your folder", file)
+
+    def of(self, reference: Reference, platform: Platform, labels: Mapping[str, str]) -> Found | None:
+        """The source of an image; None if none is known. Raises UserError when one that was given is bad."""
+        place = self.given.get(_key(str(reference))) or self.given.get(reference.name)
+        if place:
+            return self._at(place, "its source was given")
+        return self._from_labels(labels) or self._from_library(reference, platform)
+
+    def _at(self, place: str, why: str, commit: str = "") -> Found:
+        """A source as ``URL#REF:FOLDER``, or a folder of this machine."""
+        url, sharp, rest = place.partition("#")
+        ref, _, directory = rest.partition(":")
+        path = local_path(url)
+        if path is not None and not sharp:
+            return self.at_path(path)
+        repository = self.repository(url)
+        source = GitSource(url, repository.commit(commit or ref or "HEAD"), directory or ".", "", ref)
+        return self._git(source, why)
+
+    def _local(self, path: Path, why: str, file: str) -> Found:
+        tree = LocalTree(path.absolute())
+        for name in [file] if file else _NAMES:
+            data = tree.read(name)
+            if data is not None:
+                shown = str(path / name)
+                return Found(LocalSource(tree.root, name), tree, decode(data, shown), shown, why)
+        raise UserError(f"{path}: there is no {file or 'Dockerfile'}", "name one with --file")
+
+    def _git(self, source: GitSource, why: str, builder: str = "dockerfile") -> Found:
+        repository = self.repository(source.url)
+        place = f"{source.url}#{source.commit[:12]}:{source.directory}"
+        if builder != "dockerfile":
+            return Found(
+                source, GitTree(repository, source.commit, source.directory), "", place, why, builder
+            )
+        folder, _, last = source.directory.rpartition("/")
+        for directory, name in (
+            *((source.directory, name) for name in ([source.file] if source.file else _NAMES)),
+            # The address may end in the Dockerfile itself.
+            (folder or ".", last),
+        ):
+            data = repository.read(source.commit, f"{directory}/{name}")
+            if data is not None:
+                exact = msgspec.structs.replace(source, directory=directory, file=name)
+                tree = GitTree(repository, source.commit, directory)
+                shown = f"{source.url}#{source.commit[:12]}:{directory}/{name}"
+                return Found(exact, tree, decode(data, shown), shown, why)
+        raise UserError(f"{place}: there is no {source.file or 'Dockerfile'}", "--source names another place")
+
+    def _from_labels(self, labels: Mapping[str, str]) -> Found | None:
+        place, revision = labels.get(f"{_LABEL}source", ""), labels.get(f"{_LABEL}revision", "")
+        if not place:
+            return None
+        try:
+            return self._at(place, "its labels name its source", revision)
+        except UserError as error:
+            # The label need not name a folder that holds its Dockerfile.
+            self.warn(f"the labels of an image name a source that is of no use: {error.message}")
+            return None
+
+    def _from_library(self, reference: Reference, platform: Platform) -> Found | None:
+        name = _library_name(reference, platform)
+        # A digest alone does not tell which entry it was made of.
+        if not name or not reference.tag:
+            return None
+        entry = find_entry(self._entries(name), reference.tag, platform)
+        if entry is None:
+            return None
+        source = entry.source(platform)
+        commit = self.repository(source.url).commit(source.commit, source.ref)
+        source = msgspec.structs.replace(source, commit=commit)
+        why = "the library of official images names its source"
+        if not entry.supports(platform):
+            why += f", though not for {platform.library}"
+        return self._git(source, why, entry.builder(platform))
+
+    def _read_entries(self, name: str) -> tuple[Entry, ...]:
+        path = local_path(self.library)
+        if path is not None and "#" not in self.library:
+            if not path.is_dir():
+                raise UserError(f"--library {path}: there is no such folder")
+            data = LocalTree(path).read(f"library/{name}") or LocalTree(path).read(name)
+        else:
+            url, _, ref = self.library.partition("#")
+            repository = self.repository(url)
+            old = self.update or _age(repository.folder / "FETCH_HEAD") > _FRESH
+            data = repository.read(repository.commit(ref or "HEAD", update=old), f"library/{name}")
+        if data is None:
+            return ()
+        shown = f"{self.library}: library/{name}"
+        return read_library(decode(data, shown), shown)
+
+
+def _key(name: str) -> str:
+    """A key of the sources that were given: with its tag if it has one, else the name alone."""
+    reference = parse_reference(name)
+    plain = name.rpartition("/")[2]
+    return str(reference) if ":" in plain or "@" in plain else reference.name
+
+
+def _library_name(reference: Reference, platform: Platform) -> str:
+    """Name of an image in the official library; empty for others. ``arm64v8/debian`` is ``debian`` there."""
+    space, _, name = reference.repository.partition("/")
+    own = {"library", *(one.library for one in platform.fallbacks)}
+    return name if reference.registry == HUB and space in own and "/" not in name else ""
+
+
+def _age(file: Path) -> float:
+    """Seconds since a file was written; very many for one that is not there."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return float("inf")

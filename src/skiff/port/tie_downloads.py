@@ -1,0 +1,215 @@
+"""Files for one CPU that a Dockerfile fetches, their names further on, and their checksums."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from skiff.model.port import Platform
+from skiff.port.dockerfile import Dockerfile
+from skiff.port.tie_rules import Project, Rules
+from skiff.port.tie_script import Edit, Script, Tie, cases, script_of
+
+_URL = re.compile(r"\b(?:https?|ftp)://[^\s\"'`\\;|&()<>]+")
+_HEX = r"[0-9a-fA-F]"
+_CHECKSUM = re.compile(
+    rf"(?<![0-9a-fA-F])({_HEX}{{128}}|{_HEX}{{96}}|{_HEX}{{64}}|{_HEX}{{40}}|{_HEX}{{32}})(?![0-9a-fA-F])"
+)
+_PACKED = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?|zip|gz|xz|bz2|zst|deb|rpm|apk|sh|bin|run)$")
+_VARIABLE = re.compile(r"\$\{?(\w+)")
+
+
+class Download(NamedTuple):
+    """An address in a script, with words for another CPU in it."""
+
+    script: Script
+    at: int
+    url: str
+    words: tuple[str, ...]
+    new: str
+    project: Project | None
+
+
+def word_pattern(words: Sequence[str]) -> re.Pattern[str]:
+    """Finds the words where they stand by themselves; longer ones are to come first."""
+    choices = "|".join(re.escape(word) for word in words)
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{choices})(?![A-Za-z0-9])")
+
+
+def download_ties(
+    file: Dockerfile, scripts: Sequence[Script], platform: Platform, rules: Rules
+) -> Iterator[Tie]:
+    """Ties of addresses, of variables in them, of names of the files, and of checksums."""
+    pattern = word_pattern(rules.foreign(platform))
+    names: dict[str, str] = {}
+    for script in scripts:
+        masked = _without_cases(script, rules)
+        for match in _URL.finditer(masked):
+            found = _download(script, match, pattern, platform, rules)
+            if found is not None:
+                names.update(_file_names(found))
+                yield _tie(found, platform, rules)
+                if found.new:
+                    yield from _checksums(file, scripts, found, platform, rules)
+    yield from _variables(file, scripts, pattern, platform, rules)
+    yield from _used_names(scripts, names, platform)
+
+
+def _without_cases(script: Script, rules: Rules) -> str:
+    """The script with branches that decide by CPU blanked out: each of them fetches the file for its own."""
+    text = script.text
+    for case in cases(script, rules):
+        text = text[: case.start] + " " * (case.end - case.start) + text[case.end :]
+    return text
+
+
+def _download(
+    script: Script, match: re.Match[str], pattern: re.Pattern[str], platform: Platform, rules: Rules
+) -> Download | None:
+    url = match[0].rstrip(".,")
+    words = tuple(dict.fromkeys(pattern.findall(url)))
+    if not words:
+        return None
+    project = rules.project(url)
+    new = ""
+    if project is not None and (word := rules.project_word(project, platform)):
+        known = rules.project_words(project)
+        new = pattern.sub(lambda one: word if one[0] in known else one[0], url)
+        new = "" if pattern.search(new) else new
+    return Download(script, match.start(), url, words, new, project)
+
+
+def _tie(found: Download, platform: Platform, rules: Rules) -> Tie:
+    offset = found.script.start + found.at
+    what = f"fetches a file for {' and '.join(found.words)}: {found.url}"
+    if found.new:
+        assert found.project is not None
+        edit = Edit(offset, offset + len(found.url), found.new)
+        return Tie("download", offset, what, f"{found.project.name} has one for {platform}", (edit,), False)
+    if found.project is None:
+        why = f"no rule tells how this project names its file for {platform}; port.toml can"
+    elif rules.project_word(found.project, platform):
+        why = f"not named as {found.project.name} names its files"
+    else:
+        why = f"{found.project.name} has no file for {platform}"
+    return Tie("download", offset, what, why)
+
+
+def _file_names(found: Download) -> dict[str, str]:
+    """Names by which the script goes on with the file: its own, and that of what is packed in it."""
+    old, new = found.url.rpartition("/")[2], found.new.rpartition("/")[2]
+    if not new or old == new:
+        return {}
+    return {old: new, _PACKED.sub("", old): _PACKED.sub("", new)}
+
+
+def _used_names(scripts: Sequence[Script], names: dict[str, str], platform: Platform) -> Iterator[Tie]:
+    """The file under its old name, where it is not part of an address."""
+    ordered = sorted(names, key=lambda name: -len(name))
+    if not ordered:
+        return
+    pattern = re.compile(
+        rf"(?<![A-Za-z0-9_/-])(?:{'|'.join(map(re.escape, ordered))})(?![A-Za-z0-9_])"
+        rf"|(?<=/)(?:{'|'.join(map(re.escape, ordered))})(?![A-Za-z0-9_])"
+    )
+    for script in scripts:
+        urls = [range(match.start(), match.end()) for match in _URL.finditer(script.text)]
+        for match in pattern.finditer(script.text):
+            if not any(match.start() in url for url in urls):
+                offset = script.start + match.start()
+                edit = Edit(offset, offset + len(match[0]), names[match[0]])
+                yield Tie(
+                    "download",
+                    offset,
+                    f"uses it: {match[0]}",
+                    f"for {platform} it is another",
+                    (edit,),
+                    False,
+                )
+
+
+def _variables(
+    file: Dockerfile,
+    scripts: Sequence[Script],
+    pattern: re.Pattern[str],
+    platform: Platform,
+    rules: Rules,
+) -> Iterator[Tie]:
+    """Variables that are a word for a CPU and stand in an address."""
+    used: dict[str, str] = {}
+    for script in scripts:
+        for match in _URL.finditer(script.text):
+            for name in _VARIABLE.findall(match[0]):
+                used.setdefault(name, match[0])
+    # Set by the builder, whatever the Dockerfile says.
+    own = ("TARGETARCH", "TARGETPLATFORM", "TARGETVARIANT", "TARGETOS")
+    names = "|".join(re.escape(name) for name in used if name not in own)
+    if not names:
+        return
+    assignment = re.compile(rf"\b({names})(?:=|[ \t]+)([\"']?)({pattern.pattern})\2(?=[\s;\\&|]|$)")
+    for script in _definitions(file, scripts):
+        masked = _without_cases(script, rules)
+        for match in assignment.finditer(masked):
+            offset, old = script.start + match.start(3), match[3]
+            project = rules.project(used[match[1]])
+            word = rules.project_word(project, platform) if project is not None else ""
+            what = f"{match[1]} is {old}, and stands in an address: {used[match[1]]}"
+            if project is not None and word and old in rules.project_words(project):
+                why = f"{project.name} has a file for {platform}"
+                yield Tie("download", offset, what, why, (Edit(offset, offset + len(old), word),), False)
+            else:
+                why = f"no rule tells how this project names its file for {platform}; port.toml can"
+                yield Tie("download", offset, what, why)
+
+
+def _definitions(file: Dockerfile, scripts: Sequence[Script]) -> Iterator[Script]:
+    """Scripts, and the ARGs before the first FROM: they can hold a word for a CPU too."""
+    for made in file.instructions:
+        if made.keyword == "FROM":
+            break
+        yield script_of(file, made)
+    yield from scripts
+
+
+def _checksums(
+    file: Dockerfile, scripts: Sequence[Script], found: Download, platform: Platform, rules: Rules
+) -> Iterator[Tie]:
+    """Checksums of the file that is no longer fetched: in its instruction, or in a variable used there."""
+    for script, match in _places(scripts, found.script):
+        offset, old = script.start + match.start(), match[0]
+        new = rules.checksum(old, platform)
+        where = _published(found)
+        if new:
+            edit = Edit(offset, offset + len(old), new)
+            yield Tie(
+                "checksum", offset, f"checksum of the file for {found.words[0]}", "given", (edit,), False
+            )
+            continue
+        why = f"it is not that of {found.new}: the build stops there until port.toml gives it"
+        what = f"checksum of the file for {found.words[0]}: {old[:16]}…"
+        yield Tie("checksum", offset, what, f"{why}{where}")
+
+
+def _published(found: Download) -> str:
+    if found.project is None or not found.project.checksums:
+        return ""
+    folder, _, name = found.new.rpartition("/")
+    place = found.project.checksums.replace("{url}", found.new).replace("{folder}", folder)
+    return f"; {found.project.name} publishes it at {place.replace('{file}', name)}"
+
+
+def _places(scripts: Sequence[Script], own: Script) -> Iterator[tuple[Script, re.Match[str]]]:
+    urls = [range(match.start(), match.end()) for match in _URL.finditer(own.text)]
+    for match in _CHECKSUM.finditer(own.text):
+        # Part of an address it may be a commit.
+        if not any(match.start() in url for url in urls):
+            yield own, match
+    names = set(_VARIABLE.findall(own.text))
+    for script in scripts:
+        if script.start == own.start or script.instruction.keyword not in ("ENV", "ARG"):
+            continue
+        for match in _CHECKSUM.finditer(script.text):
+            before = re.search(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$", script.text[: match.start()])
+            if before and before[1] in names:
+                yield script, match

@@ -1,0 +1,135 @@
+"""The text of one instruction as it lies in the file, with what must not be looked at blanked out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from skiff.model.port import Finding, Platform
+from skiff.port.dockerfile import Dockerfile, Instruction
+from skiff.port.tie_rules import Rules
+
+
+class Edit(NamedTuple):
+    """A change to the text of a file: what stands from ``start`` to ``end`` becomes ``text``."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Tie(NamedTuple):
+    """Something that ties a file to a CPU, and the changes that loosen it: none if there is no safe one."""
+
+    kind: str
+    # Where in the file.
+    offset: int
+    what: str
+    why: str
+    edits: tuple[Edit, ...] = ()
+    blocks: bool = True
+
+
+class Script(NamedTuple):
+    """The lines of an instruction. A place in ``text`` is one in the file, ``start`` further on."""
+
+    instruction: Instruction
+    text: str
+    start: int
+
+    def line_of(self, file: Dockerfile, at: int) -> int:
+        """The file's line of a place."""
+        return file.place(self.start + at)[0]
+
+
+class Case(NamedTuple):
+    """A `case … in … esac` of the shell that decides by CPU."""
+
+    start: int
+    end: int
+    labels: tuple[str, ...]
+    # What is done for all others; None if nothing is said of them.
+    default: str | None
+
+
+_CASE = re.compile(r"\bcase\s+(\S{1,200}|\"[^\"]{1,200}\")\s+in\b")
+_ENDS = re.compile(r"\b(case|esac)\b")
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+
+
+def script_of(file: Dockerfile, made: Instruction) -> Script:
+    """The instruction's lines; comments are blanks."""
+    # Not splitlines: it knows more ends of lines than a Dockerfile does.
+    lines = [f"{line}\n" for line in file.text.split("\n")]
+    start = sum(len(line) for line in lines[: made.line - 1])
+    text = "".join(lines[made.line - 1 : made.end_line])
+    return Script(made, _COMMENT.sub(lambda match: " " * len(match[0]), text), start)
+
+
+def cases(script: Script, rules: Rules) -> Iterator[Case]:
+    """Every case of a script that has labels for CPUs."""
+    known = rules.all_words
+    for match in _CASE.finditer(script.text):
+        end = _esac(script.text, match.end())
+        # Continued lines are one to the shell.
+        body = re.sub(r"[\\`]\r?\n", " ", script.text[match.end() : end])
+        clauses = [_clause(part) for part in body.split(";;") if ")" in part]
+        labels = [label for names, _ in clauses for label in names]
+        if any(label in known for label in labels):
+            default = next((action for names, action in clauses if "*" in names), None)
+            yield Case(match.start(), end, tuple(label for label in labels if label != "*"), default)
+
+
+def _esac(text: str, at: int) -> int:
+    depth = 1
+    for match in _ENDS.finditer(text, at):
+        depth += 1 if match[1] == "case" else -1
+        if depth == 0:
+            return match.end()
+    return len(text)
+
+
+def _clause(part: str) -> tuple[list[str], str]:
+    names, _, action = part.partition(")")
+    labels = names.strip().removeprefix("(").split("|")
+    return [label.strip().strip("'\"") for label in labels], action
+
+
+def covers(case: Case, platform: Platform, rules: Rules) -> bool:
+    """Whether a case has a branch of its own for a platform."""
+    words = rules.words(platform)
+    return any(fnmatchcase(word, label) for label in case.labels for word in words)
+
+
+def findings(name: str, before: str, after: str, ties: list[tuple[int, Tie]]) -> tuple[Finding, ...]:
+    """The findings of a file, each with its line as it was and as it became."""
+    old, new = before.split("\n"), after.split("\n")
+    found = []
+    for line, tie in sorted(ties, key=lambda one: one[0]):
+        changed = tie.edits and line <= len(old) and old[line - 1] != new[line - 1]
+        found.append(
+            Finding(
+                tie.kind,
+                name,
+                line,
+                tie.what,
+                tie.why,
+                old[line - 1].strip() if changed else "",
+                new[line - 1].strip() if changed else "",
+                tie.blocks,
+            )
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def apply_edits(text: str, edits: list[Edit]) -> str:
+    """The text with changes made. Of two that overlap, the one that begins first counts."""
+    out: list[str] = []
+    at = 0
+    for edit in sorted(set(edits), key=lambda one: (one.start, -one.end)):
+        if edit.start >= at:
+            out += [text[at : edit.start], edit.text]
+            at = edit.end
+    return "".join([*out, text[at:]])

@@ -1,0 +1,95 @@
+"""The folder of a Dockerfile, its context: on this machine, or in a repository at a commit."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from skiff.port.git import Item, Repository
+
+# A program larger than this is not looked into while planning.
+_LARGEST = 256 << 20
+
+
+class File(NamedTuple):
+    """A file of the context: its path there, whether it may be run, and its size."""
+
+    path: str
+    executable: bool
+    size: int
+
+
+class Tree(Protocol):
+    """A folder to build from."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None if there is none."""
+
+    def files(self, path: str) -> Iterator[File]:
+        """The file at a path, or all files below it."""
+
+
+class LocalTree:
+    """A folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None if there is none."""
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+
+    def files(self, path: str) -> Iterator[File]:
+        """The file at a path, or all files below it. Links are not followed."""
+        start = self.root / path
+        paths = sorted(start.rglob("*")) if start.is_dir() else [start]
+        for one in paths:
+            try:
+                found = one.lstat()
+            except OSError:
+                continue
+            if stat.S_ISREG(found.st_mode) and ".git" not in one.relative_to(self.root).parts:
+                yield File(one.relative_to(self.root).as_posix(), bool(found.st_mode & 0o111), found.st_size)
+
+
+class GitTree:
+    """A folder of a repository at a commit."""
+
+    def __init__(self, repository: Repository, commit: str, directory: str) -> None:
+        self.repository = repository
+        self.commit = commit
+        self.directory = directory
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None if there is none."""
+        return self.repository.read(self.commit, f"{self.directory}/{path}")
+
+    def files(self, path: str) -> Iterator[File]:
+        """The file at a path, or all files below it."""
+        parent, _, name = path.strip("/").rpartition("/")
+        if name in ("", "."):
+            yield from self._below(parent)
+            return
+        for item in self.repository.items(self.commit, f"{self.directory}/{parent}"):
+            if item.name == name:
+                yield from self._item(item, f"{parent}/{name}" if parent else name)
+
+    def _below(self, path: str) -> Iterator[File]:
+        for item in self.repository.items(self.commit, f"{self.directory}/{path}"):
+            yield from self._item(item, f"{path}/{item.name}" if path else item.name)
+
+    def _item(self, item: Item, path: str) -> Iterator[File]:
+        if item.mode == "40000":
+            yield from self._below(path)
+        elif item.mode.startswith("100"):
+            yield File(path, item.mode == "100755", self.repository.size(item.object))
+
+
+def head(tree: Tree, file: File) -> bytes:
+    """The content of a file that may be a program; nothing of one that is too small or too large for it."""
+    return (tree.read(file.path) or b"") if 52 <= file.size <= _LARGEST else b""
