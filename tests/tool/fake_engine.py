@@ -6,12 +6,14 @@ program of this machine; so streams, statuses and lost connections are real ones
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import socketserver
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -91,6 +93,8 @@ class FakeEngine:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        # The device that it is on.
+        self.root = path.parent.parent
         self.lock = threading.Condition()
         self.images: dict[str, dict[str, Any]] = {}
         self.containers: dict[str, Container] = {}
@@ -99,6 +103,9 @@ class FakeEngine:
         self.calls: list[str] = []
         self.argvs: list[list[str]] = []
         self.command_env: dict[str, str] = {}
+        self.arch = "amd64"
+        # What `docker save` gives beside the name, per image.
+        self.saved: dict[str, bytes] = {}
         # Why `docker create` fails, where it is to.
         self.refuse = ""
         self._server = Server(str(path), Handler)
@@ -227,11 +234,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
-    do_POST = do_DELETE = do_GET
+    do_POST = do_DELETE = do_PUT = do_GET
 
     def _json(self, value: Any, status: int = 200) -> None:
         data = b"" if value is None else json.dumps(value).encode()
         self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _bytes(self, data: bytes) -> None:
+        self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -261,12 +274,24 @@ class Handler(BaseHTTPRequestHandler):
             answer(words[1:], query, body)
 
     def _version(self, words: list[str], query: dict[str, str], body: Any) -> None:
-        self._json({"Version": "0", "Components": []})
+        self._json({"Version": "0", "Components": [], "Arch": self.server.engine.arch})
 
     def _images(self, words: list[str], query: dict[str, str], body: Any) -> None:
         images = self.server.engine.images
         if words == ["json"]:
             self._json(list({one["Id"]: one for one in images.values()}.values()))
+            return
+        if words == ["create"]:
+            self._json({"status": self.server.engine.image(f"{query['repo']}:{query['tag']}")})
+            return
+        if words == ["get"]:
+            self._bytes(f"{query['names']}\n".encode() + self.server.engine.saved.get(query["names"], b""))
+            return
+        if words == ["load"]:
+            name, _, rest = body.partition(b"\n")
+            self.server.engine.image(name.decode())
+            self.server.engine.saved[name.decode()] = rest
+            self._json({"stream": f"Loaded image: {name.decode()}\n"})
             return
         reference, verb = ("/".join(words[:-1]), words[-1]) if words[-1] in ("json", "tag") else (
             "/".join(words), "remove"
@@ -359,6 +384,21 @@ class Handler(BaseHTTPRequestHandler):
         self.server.engine.end(container, 137)
         self.server.engine.containers.pop(container.name, None)
         self._json(None, 204)
+
+    def _do_archive(self, container: Container, query: dict[str, str], body: Any) -> None:
+        # Of the one volume that the container has; the folder is one of the device's.
+        host, _, inside = container.options["--volume"][0].partition(":")
+        folder = self.server.engine.root / host.lstrip("/")
+        assert query["path"].rstrip("/.") == inside
+        if self.command == "PUT":
+            with tarfile.open(fileobj=io.BytesIO(body)) as file:
+                file.extractall(folder, filter="tar")
+            self._json(None)
+            return
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as file:
+            file.add(folder, ".")
+        self._bytes(data.getvalue())
 
     def _do_wait(self, container: Container, query: dict[str, str], body: Any) -> None:
         if container.running:

@@ -146,7 +146,7 @@ def _members(archive: Path) -> Iterator[tuple[Member, IO[bytes]]]:
             yield from _of_tar(unpacked)
 
 
-class _Head(tarfile.TarInfo):
+class Head(tarfile.TarInfo):
     """A head of a tar, of which long names are read only up to a bound."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
@@ -156,7 +156,7 @@ class _Head(tarfile.TarInfo):
 
 
 def _of_tar(file: Any) -> Iterator[tuple[Member, IO[bytes]]]:
-    with tarfile.open(fileobj=file, mode="r|", tarinfo=_Head) as tar:
+    with tarfile.open(fileobj=file, mode="r|", tarinfo=Head) as tar:
         for info in tar:
             # Bounded by the number of members; tarfile itself would remember them all.
             tar.members = []  # type: ignore[attr-defined]

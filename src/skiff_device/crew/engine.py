@@ -263,6 +263,20 @@ class Engine:
         with self.open("POST", f"/containers/{quote(name)}/wait", timeout=timeout) as answer:
             return int(json.loads(answer.read()).get("StatusCode", 0))
 
+    def read_tree(self, name: str, path: str) -> Iterator[bytes]:
+        """A folder of a container, running or not, as a tar in pieces."""
+        url = f"/containers/{quote(name)}/archive"
+        with self.open("GET", url, {"path": path}, timeout=None) as answer:
+            while data := answer.read(_CHUNK):
+                yield data
+
+    def write_tree(self, name: str, path: str, data: Iterable[bytes]) -> None:
+        """Unpack a tar into a folder of a container; files keep their owners."""
+        headers = {"Content-Type": "application/x-tar"}
+        url = f"/containers/{quote(name)}/archive"
+        with self.open("PUT", url, {"path": path}, data, headers, None):
+            pass
+
     def logs(
         self, name: str, follow: bool = False, tail: str = "all", since: str = "", timestamps: bool = False
     ) -> Iterator[tuple[int, bytes]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Callable
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import containers, oneoff, store
@@ -19,6 +21,9 @@ def restore(paths: Paths) -> int:
     engine = Engine(paths)
     failed: list[str] = []
     running = stopped = 0
+    # A backup that was being taken in when the power went.
+    for leftover in paths.crew.glob("import.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     apps = store.apps(paths)
     if apps:
         containers.ensure_network(engine)
@@ -46,6 +51,21 @@ def restore(paths: Paths) -> int:
     rest = f", {stopped} stopped" if stopped else ""
     print(f"ok\t{running} apps run{rest}\t" if apps else "ok\tno apps\t")
     return 0
+
+
+def bring_up(paths: Paths, apps: list[str], say: Callable[[str], None]) -> None:
+    """Start apps that have just come, as after a boot; one that does not start is told."""
+    from skiff_device.crew import crontab, router
+
+    engine = Engine(paths)
+    for app in apps:
+        try:
+            with store.alone(paths, f"deploy-{app}"):
+                _app(paths, engine, app)
+        except DeviceError as error:
+            say(f"{app} does not run: {error.message}")
+    router.apply(paths, say)
+    crontab.write(paths)
 
 
 def _app(paths: Paths, engine: Engine, app: str) -> bool:

@@ -70,6 +70,11 @@ def section(paths: Paths, app: str | None, name: str) -> Section:
     return found if isinstance(found, dict) else {}
 
 
+def whole(paths: Paths, app: str | None) -> dict[str, Any]:
+    """All sections of an app's settings (None: of those of all apps)."""
+    return _read(_settings(paths, app))
+
+
 def change(paths: Paths, app: str | None, name: str, change: Callable[[Section], None]) -> Section:
     """Change one section under a lock, and return it; nothing is written when ``change`` raises."""
     path = _settings(paths, app)

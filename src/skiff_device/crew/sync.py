@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
 _LONGEST = 1800
 _QUIET = 60.0
 _REDIRECTS = 5
+# Bytes between two looks at what is free: few enough for the fastest network.
+_LOOK = 16 << 20
 
 
 def fetch(paths: Paths, app: str, url: str, ref: str, caller: Caller) -> str:
@@ -155,17 +158,19 @@ def download(url: str) -> Iterator[BinaryIO]:
     raise DeviceError("the address leads in a circle", "check it")
 
 
-def guarded(stream: BinaryIO, folder: Path) -> Iterator[bytes]:
-    """Pieces of a stream, while persist has room for them. Raises DeviceError."""
-    import shutil
-
-    # Looked at often enough for the fastest network.
-    every = 16 << 20
-    taken = every
+def pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """A stream, a bit at a time."""
     while data := stream.read(1 << 16):
-        taken += len(data)
-        if taken >= every:
+        yield data
+
+
+def room_for(data: Iterator[bytes], folder: Path) -> Iterator[bytes]:
+    """Hand pieces of something large on, while persist has room for them. Raises DeviceError."""
+    taken = _LOOK
+    for piece in data:
+        taken += len(piece)
+        if taken >= _LOOK:
             taken = 0
             if shutil.disk_usage(folder).free < repo.RESERVE:
                 raise DeviceError("persist is full", "make room: cleanup")
-        yield data
+        yield piece

@@ -93,7 +93,7 @@ def load_image(context: Context, args: Args) -> int | None:
     reference = names.image(args.take("the image"))
     args.none_left()
     engine = Engine(context.paths)
-    context.note(engine.load(sync.guarded(context.stdin, context.paths.crew)))
+    context.note(engine.load(sync.room_for(sync.pieces(context.stdin), context.paths.crew)))
     if engine.image(reference) is None:
         raise DeviceError(f"there is no image {reference} in what came", "name it as docker save did")
     pipeline.deploy_image(context.paths, app, reference, f"image {reference}", context.caller, context.note)
