@@ -40,6 +40,7 @@ _PACKAGE_OF = {
     "mmd": "mtools",
     "mkimage": "u-boot-tools",
     "depmod": "kmod",
+    "dot": "graphviz",
     "modinfo": "kmod",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

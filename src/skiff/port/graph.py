@@ -223,7 +223,7 @@ class _Planner:
             target=target,
             args=args,
             parents=tuple(
-                Parent(_id((need.reference, need.platform)), need.written, need.instruction, need.line)
+                Parent(_id((need.reference, need.platform)), need.written, need.instruction, need.start)
                 for need in needs
             ),
             findings=ties.findings if self.request.rewrite else ties.refused,

@@ -14,6 +14,7 @@ from skiff.host.errors import UserError
 from skiff.model.port import GitSource, LocalSource, Platform, Reference, Source
 from skiff.port.dockerfile import decode
 from skiff.port.git import Repository, local_path
+from skiff.port.journal import Journal
 from skiff.port.library import Entry, find_entry, read_library
 from skiff.port.reference import HUB, parse_reference
 from skiff.port.trees import GitTree, LocalTree, Tree
@@ -48,12 +49,14 @@ class Sources:
         *,
         update: bool = False,
         warn: Callable[[str], None] = lambda _: None,
+        journal: Journal | None = None,
     ) -> None:
         self.given = {_key(name): place for name, place in given.items()}
         self.library = library
         self.cache = cache
         self.update = update
         self.warn = warn
+        self._journal = journal or Journal()
         self._repositories: dict[str, Repository] = {}
         self._lock = Lock()
         self._entries = once(self._read_entries)
@@ -67,6 +70,20 @@ class Sources:
         """The repository at an address."""
         with self._lock:
             return self._repositories.setdefault(url, Repository(url, self.cache))
+
+    def commit(self, url: str, ref: str, fetch: str = "") -> str:
+        """The commit of a branch, tag or commit now. Raises UserError."""
+        found = self.repository(url).commit(ref, fetch)
+        self._journal.note(("commit", url, ref, fetch), found)
+        return found
+
+    def library_commit(self, url: str, ref: str) -> str:
+        """The commit of the library: that of today, or of this minute when an update is asked for."""
+        repository = self.repository(url)
+        old = self.update or _age(repository.folder / "FETCH_HEAD") > _FRESH
+        found = repository.commit(ref, update=old)
+        self._journal.note(("library", url, ref), found)
+        return found
 
     def at_path(self, path: Path, file: str = "") -> Found:
         """A folder of this machine, or a Dockerfile in one. Raises UserError."""
@@ -92,12 +109,11 @@ class Sources:
         path = local_path(url)
         if path is not None and not sharp:
             return self.at_path(path)
-        repository = self.repository(url)
-        source = GitSource(url, repository.commit(commit or ref or "HEAD"), directory or ".", "", ref)
+        source = GitSource(url, self.commit(url, commit or ref or "HEAD"), directory or ".", "", ref)
         return self._git(source, why)
 
     def _local(self, path: Path, why: str, file: str) -> Found:
-        tree = LocalTree(path.absolute())
+        tree = LocalTree(path.absolute(), self._journal)
         for name in [file] if file else _NAMES:
             data = tree.read(name)
             if data is not None:
@@ -146,7 +162,7 @@ class Sources:
         if entry is None:
             return None
         source = entry.source(platform)
-        commit = self.repository(source.url).commit(source.commit, source.ref)
+        commit = self.commit(source.url, source.commit, source.ref)
         source = msgspec.structs.replace(source, commit=commit)
         why = "the library of official images names its source"
         if not entry.supports(platform):
@@ -158,12 +174,11 @@ class Sources:
         if path is not None and "#" not in self.library:
             if not path.is_dir():
                 raise UserError(f"--library {path}: there is no such folder")
-            data = LocalTree(path).read(f"library/{name}") or LocalTree(path).read(name)
+            tree = LocalTree(path, self._journal)
+            data = tree.read(f"library/{name}") or tree.read(name)
         else:
             url, _, ref = self.library.partition("#")
-            repository = self.repository(url)
-            old = self.update or _age(repository.folder / "FETCH_HEAD") > _FRESH
-            data = repository.read(repository.commit(ref or "HEAD", update=old), f"library/{name}")
+            data = self.repository(url).read(self.library_commit(url, ref or "HEAD"), f"library/{name}")
         if data is None:
             return ()
         shown = f"{self.library}: library/{name}"

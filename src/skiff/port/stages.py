@@ -39,8 +39,10 @@ class Need(msgspec.Struct, frozen=True):
     reference: Reference
     platform: Platform
     written: str
-    # FROM, COPY or RUN.
+    # FROM, COPY or RUN, and the line that it begins at.
     instruction: str
+    start: int
+    # Where it names the image.
     line: int
     column: int
     # A stage with nearly that name.
@@ -202,7 +204,7 @@ class _Search:
         if stage.image is not None:
             line, column = self._place(stage.start, stage.start.text_index)
             self.images[stage.index].append(
-                Need(stage.image, stage.platform, stage.written, "FROM", line, column)
+                Need(stage.image, stage.platform, stage.written, "FROM", stage.start.line, line, column)
             )
         for made in self._with_triggers(stage):
             for value, index in _sources(made):
@@ -250,7 +252,16 @@ class _Search:
             reference = image_at(self.file, made, index, value)
             near = difflib.get_close_matches(value.lower(), [*names], n=1)
             # An image of COPY or RUN is for the target, whatever the stage is for.
-            need = Need(reference, self.target, value, made.keyword, line, column, near[0] if near else "")
+            need = Need(
+                reference,
+                self.target,
+                value,
+                made.keyword,
+                made.line,
+                line,
+                column,
+                near[0] if near else "",
+            )
             self.images[stage.index].append(need)
         return None
 

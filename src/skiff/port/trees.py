@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from skiff.port.git import Item, Repository
+from skiff.port.journal import Journal
 
 # A program larger than this is not looked into while planning.
 _LARGEST = 256 << 20
@@ -27,25 +28,33 @@ class Tree(Protocol):
     def read(self, path: str) -> bytes | None:
         """A file's content; None if there is none."""
 
-    def files(self, path: str) -> Iterator[File]:
+    def files(self, path: str) -> Iterable[File]:
         """The file at a path, or all files below it."""
 
 
 class LocalTree:
-    """A folder of this machine."""
+    """A folder of this machine. What it is asked and answers is told to a journal."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, journal: Journal | None = None) -> None:
         self.root = root
+        self._journal = journal or Journal()
 
     def read(self, path: str) -> bytes | None:
         """A file's content; None if there is none."""
         try:
-            return (self.root / path).read_bytes()
+            data = (self.root / path).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            return None
+            data = None
+        self._journal.note(("read", str(self.root), path), data)
+        return data
 
-    def files(self, path: str) -> Iterator[File]:
+    def files(self, path: str) -> tuple[File, ...]:
         """The file at a path, or all files below it. Links are not followed."""
+        found = tuple(self._files(path))
+        self._journal.note(("files", str(self.root), path), found)
+        return found
+
+    def _files(self, path: str) -> Iterator[File]:
         start = self.root / path
         paths = sorted(start.rglob("*")) if start.is_dir() else [start]
         for one in paths:
