@@ -165,6 +165,10 @@ def command(base: Base, scratch: Path) -> tuple[list[str], dict[str, str]]:
     name, text = sources(release, base.arch)
     (scratch / "files" / name).parent.mkdir(parents=True, exist_ok=True)
     (scratch / "files" / name).write_text(text)
+    # Ubuntu's are slim too, all of them.
+    slim = release.slim or release.distribution == "ubuntu"
+    if slim:
+        shutil.copy(_FILES / "slim.cfg", scratch / "files/etc/dpkg/dpkg.cfg.d/docker")
     if release.backports:
         line = f"deb http://deb.debian.org/debian {release.suite}-backports main\n"
         (scratch / "files/etc/apt/sources.list.d/backports.list").write_text(line)
@@ -178,7 +182,7 @@ def command(base: Base, scratch: Path) -> tuple[list[str], dict[str, str]]:
         *((f"--include={','.join(include)}",) if include else ()),
         *((f"--hook-dir={_HOOKS / hooks}",) if hooks else ()),
         *(('--aptopt=Acquire::Check-Valid-Until "false"',) if release.date or facts.old else ()),
-        f"--setup-hook={_FILES / 'early'}",
+        *((f"--dpkgopt={_FILES / 'slim.cfg'}",) if slim else ()),
         f"--customize-hook={_FILES / 'finish'}",
         release.suite,
         str(scratch / "rootfs.tar"),
@@ -189,7 +193,6 @@ def command(base: Base, scratch: Path) -> tuple[list[str], dict[str, str]]:
         "LC_ALL": "C.UTF-8",
         "SKIFF_BASE_FILES": str(scratch / "files"),
         "SKIFF_BASE_PACKAGES": str(scratch / "packages.txt"),
-        "SKIFF_BASE_SLIM": str(_FILES / "slim") if release.slim or release.distribution == "ubuntu" else "",
     }
     return words, env
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -24,7 +25,7 @@ class Proof(msgspec.Struct, frozen=True):
     files: int
     wrong: tuple[tuple[str, str], ...] = ()
 
-    def require(self, what: str, arch: Arch) -> None:
+    def require(self, what: str, arch: Arch | None) -> None:
         """Raise UserError that names the files for another CPU, if there are any."""
         if not self.wrong:
             return
@@ -33,19 +34,44 @@ class Proof(msgspec.Struct, frozen=True):
             shown.append(f"and {len(self.wrong) - _SHOWN} more")
         raise UserError(
             f"{what} has {len(self.wrong)} of its {self.files} programs and libraries for another CPU than "
-            f"{arch.debian}:\n  " + "\n  ".join(shown),
+            f"{arch.debian if arch else 'its own'}:\n  " + "\n  ".join(shown),
             hint="`skiff port --plan` shows where the Dockerfile brings them in; "
             "for those that are meant to be so: --allow-foreign PATH",
         )
 
 
-def check(archive: Path, arch: Arch, allowed: Sequence[str] = ()) -> Proof:
+def check(archive: Path, arch: Arch | None, allowed: Sequence[str] = ()) -> Proof:
     """Look through an image saved by the engine (`docker save`). ``allowed`` are patterns of paths.
 
     Object files are left out: kernel modules and programs for the kernel's own machine are among them.
-    Raises UserError when the file is no image.
+    Nothing is wrong on a CPU that Debian has no name for. Raises UserError when the file is no image.
     """
-    heads = {path: head for path, head in merged(archive).items() if head.type != RELOCATABLE}
+    try:
+        with tarfile.open(archive) as image:
+            (entry,) = msgspec.json.decode(_member(image, "manifest.json").read(), type=list[_Saved])
+            return _judge((_member(image, layer) for layer in entry.layers), arch, allowed)
+    except (tarfile.TarError, KeyError, ValueError, msgspec.DecodeError) as error:
+        raise UserError(f"{archive}: not an image as the engine saves it: {error}") from error
+
+
+def check_layout(layout: Path, arch: Arch | None, allowed: Sequence[str] = ()) -> Proof:
+    """Look through the one image of an OCI layout; as `check`."""
+
+    def blob(name: str) -> Path:
+        return layout / "blobs" / Path(*name.split(":"))
+
+    try:
+        index = msgspec.json.decode((layout / "index.json").read_bytes(), type=_Named)
+        manifest = msgspec.json.decode(blob(index.manifests[0].digest).read_bytes(), type=_Named)
+        return _judge((blob(layer.digest).open("rb") for layer in manifest.layers), arch, allowed)
+    except (tarfile.TarError, OSError, IndexError, ValueError, msgspec.DecodeError) as error:
+        raise UserError(f"{layout}: not an OCI layout with one image: {error}") from error
+
+
+def _judge(layers: Iterable[IO[bytes]], arch: Arch | None, allowed: Sequence[str]) -> Proof:
+    heads = {path: head for path, head in _merged(layers).items() if head.type != RELOCATABLE}
+    if arch is None:
+        return Proof(len(heads))
     patterns = (SAMPLES, *allowed)
     wrong = [
         (f"/{path}", head.describe())
@@ -55,22 +81,31 @@ def check(archive: Path, arch: Arch, allowed: Sequence[str] = ()) -> Proof:
     return Proof(len(heads), tuple(wrong))
 
 
-def merged(archive: Path) -> dict[str, ElfHead]:
-    """The ELF files of the image, as the layers laid over each other show it."""
+def _merged(layers: Iterable[IO[bytes]]) -> dict[str, ElfHead]:
+    """The ELF files of an image, as its layers laid over each other show them."""
     files: dict[str, ElfHead] = {}
-    try:
-        with tarfile.open(archive) as image:
-            manifest = image.extractfile("manifest.json")
-            assert manifest is not None
-            (entry,) = msgspec.json.decode(manifest.read(), type=list[_Saved])
-            for layer in entry.layers:
-                stream = image.extractfile(layer)
-                assert stream is not None
-                with tarfile.open(fileobj=stream) as tar:
-                    _lay(files, _entries(tar))
-    except (tarfile.TarError, KeyError, ValueError, AssertionError, msgspec.DecodeError) as error:
-        raise UserError(f"{archive}: not an image as the engine saves it: {error}") from error
+    for stream in layers:
+        with stream, tarfile.open(fileobj=stream) as tar:
+            _lay(files, _entries(tar))
     return files
+
+
+def _member(image: tarfile.TarFile, name: str) -> IO[bytes]:
+    found = image.extractfile(name)
+    if found is None:
+        raise ValueError(f"{name} is no file")
+    return found
+
+
+class _Digest(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """An index or a manifest, as far as it is read here."""
+
+    manifests: tuple[_Digest, ...] = ()
+    layers: tuple[_Digest, ...] = ()
 
 
 class _Saved(msgspec.Struct, frozen=True, rename="pascal"):

@@ -7,6 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import msgspec
 
@@ -27,7 +28,10 @@ class _Inspected(msgspec.Struct, rename="pascal"):
 
 
 class Images:
-    """`Lookup` over what there is. A registry out of reach is told once, and then counts as empty."""
+    """`Lookup` over what there is; several threads may ask.
+
+    A registry out of reach is told once, and then counts as empty.
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Images:
         self._configs = cache / "port" / "configs"
         self._warn = warn
         self._silent: set[str] = set()
+        self._lock = Lock()
         self._local: dict[str, _Inspected | None] = {}
         self._names: frozenset[str] | None = None
 
@@ -72,7 +77,9 @@ class Images:
 
     def manifest(self, reference: Reference, platform: Platform) -> str:
         """Digest of the image in its registry; empty when only this machine's engine has it."""
-        return (self._remote(reference) or {}).get(platform, "")
+        found = (self._remote(reference) or {}).get(platform)
+        # A digest that is of another CPU's image: the plan then took what the tag names.
+        return found or (self._remote(tagged(reference)) or {}).get(platform, "")
 
     def local(self, reference: Reference) -> _Inspected | None:
         """The image as this machine's engine has it; None without one."""
@@ -118,9 +125,18 @@ class Images:
         except UserError as error:
             if reference.digest and "another image" in error.message:
                 raise
-            self._silent.add(reference.registry)
-            self._warn(f"{error.message}; going on without that registry")
+            with self._lock:
+                if reference.registry not in self._silent:
+                    self._silent.add(reference.registry)
+                    self._warn(f"{error.message}; going on without that registry")
             return None
+
+
+def tagged(reference: Reference) -> Reference:
+    """The same name without a digest."""
+    if not reference.digest:
+        return reference
+    return msgspec.structs.replace(reference, digest="", tag=reference.tag or "latest")
 
 
 def _platform(image: _Inspected) -> Platform:
