@@ -226,6 +226,8 @@ def replace(argv: Argv) -> None:
     os.execv(words[0], words)
 
 
+# What `spawn` returns, for who keeps it.
+Process = subprocess.Popen[bytes]
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT

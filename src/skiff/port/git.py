@@ -9,12 +9,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import Popen
 from typing import NamedTuple
 
 from skiff.host.errors import UserError
 from skiff.host.files import digest
-from skiff.host.run import DEVNULL, PIPE, CommandError, run, spawn
+from skiff.host.run import DEVNULL, PIPE, CommandError, Process, run, spawn
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # No question at the terminal, and no transport that runs a program of the address's choice.
@@ -40,7 +39,7 @@ class Repository:
         own = local_path(url)
         self._local = own is not None
         self.folder = own if own is not None else cache / "port" / "git" / digest(url)[:20]
-        self._process: Popen[bytes] | None = None
+        self._process: Process | None = None
         self._lock = threading.Lock()
 
     def commit(self, ref: str, fetch: str = "", *, update: bool = True) -> str:
