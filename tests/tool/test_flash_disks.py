@@ -161,6 +161,7 @@ def test_a_disk_inside_the_machine_needs_a_word_more(
         (["/dev/sdz"], "/dev/sdz: there is no such device"),
         (["/dev/null"], "/dev/null: not a disk"),
         (["sdq"], "sdq: write it as a path\nhint: /dev/sdq"),
+        (["--to", "card.img", "/etc"], "layer /etc: no layer.toml in this folder"),
         (["/dev/sdq", "--to", "file"], "DEVICE and --to exclude each other"),
         (["pc/uefi", "--image", "x", "/dev/sdq"], "LAYERS and --image exclude each other"),
         (["/dev/sdq", "pc/uefi"], "/dev/sdq: the device comes last"),

@@ -118,7 +118,8 @@ def _words(choice: Choice, last: str | None) -> tuple[Choice, str | None]:
         raise UserError(f"{early}: the device comes last", hint=f"skiff flash [LAYERS] {early}")
     if last is None or last.startswith("/dev/"):
         return choice, last
-    if Host().block(last).exists():
+    # A layer may be given by its path too.
+    if "/" not in last and Host().block(last).exists():
         raise UserError(f"{last}: write it as a path", hint=f"/dev/{last}")
     return msgspec.structs.replace(choice, layers=(*choice.layers, *split_names(last))), None
 
