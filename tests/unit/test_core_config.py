@@ -190,9 +190,12 @@ def test_shell_words_stay_on_their_lines() -> None:
 
 def test_no_yaml_at_all_names_the_line() -> None:
     assert problems("containers:\n  a: [1,\n  b: }\n")[0].startswith("config.yaml:3: not YAML")
-    assert (
-        problems("- a\n")[0] == "config.yaml:1: expected a mapping (lines `key: value`), found a list" or True
-    )
+    assert problems("- a\n") == ("config.yaml:1: expected a mapping (lines `key: value`), found a list",)
+
+
+def test_an_open_quote_is_named_where_it_stands() -> None:
+    found = problems('containers:\n  a:\n    image: "x\n\nusers:\n')
+    assert "a quoted scalar that begins in line 3" in found[0]
 
 
 def test_unknown_keys_warn_with_the_nearest_known_one() -> None:

@@ -212,6 +212,9 @@ def load(text: str, file: str) -> Value:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         context = f" ({error.context})" if error.context else ""
+        if context and error.context_mark and error.context_mark.line + 1 != line:
+            # An open quote or bracket is noticed at the end of the file, far from where it stands.
+            context = f" ({error.context} that begins in line {error.context_mark.line + 1})"
         raise ConfigError([f"{file}:{line}: not YAML: {error.problem}{context}: check indentation"]) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError([f"{file}:1: not YAML: {error}".replace("\n", " ")]) from None
