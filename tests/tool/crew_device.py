@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import main, release, store
+from skiff_device.crew import main, release, retire, store
 from skiff_device.crew.command import Caller
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release, Running
@@ -129,6 +129,8 @@ class CrewDevice:
         self.router = Router(self.paths)
         monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
         monkeypatch.setenv("SKIFF_ROOT", str(root))
+        # In this process, so that it is done when a command ends.
+        monkeypatch.setattr(retire, "begin", lambda app: retire.retire(self.paths, app))
 
     def close(self) -> None:
         """End the stand-ins, and what was started."""

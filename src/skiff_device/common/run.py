@@ -148,6 +148,15 @@ def copy(argv: list[str], out: IO[bytes]) -> None:
         raise DeviceError(f"{argv[0]} {argv[1]} failed: {said[-300:]}")
 
 
+def detach(argv: list[str]) -> None:
+    """Start a program that nobody waits for: it outlives this process, and the connection of who asked."""
+    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    try:
+        os.posix_spawnp(argv[0], argv, _environment(), file_actions=null, setsid=True)
+    except FileNotFoundError:
+        raise _missing(argv[0]) from None
+
+
 def replace(argv: list[str], env: dict[str, str] | None = None) -> None:
     """Become another program; env are variables besides those of this process. DeviceError if missing."""
     try:

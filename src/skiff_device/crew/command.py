@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
@@ -54,8 +55,9 @@ class Context:
         print(line, flush=True)
 
     def note(self, line: str) -> None:
-        """Progress, warnings: a line on standard error."""
-        print(line, file=sys.stderr, flush=True)
+        """Progress, warnings: a line on standard error, where nobody may be there to read it."""
+        with suppress(BrokenPipeError):
+            print(line, file=sys.stderr, flush=True)
 
     def raw(self, data: bytes) -> None:
         """Bytes of the answer."""

@@ -138,6 +138,17 @@ def _labels(app: str, release: Release, one: Running) -> dict[str, str]:
     return labels(app, release.number, one.process, one.index)
 
 
+def older(engine: Engine, app: str, number: int) -> list[str]:
+    """Names of the containers that are of releases before that one; none of them is a one-off."""
+    found = []
+    for one in engine.containers(**{LABEL: app}):
+        labels = one.get("Labels") or {}
+        release = str(labels.get("crew.release", ""))
+        if "crew.process" in labels and release.isdigit() and int(release) < number:
+            found.append(str(one["Names"][0]).lstrip("/"))
+    return found
+
+
 def remove_others(engine: Engine, app: str, number: int, seconds: int = 0) -> int:
     """Stop and remove containers of an app that are not of a release (0: all); how many there were."""
     count = 0

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import check, containers, preflight, store
+from skiff_device.crew import check, containers, crontab, hooks, oneoff, preflight, retire, router, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -21,10 +21,6 @@ from skiff_device.crew.preflight import STOP
 from skiff_device.crew.release import Release
 
 Say = Callable[[str], None]
-# How many releases are kept, the serving one among them.
-KEEP = 5
-# How long connections to the old release may go on, in seconds (checks:set wait-to-retire).
-RETIRE = 60
 
 
 def deploy(
@@ -47,18 +43,17 @@ def deploy(
     found = engine.image(image)
     if found is None:
         raise DeviceError(f"there is no image {image}", "build it again")
-    number = max([0, *releases.numbers(paths, app)]) + 1
     ports = sorted(
         int(port.partition("/")[0])
         for port in (found.get("Config") or {}).get("ExposedPorts") or {}
         if port.partition("/")[2] in ("", "tcp")
     )
     release = Release(
-        number,
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        0,
+        "",
         reason,
         str(found["Id"]),
-        f"crew/{app}:{number}",
+        "",
         commit,
         processes or {"web": None},
         tuple(ports),
@@ -66,7 +61,7 @@ def deploy(
         checks,
     )
     with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
-        return _roll_out(paths, app, engine, release, say)
+        return _roll_out(paths, app, engine, _numbered(paths, app, release, reason), say)
 
 
 def redeploy(paths: Paths, app: str, reason: str, say: Say) -> Release | None:
@@ -75,7 +70,7 @@ def redeploy(paths: Paths, app: str, reason: str, say: Say) -> Release | None:
         old = releases.current(paths, app)
         if old is None or store.section(paths, app, "ps").get("stopped"):
             return None
-        return _roll_out(paths, app, Engine(paths), _again(paths, app, old, reason), say)
+        return _roll_out(paths, app, Engine(paths), _numbered(paths, app, old, reason), say)
 
 
 def rollback(paths: Paths, app: str, number: int, say: Say) -> Release:
@@ -87,14 +82,12 @@ def rollback(paths: Paths, app: str, number: int, say: Say) -> Release:
             raise DeviceError(f"{app} has no such release", f"kept are: {there}")
         if Engine(paths).image(old.image) is None:
             raise DeviceError(f"the image of release {old.number} is gone", "push it again")
-        again = _again(paths, app, old, f"rollback to {old.number}")
+        again = _numbered(paths, app, old, f"rollback to {old.number}")
         return _roll_out(paths, app, Engine(paths), again, say)
 
 
 def stop(paths: Paths, app: str, say: Say) -> None:
     """Stop all processes of an app, until `start` or the next deploy, also over reboots."""
-    from skiff_device.crew import router
-
     with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
         _set_stopped(paths, app, True)
         router.apply(paths, say)
@@ -113,13 +106,11 @@ def start(paths: Paths, app: str, say: Say) -> None:
             raise DeviceError(f"{app} was never deployed", f"git push crew@DEVICE:{app} main")
         was = store.section(paths, app, "ps").get("stopped", False)
         if was or not all(_runs(Engine(paths), one.name) for one in old.containers):
-            _roll_out(paths, app, Engine(paths), _again(paths, app, old, "start"), say)
+            _roll_out(paths, app, Engine(paths), _numbered(paths, app, old, "start"), say)
 
 
 def destroy(paths: Paths, app: str) -> None:
     """Remove an app with its containers, images and settings."""
-    from skiff_device.crew import oneoff, router
-
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
         tags = [one.tag for one in releases.kept(paths, app)]
@@ -142,7 +133,7 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
         store.sync_folder(paths.apps)
         engine = Engine(paths)
         if old is not None and not store.section(paths, name, "ps").get("stopped"):
-            _roll_out(paths, name, engine, _again(paths, name, old, f"renamed from {app}"), say)
+            _roll_out(paths, name, engine, _numbered(paths, name, old, f"renamed from {app}"), say)
         containers.remove_others(engine, app, 0, STOP)
 
 
@@ -159,7 +150,8 @@ def scale_of(paths: Paths, app: str, release: Release) -> dict[str, int]:
     return found
 
 
-def _again(paths: Paths, app: str, old: Release, reason: str) -> Release:
+def _numbered(paths: Paths, app: str, old: Release, reason: str) -> Release:
+    """A release as the next one. Call it under the app's lock: two must not get one number."""
     number = max([0, *releases.numbers(paths, app)]) + 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return old._replace(number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", containers=())
@@ -173,8 +165,6 @@ def _before(paths: Paths, app: str) -> Release | None:
 
 
 def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> Release:
-    from skiff_device.crew import hooks, router
-
     before = releases.current_number(paths, app)
     was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
     network = containers.ensure_network(engine)
@@ -200,22 +190,23 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
             except BaseException:
                 releases.point_at(paths, app, before)
                 _set_stopped(paths, app, was_stopped)
+                with suppress(DeviceError):
+                    router.apply(paths, wait=False)
                 raise
             switched = True
+            crontab.write(paths)
+            retire.begin(app)
     finally:
         if not switched:
             with _undisturbed():
                 _put_away(paths, app, engine, release)
                 preflight.take_back(engine, ended)
     say(f"release {release.number} of {app} serves")
-    _retire(paths, app, engine, release, say)
     hooks.trigger(paths, "post-deploy", app, [release.tag], say)
     return release
 
 
 def _start_and_check(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> None:
-    from skiff_device.crew import router
-
     port = router.container_port(paths, app, release.exposed)
     for one in release.containers:
         containers.create(engine, paths, app, release, one, port)
@@ -252,20 +243,6 @@ def _put_away(paths: Paths, app: str, engine: Engine, release: Release) -> None:
         releases.forget(paths, app, release.number)
 
 
-def _retire(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> None:
-    """The containers of older releases go when nobody talks to them any more, and the oldest records."""
-    from skiff_device.crew import router
-
-    wait = float(store.section(paths, app, "checks").get("wait_to_retire", RETIRE))
-    router.drained(paths, wait)
-    containers.remove_others(engine, app, release.number, STOP)
-    for number in releases.numbers(paths, app)[:-KEEP]:
-        old = releases.load(paths, app, number)
-        if old is not None:
-            engine.untag(old.tag)
-        releases.forget(paths, app, number)
-
-
 def _containers(paths: Paths, app: str) -> tuple[releases.Running, ...]:
     now = releases.current(paths, app)
     return now.containers if now is not None else ()
@@ -287,10 +264,11 @@ def _set_stopped(paths: Paths, app: str, stopped: bool) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals wait until the end."""
-    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    """Signals of a client that goes away change nothing."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    old = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        for number, handler in zip(numbers, old, strict=True):
+            signal.signal(number, handler)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import importlib
 import os
+import select
 import shlex
 import signal
 import sys
@@ -68,10 +70,26 @@ def run(paths: Paths, caller: Caller, words: list[str]) -> int:
     return command.run(Context(paths, caller, command), args) or 0
 
 
+def end_with_client() -> None:
+    """From now on a client that goes away ends what is done for it, also while that says nothing."""
+    lost = select.poll()
+    for output in (1, 2):
+        # No event is asked for: only that nobody reads any more is told.
+        lost.register(output, 0)
+
+    def watch() -> None:
+        lost.poll()
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    # Of threading itself nothing is needed, and it takes long to load.
+    _thread.start_new_thread(watch, ())
+
+
 def serve(paths: Paths, key: str, text: str) -> int:
     """Do what the client of a key asked for over SSH."""
     from skiff_device.crew import keys
 
+    end_with_client()
     caller = keys.caller(paths, key)
     if len(text) > _LONGEST:
         raise UsageError("this command is too long")
@@ -133,12 +151,17 @@ def _internal(paths: Paths, words: list[str]) -> int | None:
         case ["pre-receive"]:
             from skiff_device.crew import receive
 
+            end_with_client()
             return receive.hook(paths)
         case ["write-keys"]:
             from skiff_device.crew import keys
 
             keys.write(paths)
             return 0
+        case ["retire", app]:
+            from skiff_device.crew import retire
+
+            return retire.retire(paths, names.app(app))
         case ["restore"]:
             from skiff_device.crew import restore
 

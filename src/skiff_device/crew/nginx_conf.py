@@ -5,6 +5,7 @@ Reference: nginx.org/en/docs/http. Nothing comes in here that names.py and ports
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 _HEAD = """\
@@ -27,7 +28,7 @@ http {{
   proxy_max_temp_file_size 0;
   map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
   # Which configuration serves: crew asks here.
-  server {{ listen unix:router.sock; return 200 "{generation}"; }}
+  server {{ listen unix:{socket}; return 200 "{generation}"; }}
 """
 _NOBODY = """\
   server {{
@@ -56,9 +57,9 @@ class Site(NamedTuple):
     max_body: str = "100m"
 
 
-def text(sites: list[Site], generation: str) -> str:
-    """All of nginx.conf."""
-    out = [_HEAD.format(generation=generation)]
+def text(sites: list[Site], generation: str, socket: Path) -> str:
+    """All of nginx.conf. socket is where it tells its generation."""
+    out = [_HEAD.format(generation=generation, socket=socket)]
     for site in sites:
         out.append(_upstream(site))
         out.append(_server(site))

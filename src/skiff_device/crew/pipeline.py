@@ -61,9 +61,9 @@ def build_and_deploy(
             options=limits,
             say=say,
         )
-    hooks.trigger(paths, "post-build", app, [image], say)
-    say(f"-----> deploying {app}")
     try:
+        hooks.trigger(paths, "post-build", app, [image], say)
+        say(f"-----> deploying {app}")
         made = deploy.deploy(
             paths,
             app,
@@ -92,9 +92,8 @@ def deploy_image(paths: Paths, app: str, image: str, reason: str, caller: Caller
 
 def _tell(paths: Paths, app: str, made: Release, caller: Caller, say: Say) -> None:
     """What follows when a release serves."""
-    from skiff_device.crew import crontab, events, router
+    from skiff_device.crew import events, router
 
     events.log(paths, caller, f"{app}: release {made.number}: {made.reason}")
-    crontab.write(paths)
     for url in router.urls(paths, app):
         say(f"=====> {url}")

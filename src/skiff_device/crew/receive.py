@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from skiff_device.common import run
@@ -58,6 +59,10 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     section = store.section(paths, app, "app") if store.exists(paths, app) else {}
     if push and section.get("locked"):
         raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
+    if push:
+        # Kept by the git that this process becomes: the next push finds the branch where this one left it.
+        turn = store.hold(paths, f"push-{app}", lambda: _say(f"waiting for another push to {app}"))
+        os.set_inheritable(turn, True)
     folder = repo.ensure(paths, app)
     env = repo.environment(paths)
     if not push:
@@ -70,29 +75,31 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     return 1
 
 
+def _say(line: str) -> None:
+    # That nobody reads it any more ends what is under way as long as it may (main.end_with_client).
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr, flush=True)
+
+
 def hook(paths: Paths) -> int:
     """Git's hook before a branch moves: deploys what was pushed."""
     from skiff_device.crew import keys
 
     app = names.app(os.environ.get("CREW_APP", ""))
     caller = keys.caller(paths, os.environ.get("CREW_KEY", ""))
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     updates = [line.split() for line in sys.stdin.read().splitlines()]
     made = not store.exists(paths, app)
     branch = repo.MAIN if made else repo.branch(paths, app)
     commit = wanted_commit(updates, branch)
     if made:
         store.create(paths, app)
-        say(f"-----> new app {app}")
+        _say(f"-----> new app {app}")
     try:
-        deploy_commit(paths, app, commit, caller, say)
+        deploy_commit(paths, app, commit, caller, _say)
     except DeviceError as error:
-        say(f" !     {error.message}")
+        _say(f" !     {error.message}")
         if error.hint:
-            say(f" !     {error.hint}")
+            _say(f" !     {error.hint}")
         return 1
     return 0
 

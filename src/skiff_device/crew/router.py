@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def _defaults(paths: Paths, found: list[Site]) -> list[Site]:
     return result
 
 
-def apply(paths: Paths, say: Say | None = None) -> None:
+def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> None:
     """Bring the router to what the apps ask for; comes back when that serves. Raises DeviceError."""
     with store.alone(paths, "router"):
         wanted = sites(paths)
@@ -133,19 +134,21 @@ def apply(paths: Paths, say: Say | None = None) -> None:
             if say is not None:
                 say(text)
         service.control(paths, SERVICE, b"uh" if _generation(folder) else b"u")
-        _await(folder, generation)
+        if wait:
+            _await(folder, generation)
 
 
 def _write(folder: Path, wanted: list[Site], generation: str) -> dict[str, str]:
     """Put a configuration in place that nginx takes; returns apps that it does not, and why."""
     bad: dict[str, str] = {}
-    text = nginx_conf.text(wanted, generation)
+    socket = folder / "router.sock"
+    text = nginx_conf.text(wanted, generation, socket)
     if _refused(folder, text):
         for app in sorted({site.app for site in wanted}):
             alone = [site._replace(default=False) for site in wanted if site.app == app]
-            if reason := _refused(folder, nginx_conf.text(alone, generation)):
+            if reason := _refused(folder, nginx_conf.text(alone, generation, socket)):
                 bad[app] = reason
-        text = nginx_conf.text([site for site in wanted if site.app not in bad], generation)
+        text = nginx_conf.text([site for site in wanted if site.app not in bad], generation, socket)
         if reason := _refused(folder, text):
             raise DeviceError(
                 f"the router does not take its configuration: {reason}", "less /run/log/messages"
@@ -187,18 +190,18 @@ def _await(folder: Path, generation: str) -> None:
 def drained(paths: Paths, timeout: float) -> None:
     """Wait until no worker of an older configuration has connections; at most that many seconds."""
     end = time.monotonic() + timeout
-    while time.monotonic() < end and _draining(paths):
+    while time.monotonic() < end and _workers(paths) > 1:
         time.sleep(_PAUSE)
 
 
-def _draining(paths: Paths) -> bool:
+def _workers(paths: Paths) -> int:
+    """How many workers there are. One that was told to end is counted from the first moment until it has."""
+    count = 0
     for path in (paths.root / "proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"nginx: worker process is shutting down" in path.read_bytes():
-                return True
-        except OSError:
-            continue
-    return False
+        # A process may end while it is looked at.
+        with suppress(OSError):
+            count += path.read_bytes().startswith(b"nginx: worker process")
+    return count
 
 
 def settings(paths: Paths, app: str) -> dict[str, Any]:

@@ -106,7 +106,16 @@ def change_env(paths: Paths, app: str | None, change: Callable[[dict[str, str]],
 
 @contextmanager
 def alone(paths: Paths, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock by name, in RAM; ``waiting`` is called once when another process holds it."""
+    """Hold a lock by name; ``waiting`` is called once when another process holds it."""
+    file = hold(paths, name, waiting)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def hold(paths: Paths, name: str, waiting: Callable[[], None] | None = None) -> int:
+    """Take a lock by name, in RAM; it lasts as long as the file that is returned is open somewhere."""
     paths.locks.mkdir(parents=True, exist_ok=True)
     # No file is ever removed from there: who waits for it would hold another one.
     file = os.open(paths.locks / (name or "all"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -117,9 +126,10 @@ def alone(paths: Paths, name: str, waiting: Callable[[], None] | None = None) ->
             if waiting is not None:
                 waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-    finally:
+    except BaseException:
         os.close(file)
+        raise
+    return file
 
 
 def sync_folder(path: Path) -> None:

@@ -152,7 +152,7 @@ def _serving(context: Context, app: str) -> Release:
 @COMMANDS.command("checks:report [--json] APP", "settings, and which checks there are", access="read")
 def report(context: Context, args: Args) -> int | None:
     """Those of each process of the release that serves."""
-    from skiff_device.crew import check, deploy, preflight, release
+    from skiff_device.crew import check, preflight, release, retire
 
     as_json = args.flag("--json")
     app = context.app(args)
@@ -164,7 +164,7 @@ def report(context: Context, args: Args) -> int | None:
         "wait": section.get("wait", check.DEFAULT_UPTIME),
         "timeout": section.get("timeout", "as the check says"),
         "attempts": section.get("attempts", "as the check says"),
-        "wait to retire": section.get("wait_to_retire", deploy.RETIRE),
+        "wait to retire": section.get("wait_to_retire", retire.WAIT),
     }
     now = release.current(context.paths, app)
     for process in now.processes if now is not None else ():
