@@ -25,12 +25,12 @@ _NATIVE = {Arch.AMD64: (Arch.I386,)}
 _BY_HAND = f"sudo apt-get install --no-install-recommends {PACKAGE}"
 
 
-def runs(host: Arch, target: Arch, register: Path = REGISTER) -> bool:
+def runs(host: Arch, target: Arch, register: Path | None = None) -> bool:
     """Whether this machine (of CPU ``host``) runs programs for ``target``, in containers too."""
     if target is host or target in _NATIVE.get(host, ()):
         return True
     try:
-        lines = (register / target.qemu_user).read_text().splitlines()
+        lines = ((register or REGISTER) / target.qemu_user).read_text().splitlines()
     except OSError:
         return False
     flags = next((line.partition(":")[2] for line in lines if line.startswith("flags:")), "")

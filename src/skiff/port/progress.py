@@ -13,7 +13,8 @@ from skiff.model.port import Node
 
 # BuildKit: `#7 [2/5] RUN make`; podman and the old builder: `STEP 2/5: RUN make`, `Step 2/5 : RUN make`.
 _STEP = re.compile(
-    r"^(?:#\d+ (?P<kit>\[(?!internal\]).+)|STEP (?P<pod>\d+/\d+): (?P<text>.+))$", re.IGNORECASE
+    r"^(?:#\d+ (?P<kit>\[(?!internal\]).+)|(?:\[\d+/\d+\] )?STEP (?P<pod>\d+/\d+): (?P<text>.+))$",
+    re.IGNORECASE,
 )
 _OLD = re.compile(r"^Step (\d+/\d+) : (.+)$")
 _KEPT = 400

@@ -1,0 +1,155 @@
+"""Which images are bases of a distribution, what the archive has of them, and how mmdebstrap is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skiff.model.arch import Arch
+from skiff.model.port import Platform
+from skiff.port.base import Bases, command, sources
+from skiff.port.distributions import Release, archives, distributions, release_of
+from skiff.port.reference import parse_reference
+
+TODAY = "Sat, 21 Nov 2026 09:15:44 UTC"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("debian", Release("debian", "trixie")),
+        ("debian:13", Release("debian", "trixie")),
+        ("debian:13.1-slim", Release("debian", "trixie", slim=True)),
+        ("debian:bookworm-20250520-slim", Release("debian", "bookworm", slim=True, date="20250520")),
+        ("debian:bookworm-backports", Release("debian", "bookworm", backports=True)),
+        ("debian:stable-slim", Release("debian", "stable", slim=True)),
+        ("debian:sid", Release("debian", "sid")),
+        ("arm64v8/debian:11", Release("debian", "bullseye")),
+        ("ubuntu:24.04", Release("ubuntu", "noble")),
+        ("ubuntu:jammy", Release("ubuntu", "jammy")),
+        ("debian:nosuch", None),
+        ("debian:experimental-fast", None),
+        ("ubuntu:24.04-slim", None),
+        ("alpine:3", None),
+        ("me/debian:13", None),
+        ("example.org/library/debian:13", None),
+        ("debian@sha256:" + "0" * 64, None),
+    ],
+)
+def test_a_name_tells_release_and_variant(name: str, expected: Release | None) -> None:
+    assert release_of(parse_reference(name)) == expected
+
+
+def test_old_and_dated_releases_have_archives_of_their_own() -> None:
+    today = archives(Release("debian", "trixie"), Arch.ARM64, "http://near/debian")
+    assert today.pairs == (
+        ("http://near/debian", "trixie"),
+        ("http://near/debian", "trixie-updates"),
+        ("http://near/debian-security", "trixie-security"),
+    )
+    old = archives(Release("debian", "buster"), Arch.ARM64, "http://near/debian")
+    assert old.pairs[0] == ("http://archive.debian.org/debian", "buster")
+    assert old.pairs[-1] == ("http://archive.debian.org/debian-security", "buster/updates")
+    dated = archives(Release("debian", "bookworm", date="20250520"), Arch.ARM64, "http://near/debian")
+    assert dated.mirror == "http://snapshot.debian.org/archive/debian/20250520T000000Z"
+    assert dated.security == "http://snapshot.debian.org/archive/debian-security/20250520T000000Z"
+    assert archives(Release("debian", "sid"), Arch.LOONG64).security_suite == ""
+    assert "ports" in archives(Release("ubuntu", "noble"), Arch.RISCV64).mirror
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Callable[..., str]:
+    """Makes an archive that has a release, for some CPUs; its address."""
+
+    def make(cpus: str, *suites: str) -> str:
+        for suite in suites:
+            area = "debian-security" if suite.endswith("security") else "debian"
+            folder = tmp_path / "mirror" / area / "dists" / suite
+            folder.mkdir(parents=True)
+            (folder / "InRelease").write_text(f"Date: {TODAY}\nArchitectures: all {cpus}\n")
+        return f"file://{tmp_path}/mirror/debian"
+
+    return make
+
+
+SUITES = ("trixie", "trixie-updates", "trixie-security")
+
+
+def test_a_base_is_there_for_the_cpus_of_the_archive(mirror: Callable[..., str], tmp_path: Path) -> None:
+    bases = Bases(tmp_path, pytest.fail, mirror("amd64 riscv64", *SUITES))
+    found = bases.find(parse_reference("debian:13"), Platform.parse("riscv64"))
+    assert found is not None
+    assert (found.arch, found.epoch) == (Arch.RISCV64, 1795252544)
+    assert bases.find(parse_reference("debian:13"), Platform.parse("s390x")) is None
+    assert bases.find(parse_reference("nginx"), Platform.parse("riscv64")) is None
+
+
+def test_its_key_changes_with_variant_cpu_and_archive(mirror: Callable[..., str], tmp_path: Path) -> None:
+    address = mirror("arm64 riscv64", *SUITES)
+
+    def key(name: str, cpu: str, cache: str = "one") -> str:
+        bases = Bases(tmp_path / cache, pytest.fail, address)
+        found = bases.find(parse_reference(name), Platform.parse(cpu))
+        assert found is not None
+        return found.key
+
+    same = key("debian:13", "arm64")
+    assert same == key("debian:trixie", "arm64", "two")
+    others = {key("debian:13-slim", "arm64"), key("debian:13", "riscv64")}
+    newer = tmp_path / "mirror/debian/dists/trixie-updates/InRelease"
+    newer.write_text(newer.read_text() + "Label: newer\n")
+    others.add(key("debian:13", "arm64", "three"))
+    assert len(others | {same}) == 4
+
+
+def test_an_archive_without_security_updates_yet_is_good_enough(
+    mirror: Callable[..., str], tmp_path: Path
+) -> None:
+    bases = Bases(tmp_path, lambda _: None, mirror("arm64", "forky"))
+    found = bases.find(parse_reference("debian:forky"), Platform.parse("arm64"))
+    assert found is not None
+    assert [suite for _, suite in found.archives.pairs] == ["forky"]
+
+
+def test_a_silent_mirror_is_told_once_and_has_nothing(tmp_path: Path) -> None:
+    told: list[str] = []
+    bases = Bases(tmp_path, told.append, "http://127.0.0.1:9/debian")
+    for _ in range(2):
+        assert bases.find(parse_reference("debian:13"), Platform.parse("arm64")) is None
+    assert [line.split(" does not answer")[0] for line in told] == [
+        "http://127.0.0.1:9/debian",
+        "http://127.0.0.1:9/debian-security",
+    ]
+
+
+def test_mmdebstrap_is_asked_for_the_official_set(
+    mirror: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(distributions(), "debian", with_keyring(tmp_path))
+    bases = Bases(tmp_path, pytest.fail, mirror("arm64", *SUITES))
+    base = bases.find(parse_reference("debian:13-slim"), Platform.parse("arm64"))
+    assert base is not None
+    words, env = command(base, tmp_path)
+    assert {"--variant=minbase", "--architectures=arm64", "trixie"} <= set(words)
+    assert not any("://deb.debian.org" in word for word in words)
+    assert any(word.startswith("--dpkgopt=") and word.endswith("slim.cfg") for word in words)
+    assert env["SOURCE_DATE_EPOCH"] == str(base.epoch)
+    made = tmp_path / "files"
+    assert "Suites: trixie trixie-updates" in (made / "etc/apt/sources.list.d/debian.sources").read_text()
+    assert "path-exclude=/usr/share/doc/*" in (made / "etc/dpkg/dpkg.cfg.d/docker").read_text()
+
+
+def with_keyring(folder: Path) -> object:
+    """Debian with a keyring that is there on every machine."""
+    (folder / "keys.gpg").touch()
+    debian = distributions()["debian"]
+    return msgspec.structs.replace(debian, keyrings=(str(folder / "keys.gpg"),))
+
+
+def test_old_releases_list_their_archives_by_lines() -> None:
+    name, text = sources(Release("debian", "bullseye"), Arch.ARM64)
+    assert name == "etc/apt/sources.list"
+    assert text.splitlines()[0] == "deb http://deb.debian.org/debian bullseye main"
