@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.run import Argv, CommandError, Group, run, spawn, which
+from skiff.host.run import DEVNULL, Argv, CommandError, Group, run, spawn, which
 from skiff.model.arch import Arch
 from skiff.model.port import Platform
 
@@ -232,7 +232,7 @@ def on_device(remote: Remote) -> Iterator[Engine]:
         log = Path(folder) / "ssh.log"
         with (
             log.open("wb") as out,
-            spawn(remote.ssh("-N", "-L", forward), stdin=-3, stdout=out, stderr=out) as tunnel,
+            spawn(remote.ssh("-N", "-L", forward), stdin=DEVNULL, stdout=out, stderr=out) as tunnel,
         ):
             try:
                 _wait(socket, tunnel.poll, remote, log)
