@@ -104,6 +104,8 @@ class FakeEngine:
         self.argvs: list[list[str]] = []
         self.command_env: dict[str, str] = {}
         self.arch = "amd64"
+        # What was pruned: images or build (cache), and how it was asked for.
+        self.pruned: list[tuple[str, dict[str, str]]] = []
         # What `docker save` gives beside the name, per image.
         self.saved: dict[str, bytes] = {}
         # Why `docker create` fails, where it is to.
@@ -281,6 +283,9 @@ class Handler(BaseHTTPRequestHandler):
         if words == ["json"]:
             self._json(list({one["Id"]: one for one in images.values()}.values()))
             return
+        if words == ["prune"]:
+            self._prune("images", 1000, query)
+            return
         if words == ["create"]:
             self._json({"status": self.server.engine.image(f"{query['repo']}:{query['tag']}")})
             return
@@ -306,6 +311,13 @@ class Handler(BaseHTTPRequestHandler):
         else:
             del images[reference]
             self._json([])
+
+    def _build(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._prune("build", 2000, query)
+
+    def _prune(self, kind: str, size: int, query: dict[str, str]) -> None:
+        self.server.engine.pruned.append((kind, query))
+        self._json({"SpaceReclaimed": size})
 
     def _networks(self, words: list[str], query: dict[str, str], body: Any) -> None:
         networks = self.server.engine.networks

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.common.files import write_atomically
@@ -14,9 +14,6 @@ from skiff_device.crew import containers, deadline, schedule, service, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.command import Caller
 from skiff_device.crew.paths import Paths
-
-if TYPE_CHECKING:
-    from skiff_device.crew.engine import Engine
 
 SERVICE = "crew-cron"
 # How long one run may take, in seconds (cron:set APP time-limit).
@@ -145,11 +142,9 @@ def run(paths: Paths, app: str, name: str) -> int:
 
 def once(paths: Paths, app: str, job: Job, out: Out) -> int:
     """Run a job in a container of its own; its status. Raises DeviceError when its last run goes on still."""
+    from skiff_device.crew import oneoff
     from skiff_device.crew.engine import Engine
 
-    release = releases.current(paths, app)
-    if release is None:
-        raise DeviceError(f"{app} was never deployed", f"git push crew@DEVICE:{app} main")
     engine = Engine(paths)
     # One name a job: the engine itself refuses a second one at the same time.
     container = f"{app}.cron.{job.id}"
@@ -160,7 +155,7 @@ def once(paths: Paths, app: str, job: Job, out: Out) -> int:
         engine.remove(container)
     limit = float(store.section(paths, app, "cron").get("time_limit", TIME_LIMIT))
     late = DeviceError(f"{job.id} took longer than {limit:g} s and was ended", f"cron:set {app} time-limit")
-    _create(engine, paths, app, release, job, container)
+    oneoff.create(engine, paths, app, containers.command_words(job.command), name=container, process="cron")
     try:
         with deadline.within(limit, late):
             engine.start(container)
@@ -171,17 +166,3 @@ def once(paths: Paths, app: str, job: Job, out: Out) -> int:
         # What cannot be removed now goes at the next run.
         with suppress(DeviceError):
             engine.remove(container)
-
-
-def _create(
-    engine: Engine, paths: Paths, app: str, release: releases.Release, job: Job, container: str
-) -> None:
-    from skiff_device.crew import router
-
-    containers.ensure_network(engine)
-    variables = containers.environment(paths, app, router.container_port(paths, app, release.exposed))
-    words = [f"--label={containers.LABEL}={app}", f"--label=crew.cron={job.id}"]
-    words += ["--network", containers.NETWORK, "--init"]
-    words += containers.common_words(paths, app, "cron", "run")
-    argv = containers.command_words(job.command)
-    engine.create(container, [*words, release.image, *argv], variables)

@@ -75,9 +75,11 @@ class Engine:
                     f"the container engine does not answer: {error or type(error).__name__}",
                     "skiff-status engine",
                 ) from None
-            if answer.status >= 400:
-                raise Refused(answer.status, _message(answer.read(_CHUNK)))
-            yield answer
+            # Closed by itself too: an answer without an end of its own keeps the connection.
+            with answer:
+                if answer.status >= 400:
+                    raise Refused(answer.status, _message(answer.read(_CHUNK)))
+                yield answer
         finally:
             connection.close()
 
@@ -182,9 +184,10 @@ class Engine:
                 last = str(record.get("status", "")) or last
         return last
 
-    def prune_images(self, label: str) -> int:
-        """Remove images without a name that carry a label; bytes that became free."""
-        found = self.ask("POST", "/images/prune", {"filters": {"dangling": ["true"], "label": [label]}})
+    def prune_images(self, label: str = "") -> int:
+        """Remove images that have no name and no container, of a label if one is given; bytes that went."""
+        filters = {"dangling": ["true"], **({"label": [label]} if label else {})}
+        found = self.ask("POST", "/images/prune", {"filters": filters})
         if isinstance(found, list):
             return sum(int(one.get("Size", 0)) for one in found)
         return int((found or {}).get("SpaceReclaimed", 0))

@@ -28,8 +28,13 @@ def create(
     *,
     env: dict[str, str] | None = None,
     flags: tuple[str, ...] = (),
+    name: str = "",
+    process: str = PROCESS,
 ) -> str:
-    """Make a one-off container, not started yet; returns its name. Raises DeviceError."""
+    """Make a one-off container, not started yet; returns its name. Raises DeviceError.
+
+    process is the type whose limits it has.
+    """
     from skiff_device.crew import router
 
     release = releases.current(paths, app)
@@ -37,13 +42,13 @@ def create(
         raise DeviceError(f"{app} was never deployed", f"git push crew@DEVICE:{app} main")
     network = containers.ensure_network(engine)
     number = int.from_bytes(os.urandom(4), "big") % 900_000 + 100_000
-    name = f"{app}.run.{number}"
+    name = name or f"{app}.run.{number}"
     variables = containers.environment(paths, app, router.container_port(paths, app, release.exposed))
     with store.alone(paths, "one-off"):
         address = _address(engine, network)
         words = [f"--label={containers.LABEL}={app}", f"--label={LABEL}={number}"]
         words += [f"--label={_ADDRESS}={address}", "--network", containers.NETWORK, "--ip", address, "--init"]
-        words += [*flags, *containers.common_words(paths, app, PROCESS, "run"), release.image, *argv]
+        words += [*flags, *containers.common_words(paths, app, process, "run"), release.image, *argv]
         engine.create(name, words, {**variables, **(env or {})})
     containers.attach_networks(engine, paths, app, name)
     return name

@@ -19,7 +19,7 @@ def build_and_deploy(
     paths: Paths, app: str, tar: Path, reason: str, commit: str, caller: Caller, say: Say
 ) -> None:
     """Build the image of a source tree in a tar file and make it the release. Raises DeviceError."""
-    from skiff_device.crew import build, crontab, deploy, events, hooks, to_core
+    from skiff_device.crew import build, cleanup, crontab, deploy, events, hooks, to_core
     from skiff_device.crew.engine import Engine
 
     settings = store.section(paths, app, "build")
@@ -57,7 +57,7 @@ def build_and_deploy(
             dockerfile=dockerfile,
             target=str(settings.get("target", "")),
             args=arguments,
-            labels={"crew.app.image": app},
+            labels={cleanup.IMAGE_LABEL: app},
             options=limits,
             say=say,
         )

@@ -8,14 +8,12 @@ from __future__ import annotations
 import sys
 
 from skiff_device.common import run
-from skiff_device.crew import containers, router, store
+from skiff_device.crew import cleanup, containers, router, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.preflight import STOP
 
-# How many releases are kept, the serving one among them.
-KEEP = 5
 # How long connections to the old release may go on, in seconds (checks:set wait-to-retire).
 WAIT = 60
 
@@ -35,10 +33,6 @@ def retire(paths: Paths, app: str) -> int:
     for name in old:
         engine.stop(name, STOP)
         engine.remove(name)
-    # Releases that were made meanwhile are none of its business.
-    for one in [one for one in releases.numbers(paths, app) if one <= number][:-KEEP]:
-        record = releases.load(paths, app, one)
-        if record is not None:
-            engine.untag(record.tag)
-        releases.forget(paths, app, one)
+    cleanup.old_releases(paths, engine, app)
+    cleanup.after_deploy(paths, engine, app)
     return 0
