@@ -136,16 +136,17 @@ class _Planner:
         fitting = platform.choose(there)
         if fitting is not None and (not self.request.ground_up or platform == self.request.build):
             return self._reuse(key, fitting), ()
-        made = self._made(key, there, root=root)
+        config = self._config(reference, there[0]) if there else None
+        made = self._made(key, config, root=root)
         if made is not None:
             return made
         if fitting is not None:
             return self._reuse(key, fitting), ()
-        tagged = msgspec.structs.replace(reference, digest="", tag=reference.tag or "latest")
-        if reference.digest and (reference.tag or not there):
-            return self._instead_of_digest(key, tagged)
-        has = f"registries have it for {', '.join(map(str, there))} only" if there else "no registry has it"
-        why = f"{has}, and where its source is is not known"
+        if reference.digest and reference.tag:
+            return self._instead_of_digest(key)
+        if config is not None:
+            return self._reconstructed(key, there[0], config)
+        why = "no registry has it, and where its source is is not known"
         return Node(_id(key), reference, platform, Action.MISSING, why), ()
 
     def _reuse(self, key: Key, fitting: Platform) -> Node:
@@ -154,40 +155,35 @@ class _Planner:
         return Node(_id(key), reference, platform, Action.REUSE, why, found=fitting)
 
     def _made(
-        self, key: Key, there: tuple[Platform, ...], *, root: bool
+        self, key: Key, config: ImageConfig | None, *, root: bool
     ) -> tuple[Node, tuple[Need, ...]] | None:
         """A node that is built; None if nothing tells how."""
         reference, platform = key
         if self._synthesisable(reference, platform):
             why = "a base that is made of packages"
             return Node(_id(key), reference, platform, Action.SYNTHESISE, why), ()
-        config = self._config(reference, there[0]) if there else None
         found = self.sources.of(reference, platform, config.labels if config else {})
-        if found is not None:
-            return self._rebuild(key, found, root=root)
-        if config is not None and not self.request.ground_up:
-            return self._reconstructed(key, there[0], config)
-        return None
+        return self._rebuild(key, found, root=root) if found is not None else None
 
-    def _instead_of_digest(self, key: Key, tagged: Reference) -> tuple[Node, tuple[Need, ...]]:
-        """What is there under the tag, when the digest is that of another CPU's image."""
+    def _instead_of_digest(self, key: Key) -> tuple[Node, tuple[Need, ...]]:
+        """What the tag names, when the digest is that of another CPU's image."""
+        tagged = msgspec.structs.replace(key[0], digest="")
         node, needs = self._node((tagged, key[1]))
         why = f"{node.why} (the digest is another CPU's; {tagged.short} instead)"
         return msgspec.structs.replace(node, id=_id(key), reference=key[0], why=why), needs
 
     def _reconstructed(self, key: Key, there: Platform, config: ImageConfig) -> tuple[Node, tuple[Need, ...]]:
-        reference, _ = key
-        name = f"Dockerfile of {reference.short}, from its history"
+        """A node from the image's history: missing, if the history does not tell what it is based on."""
+        reference, platform = key
         made = reconstruct(reference, there, config)
-        found = Found(
-            ReconstructedSource(reference, there),
-            _Empty(),
-            made.text,
-            name,
-            "no source is known: a Dockerfile was made of its history",
-        )
-        node, needs = self._rebuild(key, found, root=False)
+        name = f"Dockerfile of {reference.short}, from its history"
         lost = tuple(msgspec.structs.replace(one, file=name) for one in made.lost)
+        if not made.based:
+            why = f"there for {there} only; its source is not known, nor the image that it is based on"
+            return Node(_id(key), reference, platform, Action.MISSING, why, text=made.text, findings=lost), ()
+        why = "no source is known: a Dockerfile was made of its history"
+        source = ReconstructedSource(reference, there)
+        node, needs = self._rebuild(key, Found(source, _Empty(), made.text, name, why), root=False)
         return msgspec.structs.replace(node, findings=(*lost, *node.findings)), needs
 
     def _rebuild(self, key: Key, found: Found, *, root: bool) -> tuple[Node, tuple[Need, ...]]:

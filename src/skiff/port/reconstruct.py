@@ -31,6 +31,8 @@ class Reconstructed(msgspec.Struct, frozen=True):
 
     text: str
     lost: tuple[Finding, ...]
+    # Whether the image that it is based on is known.
+    based: bool
 
 
 class _Step(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ def reconstruct(reference: Reference, platform: Platform, config: ImageConfig) -
             lines.append(f"# {step.lost}")
             lost.append(Finding("lost", "", len(lines) + 1, step.text[:100], step.lost, blocks=step.blocks))
         lines.append(step.text)
-    return Reconstructed("\n".join(lines) + "\n", tuple(lost))
+    return Reconstructed("\n".join(lines) + "\n", tuple(lost), not base.blocks)
 
 
 def _base(config: ImageConfig) -> tuple[_Step, list[str]]:

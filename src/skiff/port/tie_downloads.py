@@ -73,10 +73,10 @@ def _download(
         return None
     project = rules.project(url)
     new = ""
-    if project is not None and (word := rules.project_word(project, platform)):
-        known = rules.project_words(project)
-        new = pattern.sub(lambda one: word if one[0] in known else one[0], url)
-        new = "" if pattern.search(new) else new
+    word = rules.project_word(project, platform) if project is not None else ""
+    # A word that is not the project's own means something else in the address.
+    if project is not None and word and rules.project_words(project).issuperset(words):
+        new = pattern.sub(lambda _: word, url)
     return Download(script, match.start(), url, words, new, project)
 
 

@@ -1,0 +1,345 @@
+"""What ties a Dockerfile to a CPU: found by line, rewritten where that is known to be safe, else told."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from skiff.model.port import Finding, Platform
+from skiff.port.cpu_ties import Ties, examine
+from skiff.port.dockerfile import parse
+from skiff.port.tie_rules import Project, Rules
+from skiff.port.trees import LocalTree
+from tests.unit.port_world import AMD64, Images, plan_of, root, write
+
+SUM = "0123456789abcdef" * 4
+NODE = "https://nodejs.org/dist/v20.1.0/node-v20.1.0-linux-x64.tar.xz"
+
+
+def ties(
+    text: str, platform: str = "arm64", folder: Path = Path("/nowhere"), rules: Rules | None = None
+) -> Ties:
+    """The ties of a Dockerfile; without a FROM it gets one."""
+    text = text if "FROM " in text else f"FROM a\n{text}\n"
+    target = Platform.parse(platform)
+    return examine(parse(text), LocalTree(folder), {}, "", target, AMD64, rules or Rules())
+
+
+def only(found: Ties) -> Finding:
+    assert len(found.findings) == 1, found.findings
+    return found.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("platform", "line", "expected"),
+    [
+        ("arm64", f"RUN curl -O {NODE}", NODE.replace("x64", "arm64")),
+        ("armhf", f"RUN wget {NODE}", NODE.replace("x64", "armv7l")),
+        ("s390x", f"ADD {NODE} /x/", NODE.replace("x64", "s390x")),
+        (
+            "armhf",
+            "RUN curl https://go.dev/dl/go1.25.linux-amd64.tar.gz | tar x",
+            "go1.25.linux-armv6l.tar.gz",
+        ),
+        ("386", "RUN curl -L https://dl.google.com/go/go1.25.linux-amd64.tar.gz", "go1.25.linux-386.tar.gz"),
+        (
+            "armel",
+            "ADD https://github.com/krallin/tini/releases/download/v1/tini-amd64 /t",
+            "v1/tini-armel /t",
+        ),
+        (
+            "ppc64el",
+            "RUN curl https://github.com/tianon/gosu/releases/download/1/gosu-amd64",
+            "1/gosu-ppc64el",
+        ),
+        (
+            "armhf",
+            "RUN curl https://github.com/prometheus/x/releases/download/v1/x-1.linux-amd64.tar.gz",
+            "x-1.linux-armv7.tar.gz",
+        ),
+        (
+            "riscv64",
+            "RUN curl https://static.rust-lang.org/rustup/dist/x86_64-unknown-linux-gnu/rustup-init",
+            "/riscv64gc-unknown-linux-gnu/",
+        ),
+        (
+            "arm64",
+            "RUN curl https://github.com/just-containers/s6-overlay/releases/download/v3.1/s6-overlay-x86_64.tar.xz",
+            "s6-overlay-aarch64.tar.xz",
+        ),
+        (
+            "arm64",
+            "RUN curl https://github.com/protocolbuffers/protobuf/releases/download/v1/protoc-1-linux-x86_64.zip",
+            "protoc-1-linux-aarch_64.zip",
+        ),
+        ("amd64", f"RUN curl -O {NODE.replace('x64', 'arm64')}", NODE),
+    ],
+)
+def test_a_download_becomes_that_of_the_target(platform: str, line: str, expected: str) -> None:
+    found = ties(line, platform)
+    assert expected in found.text
+    finding = only(found)
+    assert (finding.kind, finding.line, finding.blocks) == ("download", 2, False)
+    assert finding.before == line
+    assert finding.after in found.text
+
+
+def test_the_file_has_its_new_name_further_on() -> None:
+    found = ties(
+        f"WORKDIR /x\nRUN curl -LO {NODE} \\\n && tar xf node-v20.1.0-linux-x64.tar.xz \\\n # of x64\n"
+        " && mv node-v20.1.0-linux-x64/bin /opt/node-v20.1.0-linux-x64/ && rm other-linux-x64.tar.xz\n"
+        "ENV PATH=/opt/node-v20.1.0-linux-x64/bin:$PATH"
+    )
+    new = "node-v20.1.0-linux-arm64"
+    assert (
+        f"tar xf {new}.tar.xz \\\n # of x64\n && mv {new}/bin /opt/{new}/ && rm other-linux-x64" in found.text
+    )
+    assert f"ENV PATH=/opt/{new}/bin:$PATH" in found.text
+    assert found.diff.count("\n-") == 4
+
+
+@pytest.mark.parametrize(
+    ("platform", "line", "why"),
+    [
+        ("riscv64", f"RUN curl -O {NODE}", "Node.js has no file for linux/riscv64"),
+        ("arm64", "RUN curl https://e.x/tool-linux64.tgz", "no rule tells how this project names its file"),
+        ("arm64", "ADD https://e.x/y_amd64.deb /", "no rule tells how this project names its file"),
+        ("arm64", "RUN wget https://github.com/jqlang/jq/releases/download/jq-1.6/jq-linux64", "no rule"),
+    ],
+)
+def test_a_download_without_a_safe_rewrite_is_left(platform: str, line: str, why: str) -> None:
+    found = ties(line, platform)
+    assert found.diff == ""
+    assert only(found).blocks
+    assert only(found).why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RUN curl https://e.x/tool-$(dpkg --print-architecture).tgz",
+        "ARG TARGETARCH\nRUN curl https://e.x/tool-${TARGETARCH}.tgz",
+        "RUN curl https://e.x/tool-arm64.tgz https://e.x/xamd64y",
+        "# https://e.x/tool-amd64.tgz\nRUN true \\\n  # curl https://e.x/tool-amd64.tgz\n  && true",
+        "FROM --platform=$BUILDPLATFORM a AS b\nRUN curl https://e.x/t-amd64\nFROM a\nCOPY --from=b /x /",
+        "FROM a AS unused\nRUN curl https://e.x/tool-amd64.tgz\nFROM a",
+        'RUN case "$(uname -m)" in x86_64) url=https://e.x/amd64 ;; aarch64) url=https://e.x/arm64 ;; esac',
+    ],
+)
+def test_what_is_no_tie(text: str) -> None:
+    assert ties(text).findings == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"FROM a\nRUN curl -O {NODE} && echo {SUM}  x | sha256sum -c",
+        f"FROM a\nADD --checksum=sha256:{SUM} {NODE} /x",
+        f"FROM a\nENV NODE_SHA256={SUM}\nRUN curl -O {NODE} && echo $NODE_SHA256  x | sha256sum -c",
+        f"FROM a\nARG SUM {SUM}\nRUN curl -O {NODE} && echo ${{SUM}}  x | sha256sum -c".replace(
+            "SUM 0", "SUM=0"
+        ),
+    ],
+)
+def test_a_checksum_is_never_dropped(text: str) -> None:
+    found = ties(text)
+    assert SUM in found.text
+    checksum = next(one for one in found.findings if one.kind == "checksum")
+    assert checksum.blocks
+    assert checksum.after == ""
+    assert checksum.why.endswith("Node.js publishes it at https://nodejs.org/dist/v20.1.0/SHASUMS256.txt")
+    # Given by the user, it takes its place.
+    new = "f" * 64
+    found = ties(text, rules=Rules(checksums={SUM: {"arm64": new}}))
+    assert new in found.text
+    assert SUM not in found.text
+    assert not any(one.blocks for one in found.findings)
+
+
+def test_a_checksum_of_something_else_is_left_alone() -> None:
+    found = ties(f"ENV OTHER={SUM}\nRUN curl -O {NODE}\nRUN echo {SUM}")
+    assert [one.kind for one in found.findings] == ["download"]
+
+
+def test_a_variable_in_an_address() -> None:
+    url = "https://nodejs.org/dist/v1/node-v1-linux-${ARCH}.tar.xz"
+    assert "ARG ARCH=arm64\n" in ties(f"ARG ARCH=x64\nRUN curl {url}").text
+    assert "ENV ARCH arm64\n" in ties(f"ENV ARCH x64\nRUN curl {url}").text
+    assert "ARCH='arm64'; curl" in ties(f"RUN ARCH='x64'; curl {url}").text
+    assert only(ties("ENV ARCH=amd64\nRUN curl https://e.x/$ARCH")).blocks
+    assert ties(f"ENV ARCH=all\nRUN curl {url}").findings == ()
+
+
+def test_a_user_s_project() -> None:
+    rules = Rules([Project("X", r"e\.x/", "uname", {"arm/v7": ""}, "{url}.sha")])
+    assert "https://e.x/t-aarch64" in ties("RUN curl https://e.x/t-x86_64", rules=rules).text
+    assert (
+        only(ties("RUN curl https://e.x/t-x86_64", "armhf", rules=rules)).why
+        == "X has no file for linux/arm/v7"
+    )
+
+
+CASE = 'RUN arch="$(dpkg --print-architecture)"; \\\n case "$arch" in \\\n {} \\\n esac'
+
+
+@pytest.mark.parametrize(
+    ("clauses", "platform", "blocks"),
+    [
+        ("amd64) a=x64 ;; \\\n 'arm64'|\"armhf\") a=arm ;;", "arm64", None),
+        ("amd64) a=x64 ;; arm*) a=arm ;;", "arm64", None),
+        ("x86_64) a=1 ;; aarch64) a=2 ;;", "arm64", None),
+        ("amd64) a=x64 ;; arm64) a=arm ;;", "riscv64", True),
+        ("amd64) a=x64 ;; *) echo unsupported; exit 1 ;;", "arm64", True),
+        ("amd64) a=x64 ;; *) a=source ;;", "arm64", False),
+        ("start) a=1 ;; stop) a=2 ;;", "arm64", None),
+        ("amd64) case x in y) z ;; esac ;; arm64) a=2 ;;", "arm64", None),
+    ],
+)
+def test_decisions_by_cpu(clauses: str, platform: str, blocks: bool | None) -> None:
+    found = ties(CASE.format(clauses), platform)
+    if blocks is None:
+        assert found.findings == ()
+    else:
+        assert (only(found).kind, only(found).line, only(found).blocks) == ("arch-map", 3, blocks)
+
+
+@pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ("FROM --platform=linux/amd64 a AS b", "FROM a AS b"),
+        ("FROM --platform=amd64 a", "FROM a"),
+        ("FROM amd64/debian:trixie", "FROM debian:trixie"),
+        ("FROM i386/debian", "FROM debian"),
+    ],
+)
+def test_a_platform_that_is_written_down(line: str, new: str) -> None:
+    found = ties(f"{line}\nRUN true")
+    assert found.text.splitlines()[0] == new
+    assert only(found).kind == "platform"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FROM --platform=$BUILDPLATFORM a",
+        "FROM --platform=$TARGETPLATFORM a",
+        "FROM --platform=linux/arm64 a",
+        "FROM arm64v8/debian",
+        "FROM e.x/amd64/debian",
+    ],
+)
+def test_a_platform_that_is_meant(line: str) -> None:
+    assert ties(line).findings == ()
+
+
+def test_a_stage_without_its_platform_is_looked_into() -> None:
+    found = ties(f"FROM --platform=linux/amd64 a AS b\nFROM b\nRUN curl -O {NODE}")
+    assert [one.kind for one in found.findings] == ["platform", "download"]
+
+
+@pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ("RUN gcc -O2 -march=x86-64-v3 -msse4.2 -o x x.c", "RUN gcc -O2 -o x x.c"),
+        ('ENV CFLAGS="-O2 -m64"', 'ENV CFLAGS="-O2 "'),
+        ("RUN ls /usr/lib/x86_64-linux-gnu/", "RUN ls /usr/lib/aarch64-linux-gnu/"),
+        (
+            "ENV JAVA_HOME=/usr/lib/jvm/java-17-openjdk-amd64",
+            "ENV JAVA_HOME=/usr/lib/jvm/java-17-openjdk-arm64",
+        ),
+        (
+            "RUN rustup target add x86_64-unknown-linux-musl",
+            "RUN rustup target add aarch64-unknown-linux-musl",
+        ),
+        ("RUN apt-get install -y libfoo:amd64 bar", "RUN apt-get install -y libfoo bar"),
+        (
+            "RUN echo 'deb [arch=amd64 signed-by=/k] https://e.x/ s main' >/l",
+            "RUN echo 'deb [arch=arm64 signed-by=/k] https://e.x/ s main' >/l",
+        ),
+    ],
+)
+def test_words_that_are_put_right(line: str, new: str) -> None:
+    found = ties(line)
+    assert found.text.splitlines()[1] == new
+    assert not any(one.blocks for one in found.findings)
+    assert ties(line, "amd64").findings == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("RUN apt-get install gcc-multilib", "package gcc-multilib"),
+        ("RUN apt-get install g++-12-multilib", "package g++-12-multilib"),
+        ("RUN apt-get install lib32stdc++6", "package lib32stdc++6"),
+        ("RUN apt-get install libc6:i386", "package libc6:i386"),
+        ("RUN dpkg --add-architecture i386", "--add-architecture i386"),
+    ],
+)
+def test_packages_of_a_second_cpu_are_told(line: str, what: str) -> None:
+    found = ties(line)
+    assert found.diff == ""
+    assert (only(found).what, only(found).kind, only(found).blocks) == (what, "packages", True)
+
+
+def elf(machine: int, bits: int = 64) -> bytes:
+    """The head of a program."""
+    head = b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9)
+    return head + struct.pack("<HHI", 2, machine, 1) + bytes(64)
+
+
+def test_programs_of_another_cpu_that_are_copied(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, machine in (("good", 183), ("bad", 62), ("ignored", 62)):
+        (tmp_path / "bin" / name).write_bytes(elf(machine))
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "bin" / "text.sh").write_text("#!/bin/sh\n")
+    (tmp_path / ".dockerignore").write_text("# c\nbin/ignored\n")
+    assert ties("COPY bin/good bin/text.sh /", folder=tmp_path).findings == ()
+    assert ties("COPY bin/ignored /", folder=tmp_path).findings == ()
+    assert ties("COPY --from=a bin /", folder=tmp_path).findings == ()
+    for line in ("COPY . /", "COPY bin/b* /", 'COPY ["./bin/", "/"]', "ADD /bin/bad /", "COPY bi?/bad /"):
+        finding = only(ties(line, folder=tmp_path))
+        assert finding.what == f"{line.split()[0]} brings bin/bad (amd64)"
+        assert (finding.kind, finding.line, finding.blocks) == ("binary", 2, True)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_a_packed_tree_of_another_cpu(tmp_path: Path, mode: str) -> None:
+    name = f"rootfs.tar{mode[1:].replace(':', '.')}"
+    with tarfile.open(tmp_path / name, mode) as packed:  # type: ignore[call-overload]
+        for path, data in (("etc/x", b"text" * 20), ("bin/sh", elf(62))):
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    assert only(ties(f"ADD {name} /", folder=tmp_path)).what == f"ADD brings {name} (amd64)"
+    assert ties(f"ADD {name} /", "amd64", folder=tmp_path).findings == ()
+    (tmp_path / name).write_bytes(b"broken" * 100)
+    assert ties(f"ADD {name} /", folder=tmp_path).findings == ()
+
+
+def test_nothing_is_rewritten_when_that_is_refused(tmp_path: Path) -> None:
+    text = "FROM --platform=linux/amd64 a\nRUN gcc -m64 x.c\n"
+    app = write(tmp_path / "app", Dockerfile=text)
+    images = Images({"a": ("amd64", "arm64")})
+    node = root(plan_of(app, images, tmp_path, rewrite=False))
+    assert (node.text, node.diff) == (text, "")
+    assert [(one.after, one.blocks) for one in node.findings] == [("", True), ("", True)]
+    assert node.parents[0].node.endswith("linux/amd64")
+    node = root(plan_of(app, images, tmp_path))
+    assert node.text == "FROM a\nRUN gcc x.c\n"
+    assert node.parents[0].node.endswith("linux/arm64")
+    assert "-FROM --platform=linux/amd64 a\n" in node.diff
+    assert "+FROM a\n" in node.diff
+
+
+def test_rules_of_the_tool_are_whole() -> None:
+    rules = Rules()
+    for project in rules.projects:
+        assert project.convention in rules.file.conventions, project.name
+        assert any(word for word in rules.project_words(project)), project.name
+        for name in project.names:
+            Platform.parse(name)
