@@ -127,6 +127,10 @@ class CrewDevice:
         (self.bin / "nginx").write_text(_NGINX)
         (self.bin / "nginx").chmod(0o755)
         self.router = Router(self.paths)
+        cron = root / "etc/service/crew-cron/supervise/control"
+        cron.parent.mkdir(parents=True)
+        os.mkfifo(cron)
+        self._cron = os.open(cron, os.O_RDWR)
         monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
         monkeypatch.setenv("SKIFF_ROOT", str(root))
         # In this process, so that it is done when a command ends.
@@ -142,6 +146,7 @@ class CrewDevice:
                 with suppress(BrokenPipeError):
                     file.close()
         self.router.close()
+        os.close(self._cron)
         self.engine.close()
 
     def app(self, name: str, count: int = 1, **processes: list[str] | None) -> Release:
@@ -201,6 +206,12 @@ class CrewDevice:
         )  # fmt: skip
         self._started.append(process)
         return process
+
+    def put_acme_client(self, client: Path) -> None:
+        """The client's program, where the image has it."""
+        target = self.paths.root / "usr/lib/python3/dist-packages" / client.name
+        target.parent.mkdir(parents=True)
+        shutil.copy(client, target)
 
     def events(self) -> str:
         """What was logged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -98,7 +99,7 @@ def write(paths: Paths) -> None:
 
 
 def _table(paths: Paths) -> str:
-    lines = []
+    lines = _renewal(paths)
     for app in store.apps(paths):
         if store.section(paths, app, "cron").get("maintenance"):
             continue
@@ -114,6 +115,15 @@ def _table(paths: Paths) -> str:
     if len(lines) > _LINES:
         print(f"of {len(lines)} scheduled jobs only {_LINES} run", file=sys.stderr)
     return "".join(lines[:_LINES])
+
+
+def _renewal(paths: Paths) -> list[str]:
+    """The job that renews certificates, once a day, not on all devices at the same time."""
+    if not any(store.section(paths, app, "letsencrypt").get("enabled") for app in store.apps(paths)):
+        return []
+    digest = hashlib.sha256(socket.gethostname().encode()).digest()
+    when = f"{digest[0] % 60} {digest[1] % 24} * * *"
+    return [f"{when} crew letsencrypt:auto-renew 2>&1 | logger -t {SERVICE}\n"]
 
 
 def run(paths: Paths, app: str, name: str) -> int:

@@ -18,13 +18,13 @@ from skiff_device.crew.paths import Paths
 
 # Modules of commands/, in the order of `help`.
 FAMILIES = (
-    "apps", "releases", "ps", "logs", "run", "config", "domains", "ports", "proxy", "certs", "checks",
-    "storage", "resource", "docker_options", "network", "cron", "git", "builder", "ssh_keys", "backup",
-    "events", "cleanup", "plugin", "help",
+    "apps", "releases", "ps", "logs", "run", "config", "domains", "ports", "proxy", "certs", "letsencrypt",
+    "checks", "storage", "resource", "docker_options", "network", "cron", "git", "builder", "ssh_keys",
+    "backup", "events", "cleanup", "plugin", "help",
 )  # fmt: skip
 # Commands whose name does not begin with that of their module.
 _ELSEWHERE = {
-    "enter": "run", "rollback": "releases", "version": "help", "letsencrypt": "certs",
+    "enter": "run", "rollback": "releases", "version": "help",
     "builder-dockerfile": "builder",
 }  # fmt: skip
 # What comes over SSH is one string; dropbear takes less (MAX_CMD_LEN is 9000), OpenSSH more. In characters.

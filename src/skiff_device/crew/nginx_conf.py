@@ -1,10 +1,12 @@
 """The router's configuration as text: a pure function of the sites that there are.
 
-Reference: nginx.org/en/docs/http. Nothing comes in here that names.py and ports did not check.
+Reference: nginx.org/en/docs/http. Values are words of a few kinds, looked at once more here (`unsound`):
+whatever way a setting came in, none of them can say something else to nginx.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,11 +52,32 @@ class Site(NamedTuple):
     servers: tuple[str, ...]
     # Answers for names that no site has.
     default: bool = False
-    # Folder with server.crt and server.key; empty for plain HTTP.
+    # File with chain and key; empty for plain HTTP.
     tls: str = ""
     # Plain HTTP goes to HTTPS.
     redirect: bool = False
     max_body: str = "100m"
+    # Proofs for an authority (HTTP-01) are answered before the app is asked.
+    proofs: bool = False
+
+
+_APP = re.compile(r"[a-z0-9-]{1,40}")
+_NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]{1,253}")
+_SERVER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
+_SIZE = re.compile(r"[0-9]{1,6}[kmg]?")
+_PATH = re.compile(r"[A-Za-z0-9_./-]*")
+
+
+def unsound(site: Site) -> str:
+    """Why a site cannot be written; empty when all of it is as it should be."""
+    kinds = [
+        (_APP, site.app), (_SIZE, site.max_body), (_PATH, site.tls),
+        *((_NAME, name) for name in site.names), *((_SERVER, server) for server in site.servers),
+    ]  # fmt: skip
+    wrong = next((text for pattern, text in kinds if not pattern.fullmatch(text)), None)
+    if wrong is None and site.servers and 0 < site.port < 65536:
+        return ""
+    return f"{wrong!r} is not what the router takes" if wrong is not None else "nothing to lead to"
 
 
 def text(sites: list[Site], generation: str, socket: Path) -> str:
@@ -81,8 +104,8 @@ def _upstream(site: Site) -> str:
     return f"  upstream {_name(site)} {{\n{servers}    keepalive 8;\n  }}\n"
 
 
-def _certificate(folder: str) -> str:
-    return f"    ssl_certificate {folder}/server.crt;\n    ssl_certificate_key {folder}/server.key;\n"
+def _certificate(file: str) -> str:
+    return f"    ssl_certificate {file};\n    ssl_certificate_key {file};\n"
 
 
 def _server(site: Site) -> str:
@@ -95,11 +118,16 @@ def _server(site: Site) -> str:
         f"    client_max_body_size {site.max_body};",
     ]
     head = "  server {\n" + "\n".join(lines) + "\n" + (_certificate(site.tls) if site.tls else "")
-    if site.redirect:
-        return head + "    return 301 https://$host$request_uri;\n  }\n"
-    return head + _LOCATION.format(upstream=_name(site)) + "  }\n"
+    head += _PROOFS if site.proofs else ""
+    return head + (_REDIRECT if site.redirect else _LOCATION.format(upstream=_name(site))) + "  }\n"
 
 
+_PROOFS = """\
+    location ^~ /.well-known/acme-challenge/ { alias acme/; }
+"""
+_REDIRECT = """\
+    location / { return 301 https://$host$request_uri; }
+"""
 _LOCATION = """\
     location / {{
       proxy_pass http://{upstream};

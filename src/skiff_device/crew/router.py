@@ -65,11 +65,26 @@ def urls(paths: Paths, app: str) -> list[str]:
     if release is None or not any(one.process == "web" for one in release.containers):
         return []
     found = []
-    for scheme, port, _ in targets(paths, app, release.exposed):
+    for scheme, port, _ in published(paths, app, release.exposed):
         usual = (scheme, port) in (("http", 80), ("https", 443))
         for name in domains(paths, app) or [f"{socket.gethostname()}.local"]:
             found.append(f"{scheme}://{name}{'' if usual else f':{port}'}")
     return found
+
+
+def has_certificate(paths: Paths, app: str) -> bool:
+    """Whether there is one for an app."""
+    return (paths.certs / app / "server.pem").exists()
+
+
+def published(paths: Paths, app: str, exposed: tuple[int, ...]) -> list[tuple[str, int, int]]:
+    """What really is: HTTPS only with a certificate, and with one always."""
+    wanted = targets(paths, app, exposed)
+    if not has_certificate(paths, app):
+        return [one for one in wanted if one[0] == "http"]
+    if wanted and not any(scheme == "https" for scheme, _, _ in wanted):
+        return [*wanted, ("https", 443, wanted[0][2])]
+    return wanted
 
 
 def sites(paths: Paths) -> list[Site]:
@@ -82,14 +97,10 @@ def sites(paths: Paths) -> list[Site]:
         web = [one for one in release.containers if one.process == "web"]
         if not web:
             continue
-        wanted = targets(paths, app, release.exposed)
-        tls = str(paths.certs / app) if (paths.certs / app / "server.crt").exists() else ""
-        if tls and not any(scheme == "https" for scheme, _, _ in wanted) and wanted:
-            wanted = [*wanted, ("https", 443, wanted[0][2])]
+        tls = str(paths.certs / app / "server.pem") if has_certificate(paths, app) else ""
         proxy = store.section(paths, app, "proxy")
-        for scheme, port, inside in wanted:
-            if scheme == "https" and not tls:
-                continue
+        proofs = bool(store.section(paths, app, "letsencrypt").get("enabled"))
+        for scheme, port, inside in published(paths, app, release.exposed):
             found.append(
                 Site(
                     app,
@@ -99,6 +110,7 @@ def sites(paths: Paths) -> list[Site]:
                     tls=tls if scheme == "https" else "",
                     redirect=bool(tls) and scheme == "http" and not proxy.get("no_redirect"),
                     max_body=str(proxy.get("max_body", "100m")),
+                    proofs=proofs and scheme == "http",
                 )
             )
     return _defaults(paths, found)
@@ -115,27 +127,40 @@ def _defaults(paths: Paths, found: list[Site]) -> list[Site]:
     return result
 
 
-def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> None:
-    """Bring the router to what the apps ask for; comes back when that serves. Raises DeviceError."""
+def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> dict[str, str]:
+    """Bring the router to what the apps ask for; comes back when that serves. Raises DeviceError.
+
+    Returns the apps that it leaves out, and why: none keeps the others from being served.
+    """
     with store.alone(paths, "router"):
-        wanted = sites(paths)
-        folder = paths.run / "router"
-        conf = folder / "nginx.conf"
-        if not wanted:
-            if conf.exists():
-                conf.unlink()
-                service.control(paths, SERVICE, b"d")
-            return
-        (folder / "tmp").mkdir(parents=True, exist_ok=True)
-        generation = str(time.time_ns())
-        bad = _write(folder, wanted, generation)
-        for app in sorted(bad):
-            text = f"{app}: the router leaves it out: {bad[app]}"
-            if say is not None:
-                say(text)
-        service.control(paths, SERVICE, b"uh" if _generation(folder) else b"u")
-        if wait:
-            _await(folder, generation)
+        wanted, bad = _sound(sites(paths))
+        if wanted:
+            bad |= _serve(paths, wanted, wait)
+        elif (paths.run / "router/nginx.conf").exists():
+            (paths.run / "router/nginx.conf").unlink()
+            service.control(paths, SERVICE, b"d")
+    for app in sorted(bad):
+        if say is not None:
+            say(f"{app}: the router leaves it out: {bad[app]}")
+    return bad
+
+
+def _serve(paths: Paths, wanted: list[Site], wait: bool) -> dict[str, str]:
+    """Have the router serve these; returns apps that it does not take, and why."""
+    folder = paths.run / "router"
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
+    generation = str(time.time_ns())
+    bad = _write(folder, wanted, generation)
+    service.control(paths, SERVICE, b"uh" if _generation(folder) else b"u")
+    if wait:
+        _await(folder, generation)
+    return bad
+
+
+def _sound(wanted: list[Site]) -> tuple[list[Site], dict[str, str]]:
+    """Sites whose every word is of its kind, and apps that have others: settings may come from a backup."""
+    bad = {site.app: reason for site in wanted if (reason := nginx_conf.unsound(site))}
+    return [site for site in wanted if site.app not in bad], bad
 
 
 def _write(folder: Path, wanted: list[Site], generation: str) -> dict[str, str]:
@@ -212,6 +237,6 @@ def settings(paths: Paths, app: str) -> dict[str, Any]:
         "domains": domains(paths, app),
         "ports": [f"{scheme}:{host}:{inside}" for scheme, host, inside in targets(paths, app, exposed)],
         "proxy": not store.section(paths, app, "proxy").get("disabled"),
-        "certificate": (paths.certs / app / "server.crt").exists(),
+        "certificate": has_certificate(paths, app),
         "urls": urls(paths, app),
     }

@@ -46,7 +46,7 @@ def set_(context: Context, args: Args) -> int | None:
     app = context.app(args)
     name, value = args.take("the name"), args.take("the value")
     args.none_left()
-    if name == "max-body" and re.fullmatch(r"\d{1,6}[kmg]?", value):
+    if name == "max-body" and re.fullmatch(r"[0-9]{1,6}[kmg]?", value):
         _apply(context, app, lambda section: section.update(max_body=value), f"proxy:set {name} {value}")
     elif name == "https-redirect" and value in ("on", "off"):
         _apply(

@@ -180,7 +180,9 @@ def set_policy(context: Context, args: Args) -> int | None:
     policy = args.take("the policy")
     args.none_left()
     name, colon, count = policy.partition(":")
-    if name not in _POLICIES or (colon and (name != "on-failure" or not count.isdigit())):
+    if name not in _POLICIES or (
+        colon and (name != "on-failure" or not (count.isascii() and count.isdigit()))
+    ):
         raise DeviceError(f"{names.shown(policy)!r} is no policy", ", ".join(_POLICIES))
     store.change(context.paths, app, "ps", lambda section: section.update(restart_policy=policy))
     deploy.redeploy(context.paths, app, f"restart policy {policy}", context.note)
