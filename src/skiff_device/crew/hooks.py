@@ -10,6 +10,10 @@ from skiff_device.common.errors import DeviceError
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
+# Dokku's names. Those that begin with pre- may refuse what is to come.
+TRIGGERS = ("pre-build", "post-build", "pre-deploy", "post-deploy", "pre-delete", "post-delete")
+# A file beside the triggers that holds a plug-in back.
+DISABLED = "disabled"
 # In seconds; a plug-in that waits for ever must not hold an app up.
 _LONGEST = 300
 
@@ -19,8 +23,8 @@ def trigger(paths: Paths, name: str, app: str, words: list[str], say: Say) -> No
 
     One after a step that fails is told and changes nothing.
     """
-    for program in sorted(paths.plugins.glob(f"*/{name}")):
-        if (program.parent / "disabled").exists() or not os.access(program, os.X_OK):
+    for program in sorted(paths.plugins.glob(f"[!.]*/{name}")):
+        if (program.parent / DISABLED).exists() or not os.access(program, os.X_OK):
             continue
         limit = ["timeout", str(_LONGEST)]
         result = run.stream([*limit, str(program), app, *words], lambda line: say(f"  {line}"))

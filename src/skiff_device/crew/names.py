@@ -52,6 +52,11 @@ def key(text: str) -> str:
     return _checked(_KEY, text, "name of a key", "letters, digits and _ . @ -; at most 64 characters")
 
 
+def plugin(text: str) -> str:
+    """Name of a plug-in. Raises DeviceError."""
+    return _checked(_PROCESS, text, "name of a plug-in", "small letters, digits, - and _ inside")
+
+
 def domain(text: str) -> str:
     """A host name, or a wildcard of one, in small letters. Raises DeviceError."""
     return _checked(_DOMAIN, text.lower(), "domain", "such as app.example.org or *.example.org")
