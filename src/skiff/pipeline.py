@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache as once
 from pathlib import Path
 
 import msgspec
 
 import skiff
+from skiff.builders.buildroot import build as source
+from skiff.builders.buildroot.tree import compose as source_tree
+from skiff.builders.built import Built
 from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.base_lock import base_files, lock_bases
-from skiff.builders.debian.compose import Built, compose, request, scan
-from skiff.builders.debian.device_python import device_modules
+from skiff.builders.debian.boot import LOADER_PACKAGE, loader_file, loader_packages
+from skiff.builders.debian.compose import compose, request
 from skiff.builders.debian.firmware import firmware
-from skiff.builders.debian.hooks import generated
 from skiff.builders.debian.one_package import find_package, package_file
 from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, unpack_all
+from skiff.builders.device_python import device_modules
+from skiff.builders.hooks import generated
+from skiff.builders.lay import scan
 from skiff.builders.uboot.compile import UBOOT, Job, compile_uboot
 from skiff.host import json
 from skiff.host.dirs import blobs_dir
@@ -35,6 +40,7 @@ from skiff.model.image import Image, PackageFact
 from skiff.model.layer import BootFile
 from skiff.model.packages import BootLock, PackageSet
 from skiff.model.recipe import Recipe
+from skiff.model.tree import Entry
 from skiff.model.workspace import Workspace
 
 
@@ -44,10 +50,13 @@ class Options(msgspec.Struct, frozen=True):
     mirror: str | None = None
     locked: bool = False
     update: bool = False
+    source: source.How = source.How()
 
 
 def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> tuple[Image, bool]:
     """The image for a recipe, and whether it had to be built. Raises UserError for what the user can mend."""
+    if recipe.builder == "buildroot":
+        return _build_from_source(recipe, workspace, cache, options, ui)
     packages = resolve_packages(recipe, workspace, cache, options, ui)
     fingerprint = fingerprint_of(recipe, packages)
     present = load(workspace.image)
@@ -55,34 +64,85 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return present, False
     unpacked = _unpack(recipe, packages, cache, options, ui)
     built = _compose(recipe, unpacked, packages, cache, ui)
+    facts = [
+        PackageFact(
+            item.package.name,
+            item.package.version,
+            item.package.arch,
+            item.package.sha256,
+            item.index.licences,
+        )
+        for item in unpacked
+    ]
+    return _pack(recipe, workspace, built, fingerprint, packages.epoch, facts, cache, ui), True
+
+
+def _build_from_source(
+    recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui
+) -> tuple[Image, bool]:
+    with ui.step("configure Buildroot"):
+        configured = source.configure(recipe, workspace.buildroot, cache, options.source)
+    for line in configured.warnings:
+        ui.warn(line)
+    epoch = configured.make.release.epoch
+    present = load(workspace.image)
+    if present is not None and present.recipe_sha256 == _fingerprint(recipe, source.state(configured)):
+        return present, False
+    packages = source.packages(configured)
+    with ui.step("compile", total=len(packages)) as step:
+        warnings = source.compile_all(configured, packages, options.source, step.detail, step.advance)
+    boot = _source_loader(recipe, cache, options, ui)
+    with ui.step("compose") as step:
+        extra = _generated(recipe, ui)
+        output = configured.make.places.output
+        built = source_tree(recipe, output, extra, boot, epoch, step.detail)
+    for line in warnings:
+        ui.warn(line)
+    # A layer's own packages are a part of their own here too.
+    owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
+    fingerprint = _fingerprint(recipe, source.state(configured))
+    facts = source.facts(recipe.arch, packages, configured.make.places)
+    recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
+    return _pack(recipe, workspace, built, fingerprint, epoch, facts, cache, ui), True
+
+
+def _source_loader(recipe: Recipe, cache: Path, options: Options, ui: Ui) -> dict[str, Path]:
+    """The UEFI loader, which is Debian's under both builders: Buildroot has it with systemd alone."""
+    if not loader_packages(recipe):
+        return {}
+    path, name = loader_file(recipe)
+    package = find_package(recipe.arch, LOADER_PACKAGE, cache, options.mirror, ui.warn)
+    return {f"boot/{name}": package_file(package, path, recipe.arch, cache, options.mirror)}
+
+
+def _pack(
+    recipe: Recipe,
+    workspace: Workspace,
+    built: Built,
+    fingerprint: str,
+    epoch: int,
+    packages: list[PackageFact],
+    cache: Path,
+    ui: Ui,
+) -> Image:
     for line in built.warnings:
         ui.warn(line)
     parts = split(built.tree, recipe, built.early)
     with ui.step("image", total=len(parts) + 1) as step:
-        image = assemble(
+        return assemble(
             workspace.image,
             recipe,
             fingerprint=fingerprint,
-            epoch=packages.epoch,
+            epoch=epoch,
             parts=parts,
             early={path: built.tree[path] for path in built.early},
             kernel=built.kernel.file,
             boot=built.boot,
             boot_modules=[(name, built.kernel.modules[name]) for name in built.kernel.boot],
-            packages=[
-                PackageFact(
-                    item.package.name,
-                    item.package.version,
-                    item.package.arch,
-                    item.package.sha256,
-                    item.index.licences,
-                )
-                for item in unpacked
-            ],
+            packages=packages,
             cache=cache,
             step=_stepper(step.detail, step.advance),
         )
-    return image, True
 
 
 def resolve_packages(
@@ -235,13 +295,17 @@ def _unpack(recipe: Recipe, packages: PackageSet, cache: Path, options: Options,
 
 
 def _compose(recipe: Recipe, unpacked: list[Unpacked], packages: PackageSet, cache: Path, ui: Ui) -> Built:
-    with tempfile.TemporaryDirectory(prefix="skiff-hooks-") as scratch:
-        extra = generated(recipe, Path(scratch), ui.notice)
-        # Read now what hooks wrote: their folder goes away.
-        extra = [(path, msgspec.structs.replace(entry, source=entry.read())) for path, entry in extra]
-    extra += base_files(packages.arch, packages.suite, packages.bases)
+    extra = [*_generated(recipe, ui), *base_files(packages.arch, packages.suite, packages.bases)]
     with ui.step("compose") as step:
         return compose(recipe, unpacked, extra, packages.epoch, cache, step.detail)
+
+
+def _generated(recipe: Recipe, ui: Ui) -> list[tuple[str, Entry]]:
+    """What hooks of layers wrote."""
+    with tempfile.TemporaryDirectory(prefix="skiff-hooks-") as scratch:
+        extra = generated(recipe, Path(scratch), ui.notice)
+        # Read now: their folder goes away.
+        return [(path, msgspec.structs.replace(entry, source=entry.read())) for path, entry in extra]
 
 
 def _stepper(detail: Callable[[str], None], advance: Callable[[int], None]) -> Callable[[str], None]:
@@ -255,15 +319,18 @@ def _stepper(detail: Callable[[str], None], advance: Callable[[int], None]) -> C
 def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
     """One hash over all that an image depends on: recipe, packages, the layers' files and this tool."""
     lines = [
-        skiff.__version__,
-        _tool_digest(),
         *(item.sha256 for item in packages.packages),
         str(packages.epoch),
         *(digest(entry.read()) for _, entry in base_files(packages.arch, packages.suite, packages.bases)),
     ]
+    return _fingerprint(recipe, lines)
+
+
+def _fingerprint(recipe: Recipe, lines: Sequence[str]) -> str:
+    """``lines``: what the builder's own part of it depends on."""
     # Where a layer lies on disk does not matter, what is in it does.
     plain = msgspec.structs.replace(recipe, layers=())
-    lines += [json.encode(plain).decode(), *recipe.names]
+    lines = [skiff.__version__, _tool_digest(), *lines, json.encode(plain).decode(), *recipe.names]
     for layer in recipe.layers:
         for path, entry in scan(layer.path, layer.name):
             content = file_digest(entry.source) if isinstance(entry.source, Path) else entry.target

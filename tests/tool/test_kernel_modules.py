@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from skiff.builders.debian.driver_firmware import missing_firmware
-from skiff.builders.debian.kernel import Kernel, add_modules, select_kernel
 from skiff.builders.debian.unpack import Index, Unpacked
+from skiff.builders.driver_firmware import missing_firmware
+from skiff.builders.kernel import Kernel, add_modules, select_kernel
 from skiff.model.packages import Package
 from skiff.model.tree import Entry, Kind, Tree
 
@@ -67,7 +67,9 @@ def package(tmp_path: Path) -> Unpacked:
 
 
 def pick(package: Unpacked, tmp_path: Path, *names: str) -> Kernel:
-    return select_kernel(package, names, [], tmp_path / "cache")
+    folder = package.root / "files/usr/lib/modules" / VERSION
+    file = package.root / "files/boot" / f"vmlinuz-{VERSION}"
+    return select_kernel(file, folder, tmp_path / "cache/lists", package.package.name, names, [])
 
 
 @pytest.mark.parametrize(

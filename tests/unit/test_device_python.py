@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff.builders.debian.device_python import TARGET, device_modules
+from skiff.builders.device_python import TARGET, device_modules
 from skiff.host.dirs import device_python
 from skiff.host.errors import UserError
 from skiff.layers import Search, resolve

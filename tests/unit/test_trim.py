@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from skiff.builders.debian import elf
-from skiff.builders.debian.elf import ElfFacts, Linker
-from skiff.builders.debian.trim import Globs, drop, drop_unneeded_libraries
+from skiff.builders import elf
+from skiff.builders.elf import ElfFacts, Linker
+from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.tree import Entry, Kind, Tree

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
+from pathlib import Path
 from typing import Any
 
 import click
 
 from skiff import pipeline
+from skiff.builders.buildroot.build import How
 from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.host.dirs import cache_dir
@@ -18,16 +20,53 @@ from skiff.model.image import Image
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+SOURCE_OPTIONS = (
+    click.option(
+        "--buildroot",
+        type=_FOLDER,
+        envvar="BUILDROOT",
+        metavar="DIR",
+        help="Buildroot's source, for --builder buildroot. [default: BUILDROOT, else fetched once]",
+    ),
+    click.option("--strict", is_flag=True, help="Fail when a setting for Buildroot has no effect."),
+    click.option("--offline", is_flag=True, help="Compile from sources that are there, and fetch none."),
+    click.option(
+        "--downloads",
+        type=_FOLDER,
+        envvar="BR2_DL_DIR",
+        metavar="DIR",
+        help="Folder of sources to compile. [default: BR2_DL_DIR, else one in the cache]",
+    ),
+)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.expanduser().absolute() if path else None
+
 
 def build_options(verb: Verb) -> Verb:
     """How to build, as ``how: pipeline.Options``."""
 
     @functools.wraps(verb)
-    def wrapper(*args: Any, mirror: str | None, locked: bool, update: bool, **kwargs: Any) -> Any:
-        return verb(*args, how=pipeline.Options(mirror, locked, update), **kwargs)
+    def wrapper(
+        *args: Any,
+        mirror: str | None,
+        locked: bool,
+        update: bool,
+        buildroot: Path | None,
+        strict: bool,
+        offline: bool,
+        downloads: Path | None,
+        **kwargs: Any,
+    ) -> Any:
+        source = How(_absolute(buildroot), strict, offline, _absolute(downloads))
+        return verb(*args, how=pipeline.Options(mirror, locked, update, source), **kwargs)
 
     decorated: Verb = wrapper
     for option in (
+        *reversed(SOURCE_OPTIONS),
         click.option("--update", is_flag=True, help="Fetch the package lists even if today's are there."),
         click.option("--locked", is_flag=True, help="Use exactly the packages that `skiff lock` wrote down."),
         click.option("--mirror", metavar="URL", help="Debian mirror. [default: this host's own]"),

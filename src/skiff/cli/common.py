@@ -33,6 +33,17 @@ from skiff.model.config import Config
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 
+# Choices that a workspace keeps from one verb to the next.
+_REMEMBERED = (
+    "arch",
+    "builder",
+    "layers_dirs",
+    "ssh_keys",
+    "user_keys",
+    "workspace_key",
+    "allow_unreachable",
+)
+
 
 def settle(choice: Choice, workspace: Workspace) -> Config:
     """What holds: the command line, else `SKIFF_CONFIG`, else what the workspace remembers.
@@ -49,11 +60,7 @@ def settle(choice: Choice, workspace: Workspace) -> Config:
             hint="name them, as in `skiff configure virt/qemu,engine/docker`; `skiff layers` lists them",
         )
     base = saved or Config(layers=())
-    said = {
-        field: value
-        for field in ("arch", "layers_dirs", "ssh_keys", "user_keys", "workspace_key", "allow_unreachable")
-        if (value := getattr(choice, field)) not in (None, ())
-    }
+    said = {field: value for field in _REMEMBERED if (value := getattr(choice, field)) not in (None, ())}
     if layers and layers != base.layers:
         # The CPU belonged to the other layers.
         base = msgspec.structs.replace(base, layers=layers, arch=None)
@@ -86,7 +93,8 @@ def resolve_recipe(
 def resolve_config(config: Config, workspace: Workspace) -> Recipe:
     """The recipe of a configuration, without keys."""
     search = search_path(config.layers_dirs)
-    return resolve(config.layers, config.arch, search, override_folders(Path.cwd(), workspace.name))
+    overrides = override_folders(Path.cwd(), workspace.name)
+    return resolve(config.layers, config.arch, search, overrides, builder=config.builder)
 
 
 def with_keys(recipe: Recipe, config: Config, workspace: Workspace, ui: Ui, *, make_key: bool) -> Recipe:

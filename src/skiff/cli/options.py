@@ -25,6 +25,7 @@ class Choice(msgspec.Struct, frozen=True):
 
     layers: tuple[str, ...] = ()
     arch: Arch | None = None
+    builder: str | None = None
     layers_dirs: tuple[Path, ...] = ()
     ssh_keys: tuple[Path, ...] = ()
     user_keys: bool | None = None
@@ -73,6 +74,11 @@ _RECIPE_PARAMETERS = [
         type=click.Choice([arch.value for arch in Arch.bootable()]),
         help="The CPU to build for. [default: what the layers are for, this machine's if they allow it]",
     ),
+    click.option(
+        "--builder",
+        type=click.Choice(["debian", "buildroot"]),
+        help="Packages of Debian, or all compiled from source by Buildroot. [default: debian]",
+    ),
     _LAYERS_DIR,
     click.option(
         "--ssh-key",
@@ -108,6 +114,7 @@ def recipe_options(verb: Verb) -> Verb:
         *args: Any,
         layers: tuple[str, ...],
         arch: str | None,
+        builder: str | None,
         layers_dirs: tuple[Path, ...],
         ssh_keys: tuple[Path, ...],
         user_keys: bool | None,
@@ -118,6 +125,7 @@ def recipe_options(verb: Verb) -> Verb:
         choice = Choice(
             layers=split_names(layers),
             arch=Arch(arch) if arch else None,
+            builder=builder,
             layers_dirs=tuple(path.absolute() for path in layers_dirs),
             ssh_keys=tuple(path.expanduser().absolute() for path in ssh_keys),
             user_keys=user_keys,

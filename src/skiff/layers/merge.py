@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from skiff.host.errors import UserError
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
-from skiff.model.layer import BootFile, DebianBase, RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BootFile, BuildrootSource, DebianBase, RawPiece, UbootInput, UserEntry
 from skiff.model.recipe import Recipe
 
 # Field of Recipe ← key of layer.toml.
@@ -29,10 +31,17 @@ _LISTS = {
     "dtbs": "disk.dtbs",
     "uboot_files": "uboot.files",
 }
-_TABLES = {"dirs": "tree.dirs", "links": "tree.links", "groups": "tree.groups"}
+_TABLES = {
+    "dirs": "tree.dirs",
+    "links": "tree.links",
+    "groups": "tree.groups",
+    "buildroot_variables": "buildroot.variables",
+    "buildroot_links": "buildroot.links",
+}
 _SINGLE = {
     "hostname": "device.hostname",
     "engine": "device.engine",
+    "toolchain": "buildroot.toolchain",
     "qemu_memory": "qemu.memory",
     "qemu_cpus": "qemu.cpus",
     "disk_table": "disk.table",
@@ -58,12 +67,15 @@ FIELDS: dict[str, str] = {
     "raw": "disk.raw",
     "boot_files": "disk.files",
     "uboot_inputs": "uboot.input",
+    "buildroot_sources": "buildroot.source",
     **_BY_ARCH,
     **_SINGLE,
 }
 
 
-def merge(layers: Sequence[Layer], arch: Arch, authorized_keys: tuple[str, ...] = ()) -> Recipe:
+def merge(
+    layers: Sequence[Layer], arch: Arch, authorized_keys: tuple[str, ...] = (), builder: str = "debian"
+) -> Recipe:
     """The recipe for one CPU.
 
     Raises UserError when a layer takes away what is not there, or none sets a kernel for the CPU.
@@ -71,7 +83,7 @@ def merge(layers: Sequence[Layer], arch: Arch, authorized_keys: tuple[str, ...] 
     merger = _Merger(arch)
     for layer in layers:
         merger.add(layer)
-    return merger.recipe(layers, authorized_keys)
+    return merger.recipe(layers, authorized_keys, builder)
 
 
 class _Merger:
@@ -87,6 +99,7 @@ class _Merger:
         self.raw: dict[str, RawPiece] = {}
         self.boot_files: dict[str, BootFile] = {}
         self.inputs: dict[str, UbootInput] = {}
+        self.sources: dict[str, BuildrootSource] = {}
         self.single: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
@@ -121,6 +134,10 @@ class _Merger:
         for needed in layer.file.uboot.input:
             self.inputs[needed.name] = needed
             self.origins[f"uboot_inputs[{needed.name}]"] = layer.name
+        for package, source in layer.file.buildroot.source.items():
+            folder = str(layer.ref.path / source.folder) if source.folder else ""
+            self.sources[package] = msgspec.structs.replace(source, folder=folder)
+            self.origins[f"buildroot_sources[{package}]"] = layer.name
         for field, key in {**_SINGLE, **_BY_ARCH}.items():
             value = _value(layer, key)
             if isinstance(value, dict):
@@ -174,14 +191,14 @@ class _Merger:
                 hint=f'take "{word}" out, or write "-?{name}" if it may be missing',
             )
 
-    def recipe(self, layers: Sequence[Layer], authorized_keys: tuple[str, ...]) -> Recipe:
+    def recipe(self, layers: Sequence[Layer], authorized_keys: tuple[str, ...], builder: str) -> Recipe:
         """All of it as a value."""
         # A package that a layer asks for by name is unpacked, though another thought it could do without.
         asked = set(self.lists["packages"])
         for name in [name for name in self.lists["provided"] if name in asked]:
             self.lists["provided"].remove(name)
             self.origins.pop(f"provided[{name}]", None)
-        if "kernel_package" not in self.single:
+        if builder == "debian" and "kernel_package" not in self.single:
             names = ", ".join(layer.name for layer in layers)
             raise UserError(
                 f"no kernel package for {self.arch.value} in any of these layers: {names}",
@@ -193,14 +210,14 @@ class _Merger:
             **{field: tuple(words) for field, words in self.lists.items()},  # type: ignore[arg-type]
             keep={package: tuple(globs) for package, globs in self.keep.items()},
             bases=tuple(self.bases.values()),
-            dirs=self.tables["dirs"],
-            links=self.tables["links"],
-            groups=self.tables["groups"],
+            **self.tables,  # type: ignore[arg-type]
+            buildroot_sources=self.sources,
             users=tuple(self.users.values()),
             raw=tuple(self.raw.values()),
             boot_files=tuple(self.boot_files.values()),
             uboot_inputs=tuple(self.inputs.values()),
             **self.single,
+            builder=builder,
             authorized_keys=authorized_keys,
             origins=self.origins,
         )

@@ -17,6 +17,8 @@ def resolve(
     search: Search,
     overrides: Sequence[LayerRef] = (),
     authorized_keys: Sequence[str] = (),
+    *,
+    builder: str = "debian",
 ) -> Recipe:
     """The recipe for these layers (names or paths) and this CPU; without a CPU, for one that suits them.
 
@@ -24,4 +26,4 @@ def resolve(
     not for the CPU, or with a mistake in their layer.toml.
     """
     layers = ordered(names, search, overrides)
-    return merge(layers, choose_arch(layers, arch), tuple(authorized_keys))
+    return merge(layers, choose_arch(layers, arch), tuple(authorized_keys), builder)

@@ -16,6 +16,8 @@ class Config(msgspec.Struct, frozen=True):
     layers: tuple[str, ...]
     # None: chosen by the layers, the CPU of this machine when they allow it.
     arch: Arch | None = None
+    # What builds: `debian` or `buildroot`.
+    builder: str = "debian"
     # Folders with layers of the user's own (`DIR/<namespace>/<name>`).
     layers_dirs: tuple[Path, ...] = ()
     # Files with public keys, besides the user's own ones.

@@ -310,6 +310,56 @@ class UbootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: Annotated[tuple[UbootInput, ...], Doc(description="Files it needs besides its source.")] = ()
 
 
+class BuildrootSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another source for a package of Buildroot's: a folder, or a version of one's own."""
+
+    folder: Annotated[
+        str,
+        Doc(
+            description=(
+                "A folder with the unpacked source, absolute or below the layer's own "
+                "(Buildroot's `<PKG>_OVERRIDE_SRCDIR`). Buildroot's patches are not applied to it."
+            )
+        ),
+    ] = ""
+    version: Annotated[str, Doc(description="Version instead of Buildroot's.")] = ""
+    file: Annotated[
+        str,
+        Doc(
+            description="Name of the source archive, when it is not the package's own for that version.",
+            pattern="^([A-Za-z0-9][A-Za-z0-9._+~-]*)?$",
+        ),
+    ] = ""
+    url: Annotated[str, Doc(description="Folder the archive is fetched from.")] = ""
+    sha256: Annotated[str, Doc(description="Checksum of the archive.", pattern="^([0-9a-f]{64})?$")] = ""
+
+
+class BuildrootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the `buildroot` builder is told, besides fragments in `buildroot/`, `kernel/` and `busybox/`."""
+
+    toolchain: Annotated[
+        str,
+        Doc(
+            description=(
+                "`debian`: Debian's cross compiler of this machine, as an external toolchain. Others are set "
+                "by fragments (`BR2_TOOLCHAIN_EXTERNAL…`)."
+            ),
+            pattern="^(debian)?$",
+        ),
+    ] = ""
+    source: Annotated[
+        dict[str, BuildrootSource], Doc(description="For a package of Buildroot's, another source.")
+    ] = {}
+    variables: Annotated[
+        dict[str, Annotated[str, Doc(pattern="^[^\\n]*$")]],
+        Doc(description='Variables of its make that overrule a package\'s own: `RSYNC_AUTORECONF = "NO"`.'),
+    ] = {}
+    links: Annotated[
+        dict[str, str],
+        Doc(description="Links instead of those in `tree.links`, where Buildroot's packages lie elsewhere."),
+    ] = {}
+
+
 class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole layer.toml."""
 
@@ -331,3 +381,4 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     qemu: QemuPart = QemuPart()
     disk: DiskPart = DiskPart()
     uboot: UbootPart = UbootPart()
+    buildroot: BuildrootPart = BuildrootPart()

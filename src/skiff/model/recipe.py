@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.model.arch import Arch
-from skiff.model.layer import BootFile, DebianBase, LoadPart, RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BootFile, BuildrootSource, DebianBase, LoadPart, RawPiece, UbootInput, UserEntry
 
 
 class LayerRef(msgspec.Struct, frozen=True):
@@ -15,6 +15,8 @@ class LayerRef(msgspec.Struct, frozen=True):
 
     name: str
     path: Path
+    # Whether it is a config package of SkiffOS, without layer.toml.
+    skiffos: bool = False
 
     @property
     def rootfs(self) -> Path:
@@ -82,6 +84,12 @@ class Recipe(msgspec.Struct, frozen=True):
     uboot_target: str = ""
     uboot_files: tuple[str, ...] = ()
     uboot_inputs: tuple[UbootInput, ...] = ()
+    # What compiles it: `debian` unpacks packages, `buildroot` compiles them.
+    builder: str = "debian"
+    toolchain: str = ""
+    buildroot_sources: dict[str, BuildrootSource] = {}
+    buildroot_variables: dict[str, str] = {}
+    buildroot_links: dict[str, str] = {}
     # Public keys (whole lines of authorized_keys) that root accepts.
     authorized_keys: tuple[str, ...] = ()
     # For each value, `key` or `key[item]`, the layer that set it last.

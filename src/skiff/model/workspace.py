@@ -49,6 +49,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "uboot"
 
     @property
+    def buildroot(self) -> Path:
+        """The `buildroot` builder's input, output and log."""
+        return self.root / "buildroot"
+
+    @property
     def machine(self) -> Path:
         """State of the virtual machine that `skiff run` started."""
         return self.root / "machine"

@@ -32,6 +32,12 @@ def loader_packages(recipe: Recipe) -> list[str]:
     return [LOADER_PACKAGE]
 
 
+def loader_file(recipe: Recipe) -> tuple[str, str]:
+    """Where in its package the recipe's bootloader lies, and the name that firmware looks for."""
+    source, name = _LOADER[recipe.arch]
+    return f"usr/lib/systemd/boot/efi/{source}", name
+
+
 def boot_files(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dict[str, Path]:
     """Artefact name → file. ``kernel`` is the name of the package that brought the kernel.
 
@@ -40,8 +46,8 @@ def boot_files(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dic
     found = {f"dtbs/{name}": path for name, path in _device_trees(recipe, unpacked, kernel).items()}
     if recipe.loader == "uefi":
         package = next(item for item in unpacked if item.package.name == LOADER_PACKAGE)
-        source, name = _LOADER[recipe.arch]
-        found[f"boot/{name}"] = package.root / "files/usr/lib/systemd/boot/efi" / source
+        path, name = loader_file(recipe)
+        found[f"boot/{name}"] = package.root / "files" / path
     return found
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
-import skiff
+from skiff.builders.lay import ORIGIN, file
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Kind, Tree
 
-ORIGIN = "skiff"
 _DIRS = {
     "dev": 0o755,
     "etc": 0o755,
@@ -49,12 +48,6 @@ _USERS = (
     ("daemon", 1, 1, "/usr/sbin", "/usr/sbin/nologin"),
     ("nobody", 65534, 65534, "/nonexistent", "/usr/sbin/nologin"),
 )
-
-
-def file(text: str | bytes, mode: int = 0o644, *, gid: int = 0) -> Entry:
-    """An entry that the builder itself writes."""
-    data = text.encode() if isinstance(text, str) else text
-    return Entry(Kind.FILE, mode, ORIGIN, gid=gid, source=data)
 
 
 def add_skeleton(tree: Tree, arch: Arch) -> None:
@@ -106,19 +99,3 @@ def add_certificates(tree: Tree) -> None:
     if paths:
         tree.add("etc/ssl/certs/ca-certificates.crt", file(b"".join(tree[path].read() for path in paths)))
         tree.remove("usr/share/ca-certificates")
-
-
-def add_settings(tree: Tree, recipe: Recipe, epoch: int) -> None:
-    """Small files that tell the device what its recipe says."""
-    tree.add("etc/hostname", file(f"{recipe.hostname}\n"))
-    tree.add("etc/hosts", file(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {recipe.hostname}\n"))
-    if "etc/nsswitch.conf" not in tree:
-        tree.add("etc/nsswitch.conf", file("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"))
-    tree.add("etc/skiff/version", file(f"{skiff.__version__}\n"))
-    tree.add("etc/skiff/epoch", file(f"{epoch}\n"))
-    tree.add("etc/skiff/layers", file("".join(f"{name}\n" for name in recipe.names)))
-    tree.add("etc/skiff/engine", file(f"{recipe.engine}\n"))
-    tree.add("etc/skiff/modules", file("".join(f"{name}\n" for name in recipe.load_modules)))
-    if recipe.authorized_keys:
-        keys = "".join(f"{key}\n" for key in recipe.authorized_keys)
-        tree.add("etc/skiff/authorized_keys/build.pub", file(keys))

@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Iterable
 
-from skiff.builders.debian.elf import Linker
+from skiff.builders.elf import Linker
 from skiff.model.arch import Arch
 from skiff.model.tree import Kind, Tree
 

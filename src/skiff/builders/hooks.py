@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from skiff.builders.debian.compose import scan
+from skiff.builders.lay import scan
 from skiff.host.errors import UserError
 from skiff.host.run import CommandError, run
 from skiff.model.recipe import Recipe

@@ -1,4 +1,4 @@
-"""The kernel package's part of a tree: the kernel itself, and the modules that a recipe names."""
+"""A kernel's part of a tree: the kernel itself, and the modules that a recipe names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from skiff.builders.debian.unpack import Unpacked
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 from skiff.host.run import require, run
@@ -36,16 +35,12 @@ class Kernel(msgspec.Struct, frozen=True):
 
 
 class _Available:
-    """All modules of a kernel package: where they are and what they depend on."""
+    """All modules of a kernel: where they are and what they depend on."""
 
-    def __init__(self, unpacked: Unpacked, cache: Path) -> None:
-        files = unpacked.root / "files"
-        folders = sorted((files / "usr/lib/modules").glob("*"))
-        if not folders:
-            raise UserError(f"{unpacked.package.name}: the package holds no kernel modules")
-        self.folder = folders[0]
-        self.version = self.folder.name
-        self.lists = cache / "modules" / unpacked.package.sha256
+    def __init__(self, folder: Path, lists: Path) -> None:
+        self.folder = folder
+        self.version = folder.name
+        self.lists = lists
         if not (self.lists / "modules.dep").exists():
             _depmod(self.folder, self.version, self.lists)
         self.path: dict[str, str] = {}
@@ -138,15 +133,20 @@ def _depmod(folder: Path, version: str, out: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def select_kernel(unpacked: Unpacked, modules: Sequence[str], boot: Sequence[str], cache: Path) -> Kernel:
-    """Pick a recipe's modules out of a kernel package, with their dependencies, unpacked."""
-    available = _Available(unpacked, cache)
+def select_kernel(
+    file: Path, folder: Path, lists: Path, package: str, modules: Sequence[str], boot: Sequence[str]
+) -> Kernel:
+    """Pick a recipe's modules out of a kernel's, with their dependencies, unpacked.
+
+    ``folder`` is its `lib/modules/VERSION`; ``lists`` keeps what depmod says of it.
+    """
+    available = _Available(folder, lists)
     boot_order = available.ordered(available.select(boot))
     chosen = available.ordered([*available.select(modules), *boot_order])
     return Kernel(
         version=available.version,
-        file=next((unpacked.root / "files/boot").glob("vmlinu[xz]-*")),
-        package=unpacked.package.name,
+        file=file,
+        package=package,
         modules={name: _plain(available, name) for name in chosen},
         boot=tuple(boot_order),
     )

@@ -1,0 +1,114 @@
+"""What every builder lays over what its packages brought: layers' files and services, links, settings."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+import skiff
+from skiff.builders.elf import Linker
+from skiff.builders.trim import Globs
+from skiff.host.errors import UserError
+from skiff.model.recipe import LayerRef, Recipe
+from skiff.model.tree import Entry, Kind, Tree
+
+ORIGIN = "skiff"
+
+
+def file(text: str | bytes, mode: int = 0o644, *, gid: int = 0) -> Entry:
+    """An entry that the builder itself writes."""
+    data = text.encode() if isinstance(text, str) else text
+    return Entry(Kind.FILE, mode, ORIGIN, gid=gid, source=data)
+
+
+def add_settings(tree: Tree, recipe: Recipe, epoch: int) -> None:
+    """Small files that tell the device what its recipe says."""
+    tree.add("etc/hostname", file(f"{recipe.hostname}\n"))
+    tree.add("etc/hosts", file(f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {recipe.hostname}\n"))
+    if "etc/nsswitch.conf" not in tree:
+        tree.add("etc/nsswitch.conf", file("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"))
+    tree.add("etc/skiff/version", file(f"{skiff.__version__}\n"))
+    tree.add("etc/skiff/epoch", file(f"{epoch}\n"))
+    tree.add("etc/skiff/layers", file("".join(f"{name}\n" for name in recipe.names)))
+    tree.add("etc/skiff/engine", file(f"{recipe.engine}\n"))
+    tree.add("etc/skiff/modules", file("".join(f"{name}\n" for name in recipe.load_modules)))
+    if recipe.authorized_keys:
+        keys = "".join(f"{key}\n" for key in recipe.authorized_keys)
+        tree.add("etc/skiff/authorized_keys/build.pub", file(keys))
+
+
+def add_layer(tree: Tree, layer: LayerRef) -> None:
+    """Lay a layer's `rootfs/` over the tree, and its `services/` under /etc/service."""
+    for path, entry in scan(layer.rootfs, f"layer {layer.name}"):
+        tree.add(path, entry)
+    if layer.services.is_dir():
+        for service in sorted(layer.services.iterdir()):
+            # A later layer's service of the same name replaces the earlier one whole.
+            tree.remove(f"etc/service/{service.name}")
+            for path, entry in scan(service, f"layer {layer.name}"):
+                tree.add(f"etc/service/{service.name}/{path}", entry)
+
+
+def scan(folder: Path, origin: str) -> Iterable[tuple[str, Entry]]:
+    """Entries for a folder of the host. Files are owned by root; only the execute bit is taken over."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted([*folders, *names]):
+            path = Path(parent) / name
+            info = path.lstat()
+            relative = path.relative_to(folder).as_posix()
+            if stat.S_ISLNK(info.st_mode):
+                yield relative, Entry(Kind.LINK, 0o777, origin, target=str(path.readlink()))
+            elif stat.S_ISDIR(info.st_mode):
+                yield relative, Entry(Kind.DIR, 0o755, origin)
+            elif stat.S_ISREG(info.st_mode):
+                yield (
+                    relative,
+                    Entry(Kind.FILE, 0o755 if info.st_mode & 0o100 else 0o644, origin, source=path),
+                )
+            else:
+                raise UserError(f"{path}: neither file, folder nor link", hint="remove it from the layer")
+
+
+def add_extras(tree: Tree, recipe: Recipe) -> None:
+    """Folders, links and applets that layers list."""
+    links = recipe.links
+    if recipe.builder == "buildroot":
+        links = {**links, **recipe.buildroot_links}
+    for path, mode in recipe.dirs.items():
+        tree.add(path.strip("/"), Entry(Kind.DIR, int(mode, 8), ORIGIN))
+    for path, target in links.items():
+        tree.add(path.strip("/"), Entry(Kind.LINK, 0o777, ORIGIN, target=target))
+    for path in recipe.applets:
+        if tree.resolve(path.strip("/")) is None:
+            tree.add(path.strip("/"), Entry(Kind.LINK, 0o777, ORIGIN, target="/usr/bin/busybox"))
+
+
+def check_programs(tree: Tree, recipe: Recipe) -> None:
+    """Raise UserError for programs that layers promise and the tree lacks."""
+    missing = []
+    for program in recipe.programs:
+        found = tree.resolve(program.strip("/"))
+        if found is None or tree[found].kind is not Kind.FILE or not tree[found].mode & 0o111:
+            missing.append(program)
+    if missing:
+        origins = "; ".join(
+            f"{name} (layer {recipe.origins.get(f'programs[{name}]', '?')})" for name in missing
+        )
+        raise UserError(
+            f"programs that layers promise are not in the image: {origins}", hint=_HINTS[recipe.builder]
+        )
+
+
+_HINTS = {
+    "debian": "add the package to `debian.packages`, or the path to `debian.keep`",
+    "buildroot": "add the package to the layer's buildroot/*.config, or a link to `buildroot.links`",
+}
+
+
+def early_files(tree: Tree, recipe: Recipe, linker: Linker) -> frozenset[str]:
+    """Paths that boot reads before SSH answers, with the libraries they load."""
+    globs = Globs(recipe.early)
+    return frozenset(linker.closure({path for path, _ in tree.files() if globs.match(path)}))
