@@ -20,6 +20,7 @@ VERBS = {
     "flash": "Write the disk image to a card, and check it there.",
     "run": "Build the image and boot it in a virtual machine.",
     "ssh": "Log in to the machine, or run a command there.",
+    "crew": "Look after the apps of a device.",
     "status": "Tell how the machine is.",
     "stop": "Stop the machine.",
     "size": "Show what the image's bytes are spent on.",
