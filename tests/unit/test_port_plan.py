@@ -152,7 +152,7 @@ def test_what_is_missing_says_why(tmp_path: Path) -> None:
     config = ImageConfig(config=RunConfig())
     plan = plan_of(app, Images({"e.x/half": ("amd64",)}, {"e.x/half": config}), tmp_path, ground_up=True)
     assert [(node.reference.short, node.why) for node in plan.missing] == [
-        ("nowhere:1", "no registry has it, and where its source is is not known"),
+        ("nowhere:1", "no registry that answers has it, and its source is not known"),
         (
             "e.x/half:latest",
             "there for linux/amd64 only; its source is not known, nor the image that it is based on",

@@ -25,6 +25,7 @@ VERBS = {
     "stop": "Stop the machine.",
     "size": "Show what the image's bytes are spent on.",
     "sbom": "List the packages in the image, with versions and licences.",
+    "port": "Rebuild a container image for other CPUs.",
     "clean": "Remove what was built.",
     "completion": "Print the shell's completion script.",
 }

@@ -146,7 +146,7 @@ class _Planner:
             return self._instead_of_digest(key)
         if config is not None:
             return self._reconstructed(key, there[0], config)
-        why = "no registry has it, and where its source is is not known"
+        why = "no registry that answers has it, and its source is not known"
         return Node(_id(key), reference, platform, Action.MISSING, why), ()
 
     def _reuse(self, key: Key, fitting: Platform) -> Node:

@@ -38,6 +38,9 @@ def _edits(file: Dockerfile, parent: Parent, tag: str) -> list[Edit]:
             f"{file.name}:{parent.line}: the plan has {parent.written} here, the Dockerfile has not"
         )
     inner = made.trigger or made
+    if inner.keyword != parent.instruction:
+        # Wanted by a trigger that the base of this FROM holds back: its name stands in the base.
+        return []
     if inner.keyword == "FROM":
         return [_edit(made, made.text_index, len(_first_word(inner)), tag)]
     edits = []

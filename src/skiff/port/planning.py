@@ -15,7 +15,7 @@ from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.model.oci import ImageConfig
-from skiff.model.port import Plan, Platform, Reference
+from skiff.model.port import Action, Plan, Platform, Reference
 from skiff.port.graph import Lookup, Request, make_plan
 from skiff.port.journal import Journal, Question, hash_of
 from skiff.port.reference import parse_reference
@@ -52,7 +52,8 @@ class Wish(msgspec.Struct, frozen=True):
     sources: tuple[str, ...] = ()
     library: str = ""
     port_file: Path | None = None
-    tag: str = ""
+    # A name for the images; a folder has none of its own.
+    tag: Reference | None = None
     rewrite: bool = True
     ground_up: bool = False
     update: bool = False
@@ -83,7 +84,9 @@ def planned(
     journal = Journal()
     given = {**told.sources, **dict(_pair(text) for text in wish.sources)}
     library = wish.library or told.library or LIBRARY
-    sources = Sources(given, library, cache, update=wish.update, warn=warn, journal=journal)
+    sources = Sources(
+        given, library, cache, must=library != LIBRARY, update=wish.update, warn=warn, journal=journal
+    )
     try:
         request = _request(wish, build)
         # All that decides beside the answers: wish, port.toml, this tool.
@@ -95,6 +98,7 @@ def planned(
             yield Planned(kept.plan, sources, True)
             return
         plan = make_plan(request, _Noting(lookup, journal), sources, _rules(told, wish))
+        _check_root(plan, wish)
         write_atomic(file, json.encode(_Kept(plan, tuple(sorted(journal.answers.items())))))
         yield Planned(plan, sources, False)
     finally:
@@ -110,7 +114,7 @@ def _request(wish: Wish, build: Platform) -> Request:
     else:
         path = path.absolute()
         folder = path.parent if path.is_file() else path
-        reference = parse_reference(wish.tag or f"localhost/{_name_of(folder)}")
+        reference = wish.tag or parse_reference(f"localhost/{_name_of(folder)}")
     return Request(
         image=reference,
         platforms=wish.platforms,
@@ -122,6 +126,15 @@ def _request(wish: Wish, build: Platform) -> Request:
         rewrite=wish.rewrite,
         ground_up=wish.ground_up,
     )
+
+
+def _check_root(plan: Plan, wish: Wish) -> None:
+    """A folder's name alone is taken for an image's."""
+    root = plan.node(plan.roots[0])
+    if root.action is Action.MISSING and Path(wish.image).is_dir():
+        raise UserError(
+            f"{wish.image}: {root.why}", f"if the folder is meant: skiff port ./{wish.image.rstrip('/')}"
+        )
 
 
 def _name_of(folder: Path) -> str:

@@ -79,5 +79,5 @@ def summary(plan: Plan) -> str:
     counts = [(action, sum(node.action is action for node in plan.nodes)) for action in Action]
     parts = [f"{count} {action.value}" for action, count in counts if count]
     open_ones = sum(one.blocks and not one.after for node in plan.nodes for one in node.findings)
-    parts += [f"{open_ones} findings to do"] if open_ones else []
+    parts += [f"{open_ones} finding{'s' * (open_ones > 1)} to do"] if open_ones else []
     return ", ".join(parts)

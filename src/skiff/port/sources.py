@@ -39,7 +39,10 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Sources:
-    """Where sources are looked for, and the repositories they are in. Close it at the end."""
+    """Where sources are looked for, and the repositories they are in. Close it at the end.
+
+    A library that need not be there, and cannot be fetched, is told of once and then knows nothing.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Sources:
         library: str,
         cache: Path,
         *,
+        must: bool = True,
         update: bool = False,
         warn: Callable[[str], None] = lambda _: None,
         journal: Journal | None = None,
@@ -54,12 +58,17 @@ class Sources:
         self.given = {_key(name): place for name, place in given.items()}
         self.library = library
         self.cache = cache
+        # Whether the library has to be there: the user named it.
+        self.must = must
         self.update = update
         self.warn = warn
         self._journal = journal or Journal()
         self._repositories: dict[str, Repository] = {}
         self._lock = Lock()
         self._entries = once(self._read_entries)
+        # Asked once, by one thread: it is fetched then, or not.
+        self._library_at: str | None = None
+        self._library_lock = Lock()
 
     def close(self) -> None:
         """End the git processes."""
@@ -85,7 +94,23 @@ class Sources:
         self._journal.note(("library", url, ref), found)
         return found
 
-    def at_path(self, path: Path, file: str = "") -> Found:
+    def _once_library_commit(self, url: str, ref: str) -> str:
+        with self._library_lock:
+            if self._library_at is None:
+                self._library_at = self._library_commit(url, ref)
+            return self._library_at
+
+    def _library_commit(self, url: str, ref: str) -> str:
+        try:
+            return self.library_commit(url, ref)
+        except UserError as error:
+            self._journal.note(("library", url, ref), None)
+            if self.must:
+                raise
+            self.warn(f"going on without the library of official images: {error.message}")
+            return ""
+
+    def at_path(self, path: Path, file: str = "", why: str = "your folder") -> Found:
         """A folder of this machine, or a Dockerfile in one. Raises UserError."""
         if path.is_file():
             path, file = path.parent, path.name
@@ -93,7 +118,7 @@ class Sources:
             raise UserError(
                 f"{path}: there is no such folder", "name a folder with a Dockerfile, or an image"
             )
-        return self._local(path, "your folder", file)
+        return self._local(path, why, file)
 
     def of(self, reference: Reference, platform: Platform, labels: Mapping[str, str]) -> Found | None:
         """The source of an image; None if none is known. Raises UserError when one that was given is bad."""
@@ -108,7 +133,7 @@ class Sources:
         ref, _, directory = rest.partition(":")
         path = local_path(url)
         if path is not None and not sharp:
-            return self.at_path(path)
+            return self.at_path(path, why=why)
         source = GitSource(url, self.commit(url, commit or ref or "HEAD"), directory or ".", "", ref)
         return self._git(source, why)
 
@@ -178,7 +203,8 @@ class Sources:
             data = tree.read(f"library/{name}") or tree.read(name)
         else:
             url, _, ref = self.library.partition("#")
-            data = self.repository(url).read(self.library_commit(url, ref or "HEAD"), f"library/{name}")
+            commit = self._once_library_commit(url, ref or "HEAD")
+            data = self.repository(url).read(commit, f"library/{name}") if commit else None
         if data is None:
             return ()
         shown = f"{self.library}: library/{name}"
