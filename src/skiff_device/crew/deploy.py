@@ -13,7 +13,18 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import check, containers, crontab, hooks, oneoff, preflight, retire, router, store
+from skiff_device.crew import (
+    check,
+    containers,
+    crontab,
+    hooks,
+    oneoff,
+    preflight,
+    retire,
+    router,
+    status,
+    store,
+)
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -96,6 +107,7 @@ def stop(paths: Paths, app: str, say: Say) -> None:
             if engine.inspect(one.name) is not None:
                 engine.stop(one.name, STOP)
                 say(f"{one.process}.{one.index}: stopped")
+        status.write(paths, engine)
 
 
 def start(paths: Paths, app: str, say: Say) -> None:
@@ -121,6 +133,7 @@ def destroy(paths: Paths, app: str) -> None:
         store.destroy(paths, app)
         for tag in tags:
             engine.untag(tag)
+        status.write(paths, engine)
 
 
 def rename(paths: Paths, app: str, name: str, say: Say) -> None:
@@ -195,6 +208,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
                 raise
             switched = True
             crontab.write(paths)
+            status.write(paths, engine)
             retire.begin(app)
     finally:
         if not switched:

@@ -27,7 +27,6 @@ class Paths:
         # In RAM: locks, the router's configuration, state lines.
         self.run = self.root / "run/skiff/crew"
         self.locks = self.run / "locks"
-        self.status = self.root / "run/skiff/status/crew"
         self.authorized_keys = self.root / "home/crew/.ssh/authorized_keys"
         self.root_keys = self.root / "run/skiff/crew/root_keys"
 

@@ -59,13 +59,14 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     section = store.section(paths, app, "app") if store.exists(paths, app) else {}
     if push and section.get("locked"):
         raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
+    folder = repo.ensure(paths, app)
+    env = repo.environment(paths)
     if push:
         # Kept by the git that this process becomes: the next push finds the branch where this one left it.
         turn = store.hold(paths, f"push-{app}", lambda: _say(f"waiting for another push to {app}"))
         os.set_inheritable(turn, True)
-    folder = repo.ensure(paths, app)
-    env = repo.environment(paths)
-    if not push:
+        repo.tidy(folder)
+    else:
         run.replace(["git", "upload-pack", str(folder)], env=env)
     limit = repo.room(paths, app)
     run.replace(

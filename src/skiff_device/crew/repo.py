@@ -29,13 +29,26 @@ def environment(paths: Paths) -> dict[str, str]:
 def ensure(paths: Paths, app: str) -> Path:
     """The repository of an app (of a checked name), made when it is not there. Raises DeviceError."""
     folder = paths.app(app) / "repo.git"
-    if not (folder / "HEAD").exists():
+    # Git does not wait for the disk when it makes one: a power cut right after leaves empty files.
+    if not all((folder / name).is_file() and (folder / name).stat().st_size for name in ("HEAD", "config")):
+        (folder / "HEAD").unlink(missing_ok=True)
+        (folder / "config").unlink(missing_ok=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         words = ["git", "init", "--quiet", "--bare", "--template=", f"--initial-branch={MAIN}", str(folder)]
         done = run.capture(words, env=environment(paths))
         if done.status:
             raise DeviceError(f"the repository cannot be made: {done.err.strip()[-200:]}", "is persist full?")
+        os.sync()
     return folder
+
+
+def tidy(folder: Path) -> None:
+    """Put away what a git that was killed left. Call it under the lock of pushes: no other is at work then."""
+    for lock in [*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")]:
+        lock.unlink(missing_ok=True)
+    # What was received and never accepted (git-receive-pack(1), quarantine).
+    for received in (folder / "objects").glob("*incoming-*"):
+        shutil.rmtree(received, ignore_errors=True)
 
 
 def use(paths: Paths, app: str) -> Path:

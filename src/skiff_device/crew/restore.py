@@ -15,12 +15,10 @@ from skiff_device.crew.release import Release
 
 
 def restore(paths: Paths) -> int:
-    """Bring all apps back; the last line written is state, text and hint for skiff-status."""
-    from skiff_device.crew import crontab, router
+    """Bring all apps back, and tell skiff-status; one that does not come back does not keep the others."""
+    from skiff_device.crew import crontab, router, status
 
     engine = Engine(paths)
-    failed: list[str] = []
-    running = stopped = 0
     # A backup that was being taken in when the power went.
     for leftover in paths.crew.glob("import.*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -30,12 +28,8 @@ def restore(paths: Paths) -> int:
     for app in apps:
         try:
             with store.alone(paths, f"deploy-{app}"):
-                if _app(paths, engine, app):
-                    running += 1
-                else:
-                    stopped += 1
+                _app(paths, engine, app)
         except DeviceError as error:
-            failed.append(app)
             print(f"{app}: {error.message}", file=sys.stderr)
     # Apps that are gone.
     known = set(apps)
@@ -45,17 +39,13 @@ def restore(paths: Paths) -> int:
             engine.remove(str(found["Names"][0]).lstrip("/"))
     router.apply(paths)
     crontab.write(paths)
-    if failed:
-        print(f"fail\tapps that do not run: {' '.join(failed)}\tcrew ps:report APP; crew logs APP")
-        return 0
-    rest = f", {stopped} stopped" if stopped else ""
-    print(f"ok\t{running} apps run{rest}\t" if apps else "ok\tno apps\t")
+    status.write(paths, engine)
     return 0
 
 
 def bring_up(paths: Paths, apps: list[str], say: Callable[[str], None]) -> None:
     """Start apps that have just come, as after a boot; one that does not start is told."""
-    from skiff_device.crew import crontab, router
+    from skiff_device.crew import crontab, router, status
 
     engine = Engine(paths)
     for app in apps:
@@ -66,10 +56,11 @@ def bring_up(paths: Paths, apps: list[str], say: Callable[[str], None]) -> None:
             say(f"{app} does not run: {error.message}")
     router.apply(paths, say)
     crontab.write(paths)
+    status.write(paths, engine)
 
 
-def _app(paths: Paths, engine: Engine, app: str) -> bool:
-    """Bring one app back; whether it runs."""
+def _app(paths: Paths, engine: Engine, app: str) -> None:
+    """Bring one app back as it was."""
     for leftover in paths.app(app).glob("incoming.*"):
         leftover.unlink(missing_ok=True)
     number = releases.current_number(paths, app)
@@ -79,10 +70,8 @@ def _app(paths: Paths, engine: Engine, app: str) -> bool:
     containers.remove_others(engine, app, number)
     oneoff.remove_all(engine, app, only_ended=True)
     release = releases.current(paths, app)
-    if release is None or store.section(paths, app, "ps").get("stopped"):
-        return False
-    _start(paths, engine, app, release)
-    return True
+    if release is not None and not store.section(paths, app, "ps").get("stopped"):
+        _start(paths, engine, app, release)
 
 
 def _start(paths: Paths, engine: Engine, app: str, release: Release) -> None:

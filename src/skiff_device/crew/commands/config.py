@@ -29,7 +29,14 @@ def _whose(context: Context, args: Args) -> str | None:
 def _value(name: str, text: str) -> str:
     if "\0" in text:
         raise DeviceError(f"{name}: a variable cannot hold a NUL", "encode it: config:set --encoded")
-    if len(text.encode(errors="surrogateescape")) > _LONGEST:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        # Both engines keep variables as JSON, where such bytes would silently become others.
+        raise DeviceError(
+            f"{name}: a variable must be UTF-8", "encode it, and decode it in the app"
+        ) from None
+    if size > _LONGEST:
         raise DeviceError(f"{name}: longer than {_LONGEST >> 10} KiB", "put it into a file: storage:mount")
     return text
 

@@ -1,0 +1,120 @@
+"""Apps for tests and figures of crew: base images made on the device, sources, and pushes as a user's git does them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+from skiff.host.run import run
+from tests.vm.driver import Device, ProductFailure, Result
+from tests.vm.environments import BOX, enter
+
+# The device's own Python over the tree of `box`, as the image `snake`: no registry is asked.
+SNAKE = """
+set -e
+folder=$(mktemp -d)
+mkdir -p "$folder/usr/bin" "$folder/usr/lib"
+cp /usr/bin/busybox "$folder/usr/bin/busybox"
+busybox --install -s "$folder/usr/bin"
+cp -a /usr/bin/python3.13 /usr/bin/python3 "$folder/usr/bin"
+tar -C / --exclude '*/__pycache__' -cf - lib lib64 usr/lib64 usr/lib/python3.13 usr/lib/*-linux-gnu | tar -C "$folder" -xf -
+ln -s usr/bin "$folder/bin"
+mkdir -m 1777 "$folder/tmp"
+tar -C "$folder" -cf - . | docker import - snake >/dev/null
+rm -r "$folder"
+"""
+
+
+class Repository:
+    """A repository on the workstation, and pushes of it as somebody's git does them."""
+
+    def __init__(self, folder: Path, **files: str | bytes) -> None:
+        self.folder = folder
+        run(["git", "init", "-q", "-b", "main", str(folder)])
+        if files:
+            self.commit(**files)
+
+    def commit(self, **files: str | bytes) -> None:
+        """Commit files by name; `__` stands for a point."""
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            (self.folder / name.replace("__", ".")).write_bytes(data)
+        run(["git", "-C", str(self.folder), "add", "-A"])
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        run(["git", "-C", str(self.folder), *who, "commit", "-q", "--allow-empty", "-m", "x"])
+
+    def push(self, machine: Device, app: str, branch: str = "main") -> tuple[int, str]:
+        """Push to an app; status, and what git shows."""
+        return self.start_push(machine, app, branch).end()
+
+    def start_push(self, machine: Device, app: str, branch: str = "main") -> Push:
+        """A push that goes on."""
+        words = enter(machine, user="crew")
+        env = {**os.environ, "GIT_SSH_COMMAND": shlex.join(words[:-1]), "GIT_SSH_VARIANT": "simple"}
+        argv = [
+            "git",
+            "-C",
+            str(self.folder),
+            "push",
+            "-f",
+            f"{words[-1]}:{app}",
+            f"HEAD:refs/heads/{branch}",
+        ]
+        return Push(argv, env)
+
+
+class Push:
+    """A push under way. git and ssh are a group of processes of their own, so that all of it can be cut off."""
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        self.shown = ""
+        self._process = subprocess.Popen(
+            argv,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            process_group=0,
+        )
+
+    def wait_for(self, text: str) -> None:
+        """Read until git shows a text."""
+        assert self._process.stderr is not None
+        while text not in self.shown:
+            line = self._process.stderr.readline()
+            if not line:
+                raise ProductFailure(f"the push ended without {text!r}:\n{self.shown}")
+            self.shown += line.decode(errors="replace")
+
+    def end(self, timeout: float = 300) -> tuple[int, str]:
+        """Wait for its end; status, and all that git showed."""
+        _, rest = self._process.communicate(timeout=timeout)
+        self.shown += rest.decode(errors="replace")
+        return self._process.returncode, self.shown
+
+    def break_off(self) -> None:
+        """Kill git and ssh, as a lost connection does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.end()
+
+
+def crew(machine: Device, command: str, stdin: bytes = b"", status: int = 0) -> Result:
+    """A command of crew over SSH, which must end with that status."""
+    done = machine.ask(command, user="crew", input=stdin, timeout=240)
+    assert done.status == status, f"{command}: {done.status}\n{done.stdout}{done.stderr}"
+    return done
+
+
+def page(machine: Device, app: str, path: str = "/") -> str:
+    """What the router answers for an app's own name."""
+    words = f"wget -q -O - -T 20 --header 'Host: {app}.skiff.local' http://127.0.0.1{path}"
+    return machine.succeed(words)
+
+
+def make_bases(machine: Device) -> None:
+    """Images to build on, in the device's engine, which must be up."""
+    machine.succeed(BOX, timeout=180)
+    machine.succeed(SNAKE, timeout=180)
