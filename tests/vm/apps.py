@@ -67,7 +67,7 @@ class Repository:
 
 
 class Push:
-    """A push under way. git and ssh are a group of processes of their own, so that all of it can be cut off."""
+    """A push under way. git and ssh are a group of processes, so that all of it can be cut off."""
 
     def __init__(self, argv: list[str], env: dict[str, str]) -> None:
         self.shown = ""

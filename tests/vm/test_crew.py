@@ -15,7 +15,7 @@ from tests.vm.driver import Device
 
 MakeDevice = Callable[..., Device]
 
-# An app in shell, by what today's Dockerfiles are made of. Its page tells its version, and what it was configured.
+# An app in shell, with what today's Dockerfiles are made of. Its page tells version and configuration.
 SHELL = """# syntax=docker/dockerfile:1
 FROM box AS base
 RUN --mount=type=cache,target=/cache <<END
