@@ -1,4 +1,4 @@
-"""Apps for tests and figures of crew: base images made on the device, sources, and pushes as a user's git does them."""
+"""Apps for tests and figures of crew: base images made on the device, and pushes as a user's git does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ mkdir -p "$folder/usr/bin" "$folder/usr/lib"
 cp /usr/bin/busybox "$folder/usr/bin/busybox"
 busybox --install -s "$folder/usr/bin"
 cp -a /usr/bin/python3.13 /usr/bin/python3 "$folder/usr/bin"
-tar -C / --exclude '*/__pycache__' -cf - lib lib64 usr/lib64 usr/lib/python3.13 usr/lib/*-linux-gnu | tar -C "$folder" -xf -
+(cd / && tar -cf - lib lib64 usr/lib64 usr/lib/python3.13 usr/lib/*-linux-gnu) | tar -C "$folder" -xf -
 ln -s usr/bin "$folder/bin"
 mkdir -m 1777 "$folder/tmp"
 tar -C "$folder" -cf - . | docker import - snake >/dev/null

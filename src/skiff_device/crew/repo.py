@@ -43,7 +43,7 @@ def ensure(paths: Paths, app: str) -> Path:
 
 
 def tidy(folder: Path) -> None:
-    """Put away what a git that was killed left. Call it under the lock of pushes: no other is at work then."""
+    """Put away what a killed git left. Call it under the lock of pushes: no other is at work then."""
     for lock in [*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")]:
         lock.unlink(missing_ok=True)
     # What was received and never accepted (git-receive-pack(1), quarantine).
