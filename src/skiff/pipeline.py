@@ -34,6 +34,7 @@ from skiff.image.assemble import assemble, load
 from skiff.image.disk import STEPS, write_disk
 from skiff.image.disk_pieces import find_files, find_input, find_pieces, wants_uboot
 from skiff.image.parts import split
+from skiff.image.slot import write_slot
 from skiff.model.disk import DiskImage
 from skiff.model.firmware import Firmware
 from skiff.model.image import Image, PackageFact
@@ -244,6 +245,12 @@ def _boot_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Optio
         Sources(cache, options.mirror).find(UBOOT, cache, warn=ui.warn) if recipe.uboot_defconfig else None,
         tuple(find_package(recipe.arch, name, cache, options.mirror, ui.warn) for name in names),
     )
+
+
+def slot(folder: Path, image: Image, cache: Path, key: Path | None, ui: Ui) -> None:
+    """The files of a slot with this image, in an empty folder, signed with ``key`` if there is one."""
+    with ui.step("slot"):
+        write_slot(folder, image, cache, key)
 
 
 def firmware_for(image: Image, cache: Path, options: Options, ui: Ui) -> Firmware:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from skiff.host.errors import UserError
-from skiff.host.files import file_digest
+from skiff.host.files import digest, file_digest
 from skiff.host.run import CommandError, run
 from skiff.image.boot_uboot import STATE_SECTOR
 from skiff.image.disk import load_disk, write_disk
@@ -38,7 +38,7 @@ def add(image: Image, name: str, data: bytes, folder: Path) -> Image:
 
 def make_image(folder: Path, plan: DiskPlan) -> Image:
     arch = Arch.AMD64 if plan.loader == "uefi" else Arch.ARM64
-    image = msgspec.structs.replace(small_image(folder, arch=arch), epoch=EPOCH, disk=plan)
+    image = msgspec.structs.replace(small_image(folder, arch=arch), epoch=EPOCH, disk=plan, board="virt/qemu")
     if plan.loader == "uefi":
         return add(image, "boot/BOOTX64.EFI", b"a loader", folder)
     # Header of an arm64 Image: size in memory at byte 16, magic at byte 56.
@@ -73,6 +73,17 @@ def partitions(disk: Path) -> dict[str, object]:
     return {"label": table["label"], **table["partitions"][0]}
 
 
+def check_manifest(disk: Path, start: int, names: list[str], *lines: str) -> None:
+    """The manifest of slot a tells of exactly these files, and what it says of them is true."""
+    told = inside(disk, start, "a/manifest").decode().splitlines()
+    assert told[0] == "skiff-slot 1" and {"board virt/qemu", "version 1795132800", *lines} <= set(told)
+    files = [line.split(" ", 3)[1:] for line in told if line.startswith("file ")]
+    assert [name for _, _, name in files] == names
+    for sum_, size, name in files:
+        data = inside(disk, start, f"a/{name}")
+        assert (digest(data), len(data)) == (sum_, int(size)), name
+
+
 def test_a_disk_for_uefi(tmp_path: Path) -> None:
     disk = unpack(write(tmp_path, UEFI), tmp_path / "disk")
     found = partitions(disk)
@@ -90,7 +101,9 @@ def test_a_disk_for_uefi(tmp_path: Path) -> None:
     assert inside(disk, 16, "EFI/BOOT/BOOTX64.EFI") == b"a loader"
     entry = inside(disk, 16, "loader/entries/skiff-a.conf").decode()
     assert "linux /a/kernel\ninitrd /a/initramfs\n" in entry
+    assert "version 1\n" in entry
     assert "options console=ttyS0 panic=10 skiff.slot=a\n" in entry
+    check_manifest(disk, 16, ["initramfs", "kernel"], "loader uefi")
     listing = run(["mdir", "-i", f"{disk}@@{16 * MIB}", "::/a"], env={"TZ": "UTC"}).stdout.decode()
     assert "2026-11-20" in listing
     # How the device knows the disk that it was started from (persist-find.sh).
@@ -106,6 +119,7 @@ def test_a_disk_for_u_boot(tmp_path: Path) -> None:
     assert disk.read_bytes()[512 : 512 + 1100] == b"first stage" * 100
     assert len(gzip.decompress(inside(disk, 4, "a/kernel"))) == 5 * MIB
     assert inside(disk, 4, "a/dtbs/v/one.dtb") == b"a tree"
+    check_manifest(disk, 4, ["boot.scr", "dtbs/v/one.dtb", "initramfs", "kernel"], "loader uboot")
     for name in ("boot.scr", "a/boot.scr"):
         script = tmp_path / "script"
         script.write_bytes(inside(disk, 4, name))

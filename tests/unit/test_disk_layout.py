@@ -107,8 +107,8 @@ def test_the_starter_sets_what_was_checked(tmp_path: Path) -> None:
     file.write_bytes(b"0" * 100)
     load = LoadPart(kernel=0x400000, initramfs=0x4000000, unpack=0x2000000)
     plan = DiskPlan("gpt", 16, 512, "uboot", load=load, dtbs=("v/one.dtb",))
-    text = starter("b", plan, Arch.ARM64, BootKernel(file, True, 1000), ["quiet"])
-    assert "setenv bootargs 'quiet skiff.slot=b'" in text
+    text = starter(plan, Arch.ARM64, BootKernel(file, True, 1000), ["quiet"])
+    assert "setenv bootargs 'quiet'\nsetenv bootargs \"${bootargs} skiff.slot=${skiff_try}\"" in text
     assert "setenv kernel_comp_addr_r 0x2000000" in text and "setenv kernel_comp_size 0x64" in text
     assert "setenv fdtfile v/one.dtb" in text and "fdt_addr_r 0x" not in text
     assert "booti ${kernel_addr_r} ${ramdisk_addr_r}:${skiff_size} ${skiff_fdt}" in text

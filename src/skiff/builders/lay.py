@@ -30,6 +30,8 @@ def add_settings(tree: Tree, recipe: Recipe, epoch: int) -> None:
     if "etc/nsswitch.conf" not in tree:
         tree.add("etc/nsswitch.conf", file("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"))
     tree.add("etc/skiff/version", file(f"{skiff.__version__}\n"))
+    tree.add("etc/skiff/arch", file(f"{recipe.arch.value}\n"))
+    tree.add("etc/skiff/board", file(f"{recipe.board}\n"))
     tree.add("etc/skiff/epoch", file(f"{epoch}\n"))
     tree.add("etc/skiff/layers", file("".join(f"{name}\n" for name in recipe.names)))
     tree.add("etc/skiff/engine", file(f"{recipe.engine}\n"))

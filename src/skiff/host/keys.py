@@ -8,7 +8,7 @@ import pwd
 from pathlib import Path
 
 from skiff.host.errors import UserError
-from skiff.host.run import run
+from skiff.host.run import CommandError, run
 
 _TYPES = ("ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-")
 
@@ -48,3 +48,17 @@ def workspace_key(private: Path, comment: str) -> str:
         private.unlink(missing_ok=True)
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", private])
     return read_key(public)
+
+
+def sign(file: Path, key: Path, namespace: str) -> Path:
+    """Sign a file as ``ssh-keygen -Y sign`` does; returns the signature. Raises UserError if it cannot."""
+    signature = file.with_name(file.name + ".sig")
+    signature.unlink(missing_ok=True)
+    try:
+        run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", namespace, file])
+    except CommandError as error:
+        raise UserError(
+            f"{key}: cannot sign with it: {error.output.strip().splitlines()[-1:] or error.status}",
+            hint="a private SSH key, or the .pub of one that the agent has",
+        ) from error
+    return signature

@@ -43,6 +43,7 @@ _PACKAGE_OF = {
     "dot": "graphviz",
     "modinfo": "kmod",
     "ssh": "openssh-client",
+    "rsync": "rsync",
     "ssh-keygen": "openssh-client",
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",

@@ -73,6 +73,7 @@ def assemble(
             qemu_cpus=recipe.qemu_cpus,
             epoch=epoch,
             disk=disk_plan(recipe),
+            board=recipe.board,
         )
         sizes = [
             PartFact("early", first),

@@ -34,12 +34,15 @@ def chooser(plan: DiskPlan) -> str:
     return "\n".join([*_address("scriptaddr", plan.load.script), text])
 
 
-def starter(slot: str, plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str]) -> str:
-    """The text of a slot's script: loads its three files and starts the kernel."""
+def starter(plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str]) -> str:
+    """The text of a slot's script: loads the slot's other files and starts the kernel.
+
+    It is the same in both slots: ``skiff_try`` is the chooser's name for the one it tries.
+    """
     load = plan.load
     lines = [
-        f"# Starts slot {slot}.",
-        f"setenv bootargs '{' '.join([*cmdline, f'skiff.slot={slot}'])}'",
+        f"setenv bootargs '{' '.join(cmdline)}'",
+        'setenv bootargs "${bootargs} skiff.slot=${skiff_try}"',
         *_address("kernel_addr_r", load.kernel),
         *_address("ramdisk_addr_r", load.initramfs),
         *_address("fdt_addr_r", load.dtb),
@@ -53,11 +56,11 @@ def starter(slot: str, plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: 
             *_address("kernel_comp_addr_r", load.unpack),
             f"setenv kernel_comp_size {kernel.path.stat().st_size:#x}",
         ]
-    lines += _device_tree(slot, plan.dtbs)
+    lines += _device_tree(plan.dtbs)
     start = f"{_BOOT[arch]} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{skiff_size}} ${{skiff_fdt}}"
     lines += [
-        f"if load ${{skiff_part}} ${{kernel_addr_r}} /{slot}/kernel; then",
-        f"  if load ${{skiff_part}} ${{ramdisk_addr_r}} /{slot}/initramfs; then",
+        "if load ${skiff_part} ${kernel_addr_r} /${skiff_try}/kernel; then",
+        "  if load ${skiff_part} ${ramdisk_addr_r} /${skiff_try}/initramfs; then",
         "    setenv skiff_size ${filesize}",
         f"    {start}",
         "  fi",
@@ -71,7 +74,7 @@ def _address(variable: str, address: int) -> list[str]:
     return [f"setenv {variable} {address:#x}"] if address else []
 
 
-def _device_tree(slot: str, dtbs: Sequence[str]) -> list[str]:
+def _device_tree(dtbs: Sequence[str]) -> list[str]:
     """Load the board's device tree. Without one of ours the kernel gets the one that U-Boot itself has."""
     lines = ["setenv skiff_fdt ${fdtcontroladdr}"]
     if len(dtbs) == 1:
@@ -79,7 +82,7 @@ def _device_tree(slot: str, dtbs: Sequence[str]) -> list[str]:
         lines.append(f"setenv fdtfile {dtbs[0]}")
     if dtbs:
         lines += [
-            f"if load ${{skiff_part}} ${{fdt_addr_r}} /{slot}/dtbs/${{fdtfile}}; then",
+            "if load ${skiff_part} ${fdt_addr_r} /${skiff_try}/dtbs/${fdtfile}; then",
             "  setenv skiff_fdt ${fdt_addr_r}",
             "fi",
         ]
@@ -94,15 +97,3 @@ def script(text: str, name: str, arch: Arch, epoch: int) -> bytes:
         words = ["-A", _MKIMAGE_ARCH[arch], "-O", "linux", "-T", "script", "-C", "none", "-n", name]
         run(["mkimage", *words, "-d", source, target], env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"})
         return target.read_bytes()
-
-
-def files(
-    slot: str, plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str], epoch: int
-) -> dict[str, bytes]:
-    """Both scripts."""
-    return {
-        "boot.scr": script(chooser(plan), "Skiff", arch, epoch),
-        f"{slot}/boot.scr": script(
-            starter(slot, plan, arch, kernel, cmdline), f"Skiff, slot {slot}", arch, epoch
-        ),
-    }

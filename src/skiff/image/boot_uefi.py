@@ -10,13 +10,14 @@ from skiff.model.arch import Arch
 FILE = {Arch.AMD64: "BOOTX64.EFI", Arch.ARM64: "BOOTAA64.EFI", Arch.RISCV64: "BOOTRISCV64.EFI"}
 
 
-def entry(slot: str, cmdline: Sequence[str], epoch: int) -> bytes:
-    """The entry of a slot (type 1). The loader takes the one with the highest version that has tries left."""
+def entry(slot: str, cmdline: Sequence[str]) -> bytes:
+    """The entry of a slot (type 1). The loader takes the one with the highest version that has tries left;
+    the device writes those that follow, with higher versions (layers/base/rootfs/usr/lib/skiff/slots.sh)."""
     return "\n".join(
         [
             f"title Skiff, slot {slot}",
             "sort-key skiff",
-            f"version {epoch}",
+            "version 1",
             f"linux /{slot}/kernel",
             f"initrd /{slot}/initramfs",
             f"options {' '.join([*cmdline, f'skiff.slot={slot}'])}",
@@ -25,10 +26,10 @@ def entry(slot: str, cmdline: Sequence[str], epoch: int) -> bytes:
     ).encode()
 
 
-def files(slot: str, cmdline: Sequence[str], epoch: int) -> dict[str, bytes]:
+def files(slot: str, cmdline: Sequence[str]) -> dict[str, bytes]:
     """Settings and entry; the loader itself comes from its package."""
     return {
         # No menu; a key held at power-on shows it. What the kernel is told cannot be changed there.
         "loader/loader.conf": b"timeout 0\neditor no\n",
-        f"loader/entries/skiff-{slot}.conf": entry(slot, cmdline, epoch),
+        f"loader/entries/skiff-{slot}.conf": entry(slot, cmdline),
     }

@@ -18,6 +18,7 @@ from skiff.image.boot_kernel import BootKernel, prepare
 from skiff.image.disk_fat import Fat
 from skiff.image.disk_layout import BOOT, boot_partition, check_load, check_slot, place, total_size
 from skiff.image.disk_pack import block_map, block_ranges, compress
+from skiff.image.slot import size, slot_files
 from skiff.model.disk import BLOCK, BOOT_LABEL, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
 from skiff.model.image import Image
 
@@ -50,10 +51,10 @@ def write_disk(
         return present, False
     _require(plan)
     kernel = prepare(image.artefact("kernel").path, image.arch, plan.loader, cache)
-    files = _slot_files(image, plan, kernel)
+    files = slot_files(image, plan, kernel)
     check_slot(
         plan,
-        {name: path.stat().st_size for name, path in files.items()},
+        {name: size(content) for name, content in files.items()},
         sum(path.stat().st_size for path in beside.values()),
     )
     if plan.loader == "uboot":
@@ -68,7 +69,7 @@ def write_disk(
         step("partitions")
         _partition(raw, plan, fingerprint)
         step("boot files")
-        used = _fill(raw, image, plan, kernel, files, beside, fingerprint)
+        used = _fill(raw, image, plan, files, beside, fingerprint)
         _write_pieces(raw, plan, pieces)
         step("compress")
         made = _finish(raw, target, [_shortened(item, used) for item in placed], plan, fingerprint, step)
@@ -109,12 +110,6 @@ def _require(plan: DiskPlan) -> None:
     require(*programs, *(["mkimage"] if plan.loader == "uboot" else []))
 
 
-def _slot_files(image: Image, plan: DiskPlan, kernel: BootKernel) -> dict[str, Path]:
-    """What a slot holds, by its name there."""
-    trees = {f"dtbs/{name}": image.artefact(f"dtbs/{name}").path for name in plan.dtbs}
-    return {"kernel": kernel.path, "initramfs": image.artefact("initramfs").path, **trees}
-
-
 def _sizes_in_memory(image: Image, plan: DiskPlan, kernel: BootKernel) -> dict[str, int]:
     trees = [image.artefact(f"dtbs/{name}").bytes for name in plan.dtbs]
     return {
@@ -148,8 +143,7 @@ def _fill(
     raw: Path,
     image: Image,
     plan: DiskPlan,
-    kernel: BootKernel,
-    slot: Mapping[str, Path],
+    slot: Mapping[str, bytes | Path],
     beside: Mapping[str, Path],
     fingerprint: str,
 ) -> int:
@@ -157,15 +151,15 @@ def _fill(
     area = boot_partition(plan)
     fat = Fat(raw, area.start, area.size, image.epoch)
     fat.format(int(fingerprint[8:16], 16))
-    files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": path for name, path in slot.items()}
+    files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": content for name, content in slot.items()}
     files["b/"] = b""
     files.update(beside)
     if plan.loader == "uefi":
         name = boot_uefi.FILE[image.arch]
         files[f"EFI/BOOT/{name}"] = image.artefact(f"boot/{name}").path
-        files.update(boot_uefi.files(_SLOT, image.cmdline, image.epoch))
+        files.update(boot_uefi.files(_SLOT, image.cmdline))
     if plan.loader == "uboot":
-        files.update(boot_uboot.files(_SLOT, plan, image.arch, kernel, image.cmdline, image.epoch))
+        files["boot.scr"] = boot_uboot.script(boot_uboot.chooser(plan), "Skiff", image.arch, image.epoch)
     fat.write(files)
     if plan.loader == "uboot":
         assert fat.reserved() > boot_uboot.STATE_SECTOR

@@ -37,6 +37,8 @@ class Image(msgspec.Struct, frozen=True):
     epoch: int
     # How its disk image is laid out.
     disk: DiskPlan | None = None
+    # The layer that says what starts the machine; an update goes to the same board only.
+    board: str = ""
 
     def artefact(self, name: str) -> Artefact:
         """The artefact of that name. Raises KeyError when the image has none."""

@@ -99,3 +99,10 @@ class Recipe(msgspec.Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         """Names of the layers, first to last."""
         return tuple(layer.name for layer in self.layers)
+
+    @property
+    def board(self) -> str:
+        """The last layer that says what starts the machine: bootloader, its pieces, device trees."""
+        facts = ("loader", "uboot_defconfig", "dtbs[", "raw[")
+        named = {layer for key, layer in self.origins.items() if key.startswith(facts)}
+        return next((name for name in reversed(self.names) if name in named), "")

@@ -14,6 +14,10 @@ slow_disks() {
 # The disk's side of the look. Answers with one line on the FIFO: the folder that holds the overlay, or nothing.
 early_copy() {
 	mount_early
+	if [ -e "$RUN/safe" ]; then
+		echo >"$RUN/early"
+		return
+	fi
 	cd "$RUN/persist-early/skiff" 2>/dev/null || {
 		early_overlay
 		echo "$REPLY" >"$RUN/early"
@@ -42,7 +46,8 @@ mount_early() {
 		tries=$((tries - 1))
 		pause 1
 	done
-	[ -n "$PERSIST_DEV" ] || return 0
+	! state_takes_safe || : >"$RUN/safe"
+	[ -n "$PERSIST_DEV" ] && [ ! -e "$RUN/safe" ] || return 0
 	mkdir -p "$RUN/persist-early"
 	# After a power cut this replays the journal, as fsck would: without it the files written last are not there.
 	mount -t ext4 -o ro,nodev,nosuid "/dev/$PERSIST_DEV" "$RUN/persist-early" 2>/dev/null || :
@@ -70,6 +75,7 @@ early_overlay() {
 # Sets OVERLAY to the folder to lay over /, if there is one. Takes a fixed number of seconds at most.
 early_look() {
 	OVERLAY=
+	! cmdline skiff.safe || : >"$RUN/safe"
 	cmdline_number skiff.persist_wait 3
 	limit=$((REPLY + 5))
 	mkfifo "$RUN/early"
@@ -80,4 +86,5 @@ early_look() {
 		report persist warn "no answer from the disk within $limit seconds: started without it" \
 			"dmesg | tail; is the disk dying?"
 	fi
+	[ ! -e "$RUN/safe" ] || report safe warn "a safe start: overlay and persist are left out" "reboot for a usual one"
 }

@@ -40,7 +40,7 @@ consider() { # PATH_IN_SYS DISK
 	case $label in
 	persist) PERSISTS="$PERSISTS $2:$device" ;;
 	rootfs) ROOTFSES="$ROOTFSES $2:$device" ;;
-	boot | SKIFFBOOT) BOOT_DISK=${BOOT_DISK:-$2} ;;
+	boot | SKIFFBOOT) [ -n "$BOOT_DISK" ] || BOOT_DISK=$2 BOOT_DEV=$device ;;
 	esac
 }
 
@@ -62,9 +62,9 @@ prefer() { # LIST DISK…
 	[ -n "$REPLY" ]
 }
 
-# Looks at every disk once. Sets PERSIST_DEV and ROOTFS_DEV (empty when not there), BOOT_DISK and DISKS.
+# Looks at every disk once. Sets PERSIST_DEV and ROOTFS_DEV (empty when not there), BOOT_DISK with BOOT_DEV, and DISKS.
 scan_disks() {
-	PERSISTS='' ROOTFSES='' BOOT_DISK='' DISKS='' PERSIST_DEV='' ROOTFS_DEV='' WANTED_DISK=''
+	PERSISTS='' ROOTFSES='' BOOT_DISK='' BOOT_DEV='' DISKS='' PERSIST_DEV='' ROOTFS_DEV='' WANTED_DISK=''
 	if cmdline skiff.persist; then
 		WANTED_DISK=${REPLY#/dev/}
 	fi

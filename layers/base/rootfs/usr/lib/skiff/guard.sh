@@ -1,0 +1,138 @@
+# What the guard does: looks at SSH from outside, restarts what does not answer, ends trials. Sourced
+# by guard.
+# shellcheck shell=sh
+
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/keys.sh
+. "$LIB/keys.sh"
+
+# Seconds between two looks, and until the next one after a look that failed.
+cmdline_number skiff.guard 60
+LOOK=$REPLY AGAIN=10
+[ "$LOOK" -gt $AGAIN ] || AGAIN=$LOOK
+
+# What a connection to port 22 says. Sets REPLY: banner, closed (taken and closed without a word), or silent.
+ssh_says() {
+	REPLY=silent
+	# nc ends when the server hangs up; a server that takes no connection is silent.
+	heard=$(timeout 10 sh -c 'nc 127.0.0.1 22 </dev/null | head -c 4; echo " done"' 2>/dev/null)
+	case $heard in
+	SSH-*) REPLY=banner ;;
+	*done) REPLY=closed ;;
+	esac
+}
+
+# Connections to port 22 that are open. Sets REPLY.
+ssh_connections() {
+	count=0
+	for file in "$PROC/net/tcp" "$PROC/net/tcp6"; do
+		while read -r _ local _ state _; do
+			case $local:$state in
+			*:0016:01 | *:0016:03) count=$((count + 1)) ;;
+			esac
+		done 2>/dev/null <"$file"
+	done
+	REPLY=$count
+}
+
+# Whether SSH is well. A server that hangs up on newcomers because strangers keep it busy is: restarting it would
+# do what they want.
+ssh_is_well() {
+	ssh_says
+	[ "$REPLY" != banner ] || return 0
+	[ "$REPLY" = closed ] || return 1
+	ssh_connections
+	[ "$REPLY" -ge 5 ]
+}
+
+# Everything that SSH reads, as the image has it.
+ssh_pristine() {
+	for path in etc/service/ssh/run etc/ssh etc/passwd etc/shadow etc/group usr/sbin/dropbear usr/sbin/sshd root/.ssh; do
+		[ -e "$IMAGE/$path" ] || continue
+		rm -rf "${ROOT:?}/$path.image"
+		cp -a "$IMAGE/$path" "$ROOT/$path.image" && rm -rf "${ROOT:?}/$path" && mv "$ROOT/$path.image" "$ROOT/$path"
+	done
+	write_keys
+}
+
+# Looks that failed in a row; further steps are for looks that go on failing.
+guard_step() { # FAILURES
+	case $1 in
+	3)
+		report guard warn "SSH did not answer: restarted" "less /run/log/messages"
+		sv -w 5 force-restart "$ETC/service/ssh" >/dev/null 2>&1
+		;;
+	6)
+		report guard warn "SSH did not answer: restarted with the image's own settings" "what changed in /etc? an overlay?"
+		ssh_pristine
+		sv -w 5 force-restart "$ETC/service/ssh" >/dev/null 2>&1
+		;;
+	9)
+		report guard fail "SSH does not answer: restarting without overlay and persist"
+		skiff-slots safe >/dev/null 2>&1
+		sync
+		reboot
+		;;
+	# A shutdown that hangs, too.
+	15) reboot -f ;;
+	esac
+}
+
+# Seconds since the start. Sets REPLY.
+guard_now() {
+	read -r REPLY _ <"$PROC/uptime"
+	REPLY=${REPLY%%.*}
+}
+
+# How this start is to be taken: good, from a slot on trial, or the second choice. Sets TRIAL to the second of
+# uptime until which a slot on trial has to be confirmed.
+guard_start() {
+	TRIAL=
+	# shellcheck disable=SC2046
+	set -- $(skiff-slots started 2>/dev/null)
+	case ${1-} in
+	trial)
+		guard_now
+		TRIAL=$((REPLY + $3))
+		report slot wait "$2, on trial: confirmed within $3 s, or the other one is started again"
+		;;
+	good) report slot ok "$2" ;;
+	second) report slot warn "$2: the other one, $3, did not start or was not confirmed" "skiff-slots; push an image again" ;;
+	*) report slot ok "none: this system was not started from a slot" ;;
+	esac
+}
+
+trial_watch() {
+	[ -n "$TRIAL" ] || return 0
+	if [ -e "$RUN/confirmed" ]; then
+		TRIAL=
+		return
+	fi
+	guard_now
+	[ "$REPLY" -ge "$TRIAL" ] || return 0
+	report slot fail "not confirmed in time: the other slot is started again"
+	skiff-slots rollback >/dev/null 2>&1
+	sync
+	reboot
+	TRIAL=$((TRIAL + 60))
+}
+
+guard_loop() {
+	report guard ok "SSH is looked at every $LOOK s"
+	guard_start
+	failures=0 well=
+	while :; do
+		next=$LOOK
+		if ssh_is_well; then
+			# The tries of a good slot are given back once.
+			[ -n "$well" ] || ! skiff-slots well >/dev/null 2>&1 || well=yes
+			failures=0
+		else
+			failures=$((failures + 1))
+			guard_step $failures
+			next=$AGAIN
+		fi
+		trial_watch
+		[ -z "$TRIAL" ] || next=$AGAIN
+		pause $next
+	done
+}

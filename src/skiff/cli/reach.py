@@ -1,0 +1,65 @@
+"""How the verbs for updates reach a device; without an address the workspace's machine is meant."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skiff.cli.options import Verb
+from skiff.host.errors import UserError
+from skiff.machine import bringup, lifecycle, remote, ssh
+from skiff.machine.files import MachineFiles
+from skiff.machine.remote import Remote
+from skiff.model.workspace import Workspace
+
+
+class Way:
+    """How devices are reached, as the command line says it."""
+
+    def __init__(self, port: int | None, key: Path | None, options: tuple[str, ...]) -> None:
+        self.port = port
+        self.key = key
+        self.options = options
+
+    def to(self, address: str | None, workspace: Workspace) -> Remote:
+        """The device of that address, else the workspace's machine. Raises UserError when none runs."""
+        if address is not None:
+            return remote.device(address, self.port, self.key, self.options)
+        files = MachineFiles(workspace.machine)
+        state = bringup.running(files)
+        if state is None:
+            raise UserError(
+                f"no device is named, and no machine of workspace {workspace.name} is running",
+                hint="name one, as root@10.0.0.5, or: skiff run --disk-boot --detach",
+            )
+        target = lifecycle.target(files, state, ssh.usable_keys(workspace.private_key, Path.home()))
+        words = ssh.argv(target, batch=True, connect_timeout=10, options=self.options)
+        return Remote(tuple(words[:-1]), words[-1])
+
+
+def way_options(verb: Verb) -> Verb:
+    """`--port`, `--identity` and `--ssh-option`, as ``way: Way``."""
+
+    @functools.wraps(verb)
+    def wrapper(
+        *args: Any, port: int | None, identity: Path | None, ssh_option: tuple[str, ...], **kwargs: Any
+    ) -> Any:
+        return verb(*args, way=Way(port, identity, ssh_option), **kwargs)
+
+    decorated: Verb = wrapper
+    for option in (
+        click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="A further setting of ssh."),
+        click.option(
+            "-i",
+            "--identity",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Private key to log in with.",
+        ),
+        click.option("-p", "--port", type=int, metavar="N", help="Port of its SSH. [default: as ssh has it]"),
+    ):
+        decorated = option(decorated)
+    return decorated

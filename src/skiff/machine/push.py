@@ -1,0 +1,208 @@
+"""An update over SSH: what differs goes into the slot that does not run, is tried, confirmed when well."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.run import PIPE, spawn
+from skiff.host.ui import Step, Ui
+from skiff.machine import slots
+from skiff.machine.remote import Remote
+
+# Where the device has a slot that is being written.
+_NEW = "/run/skiff/boot/new/"
+_PROGRESS = re.compile(rb"(\d+)%")
+_SENT = re.compile(rb"Total bytes sent: ([\d,.]+)")
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """How an update is to go."""
+
+    # Starts that the new slot has to come up in.
+    tries: int = 3
+    # Seconds that the device waits for the confirmation before it starts the old slot again.
+    confirm_within: int = 300
+    # Seconds that the device may take to come back, falling back included.
+    patience: float = 900.0
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What sending took."""
+
+    slot: str
+    # Bytes of the whole slot, and those that went over the network.
+    bytes: int
+    sent: int
+
+
+class Done(msgspec.Struct, frozen=True):
+    """An update or a way back that went well."""
+
+    slot: str
+    # Seconds from the order to restart until it was confirmed.
+    seconds: float
+    bytes: int = 0
+    sent: int = 0
+
+
+def push(remote: Remote, folder: Path, wish: Wish, ui: Ui) -> Done:
+    """Update a device with the slot in ``folder``, and confirm it once it is well.
+
+    Raises UserError when the device refuses the image, or did not get well with it; then it runs the slot
+    that it had before.
+    """
+    found = slots.look(remote)
+    slots.check_fit(found, folder, remote.host)
+    before = slots.units(remote)
+    sent = send(remote, folder, ui)
+    with ui.step("verify"):
+        remote.run(["skiff-slots", "try", str(wish.tries), str(wish.confirm_within)], timeout=600)
+    done = restart(remote, sent.slot, before, wish, ui)
+    return msgspec.structs.replace(done, bytes=sent.bytes, sent=sent.sent)
+
+
+def rollback(remote: Remote, wish: Wish, ui: Ui) -> Done:
+    """Start the other slot again, and confirm it once it is well. Raises UserError as push does."""
+    found = slots.look(remote)
+    before = slots.units(remote)
+    with ui.step("verify"):
+        remote.run(["skiff-slots", "rollback", str(wish.tries), str(wish.confirm_within)], timeout=600)
+    return restart(remote, found.other, before, wish, ui)
+
+
+def send(remote: Remote, folder: Path, ui: Ui) -> Sent:
+    """Bring the slot's files to the device, as they differ. What came is kept when this is interrupted."""
+    manifest = (folder / "manifest").read_bytes()
+    signature = folder / "manifest.sig"
+    whole = manifest + (signature.read_bytes() if signature.exists() else b"")
+    with ui.step("prepare"):
+        answer = remote.run(["skiff-slots", "prepare"], input=whole, timeout=600).text
+    lines = [line.split(" ", 1) for line in answer.splitlines()]
+    values = dict(lines)
+    need = [value for word, value in lines if word == "need"]
+    sizes = [int(line.split()[2]) for line in manifest.decode().splitlines() if line.startswith("file ")]
+    sent = len(whole)
+    if need:
+        with ui.step("send", total=100) as step:
+            sent += _rsync(remote, folder, need, values["basis"], step)
+    return Sent(values["slot"], sum(sizes), sent)
+
+
+def _rsync(remote: Remote, folder: Path, names: list[str], basis: str, step: Step) -> int:
+    """Send files; bytes that went over the network."""
+    host = f"{remote.host.replace('@', '@[', 1)}]" if remote.host.count(":") > 1 else remote.host
+    with tempfile.NamedTemporaryFile(prefix="skiff-push-") as listing:
+        listing.write("".join(f"{name}\n" for name in names).encode())
+        listing.flush()
+        words = [
+            *("rsync", "--copy-links", "--ignore-times", "--partial", "--no-whole-file"),
+            *("--info=progress2,stats2", "--outbuf=N", f"--files-from={listing.name}"),
+            # What the running slot has is built on.
+            f"--copy-dest={basis}",
+            *("--rsync-path=skiff-slots receive", "-e", _joined(remote.ssh)),
+            f"{folder}/",
+            f"{host}:{_NEW}",
+        ]
+        with spawn(words, stdout=PIPE, stderr=PIPE) as process:
+            assert process.stdout is not None and process.stderr is not None
+            said = _follow(process.stdout.fileno(), step)
+            problem = process.stderr.read().decode(errors="replace").strip()
+    if process.returncode != 0:
+        raise UserError(
+            f"{remote.host}: sending broke off: {problem or process.returncode}",
+            hint="the same command again goes on from there",
+        )
+    found = _SENT.search(said)
+    return int(re.sub(rb"\D", b"", found[1])) if found else 0
+
+
+def _follow(stream: int, step: Step) -> bytes:
+    """Read rsync's output to its end and show its percentages; the last few KB of it."""
+    said = b""
+    with open(stream, "rb", buffering=0, closefd=False) as source:
+        while part := source.read(4096):
+            said = (said + part)[-8192:]
+            if percents := _PROGRESS.findall(part):
+                step.advance(max(0, int(percents[-1]) - step.done))
+    return said
+
+
+def _joined(words: tuple[str, ...]) -> str:
+    """A command line as rsync takes one apart: by spaces, with quotes as a shell has them."""
+    return " ".join(f"'{word}'" if " " in word or '"' in word else word for word in words)
+
+
+def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wish, ui: Ui) -> Done:
+    """Restart into a slot that is on trial, look whether all is as well as before, and confirm it."""
+    started = time.monotonic()
+    deadline = started + wish.patience
+    with ui.step("restart"):
+        _reboot(remote, deadline)
+    found = slots.look(remote)
+    if found.running != wanted:
+        raise UserError(
+            f"{remote.host} runs slot {found.running} again: {wanted} did not start",
+            hint="its console tells more; nothing else was changed",
+        )
+    try:
+        with ui.step("check") as step:
+            _check(remote, before, min(deadline, time.monotonic() + wish.confirm_within / 2), step)
+    except UserError as error:
+        with ui.step(f"back to slot {found.other}"):
+            remote.run(["skiff-slots", "rollback"], timeout=600)
+            _reboot(remote, time.monotonic() + wish.patience)
+        raise UserError(
+            f"{error.message}; {remote.host} runs slot {found.other} again", hint=error.hint
+        ) from error
+    remote.run(["skiff-slots", "confirm"])
+    return Done(wanted, time.monotonic() - started)
+
+
+def _reboot(remote: Remote, deadline: float) -> None:
+    """Restart the device, and wait until it answers again."""
+    before = remote.boot_id()
+    # The connection may go with the system.
+    with contextlib.suppress(UserError):
+        remote.run(["reboot"], check=False)
+    while time.monotonic() < deadline:
+        now = remote.boot_id(timeout=15)
+        if now and now != before:
+            return
+        time.sleep(0.5)
+    raise UserError(
+        f"{remote.host} does not answer again",
+        hint="it starts the old slot by itself when the new one is not confirmed; has its address changed?",
+    )
+
+
+def _check(remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step) -> None:
+    """Wait until nothing fails that did not before, then run the device's own checks.
+
+    Raises UserError when that is not so at the deadline.
+    """
+    while True:
+        now = slots.units(remote)
+        bad = _worse(before, now)
+        if not bad:
+            break
+        step.detail(", ".join(bad))
+        if time.monotonic() >= deadline:
+            name = bad[0]
+            raise UserError(
+                f"{remote.host} is not well with the new image: {name}: {now[name].text}", hint=now[name].hint
+            )
+        time.sleep(1)
+    remote.run(["skiff-slots", "check"], timeout=600)
+
+
+def _worse(before: dict[str, slots.Unit], now: dict[str, slots.Unit]) -> list[str]:
+    """Names of lines that are not well (or not yet), though they were before or are new."""
+    bad = [name for name, unit in now.items() if unit.state in ("wait", "fail") and name != "slot"]
+    return [name for name in bad if name not in before or before[name].state in ("ok", "warn")]
