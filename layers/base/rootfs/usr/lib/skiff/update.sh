@@ -117,6 +117,7 @@ accept() { # MANIFEST SIGNATURE
 	[ "$REPLY" = "$LOADER" ] || refuse "the image is for another bootloader: ${REPLY:-none}, not $LOADER"
 	accept_files "$1"
 	if [ -s "$SIGNERS" ]; then
+		command -v ssh-keygen >/dev/null || refuse "this device takes signed images only, and has no ssh-keygen to verify them"
 		[ -s "$2" ] || refuse "the image is not signed, and this device takes signed ones only" "skiff push --sign KEY"
 		who=$(ssh-keygen -Y find-principals -s "$2" -f "$SIGNERS" 2>/dev/null) &&
 			ssh-keygen -Y verify -f "$SIGNERS" -I "${who%%"$NL"*}" -n skiff-image -s "$2" <"$1" >/dev/null 2>&1 ||
