@@ -1,0 +1,241 @@
+"""`skiff port` with a real engine: images rebuilt for CPUs that this machine has not, and run there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skiff.host.run import PIPE, STDOUT, run, spawn
+from skiff.model.arch import Arch
+from tests.vm.port_world import World, busybox, world
+
+CPUS = (Arch.AMD64, Arch.ARM64, Arch.RISCV64)
+EMULATED = "--setup-emulation"
+
+# Names of the packages that the official image of that release consists of, as of November 2024.
+BOOKWORM = Path(__file__).with_name("debian-bookworm.txt")
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[World]:
+    """One world for all tests of this file: what one has built, others find built."""
+    with world() as made:
+        _add_tiny(made)
+        yield made
+
+
+def _add_tiny(net: World) -> None:
+    """`tiny:1` in the official library, with a folder for each CPU, as base images have it."""
+    files: dict[str, str | bytes] = {}
+    for arch in CPUS:
+        files[f"{arch.library}/Dockerfile"] = (
+            'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
+            'CMD ["sh"]\n'
+        )
+        files[f"{arch.library}/busybox"] = busybox(arch).read_bytes()
+    url, commit = net.repository("tiny", files)
+    names = ", ".join(arch.library for arch in CPUS)
+    net.official(
+        "tiny",
+        f"Maintainers: A (@b)\nGitRepo: {url}\nGitCommit: {'0' * 40}\n\nTags: 1, latest\n"
+        f"Architectures: {names}\n"
+        + "".join(
+            f"{arch.library}-GitCommit: {commit}\n{arch.library}-Directory: {arch.library}\n" for arch in CPUS
+        ),
+    )
+
+
+def test_a_library_of_images_is_ported_and_runs(net: World) -> None:
+    """Three deep, several stages, fields for each CPU, an argument in FROM: for two CPUs at once."""
+    url, commit = net.repository(
+        "lang",
+        {
+            "1/Dockerfile": (
+                "ARG VERSION=1\nFROM tiny:${VERSION} AS build\nARG TARGETARCH\nCOPY hello.sh /out/hello\n"
+                'RUN chmod +x /out/hello && echo "$TARGETARCH" >/out/arch\n'
+                "FROM tiny:$VERSION\nCOPY --from=build /out /opt/lang\nENV PATH=/opt/lang:/bin\n"
+            ),
+            "1/hello.sh": '#!/bin/sh\necho "hello from $(uname -m), built for $(cat /opt/lang/arch)"\n',
+        },
+    )
+    net.official("lang", f"GitRepo: {url}\nDirectory: 1\n\nTags: 1\nGitCommit: {commit}\n")
+    url, commit = net.repository(
+        "app",
+        {
+            "Dockerfile": (
+                "FROM --platform=$BUILDPLATFORM tiny:1 AS cross\nRUN uname -m >/built-on\n"
+                "FROM lang:1\nCOPY --from=cross /built-on /\nCOPY --from=tiny:1 /bin/busybox /bin/again\n"
+                'CMD ["hello"]\n'
+            )
+        },
+    )
+    net.official("app", f"Tags: 2\nArchitectures: amd64\nGitRepo: {url}\nGitCommit: {commit}\n")
+    archive, report = net.folder / "app.tar", net.folder / "app.md"
+    words = ["app:2", "--arch", "arm64", "--arch", "riscv64", EMULATED, "--verify"]
+    outputs = ["--output", str(archive), "--push", f"{net.registry}/ported/app:2", "--report", str(report)]
+    answer = net.ported(*words, *outputs, "--load")
+    assert {result["verified"] for result in answer["results"]} == {"ran, and ended with status 0"}
+    assert all(result["elf_files"] > 0 for result in answer["results"])
+    outcomes = net.outcomes(answer)
+    assert set(outcomes.values()) == {"built"}
+    assert set(outcomes) == {f"tiny:1 {cpu}" for cpu in ("amd64", "arm64", "riscv64")} | {
+        f"{name} {cpu}" for name in ("lang:1", "app:2") for cpu in ("arm64", "riscv64")
+    }
+    for cpu, machine in (("arm64", "aarch64"), ("riscv64", "riscv64")):
+        shown = net.docker("run", "--rm", "--network", "none", f"app:2-{cpu}")
+        assert shown.strip() == f"hello from {machine}, built for {cpu}"
+        # What is compiled for another CPU on purpose was not emulated.
+        assert (
+            net.docker("run", "--rm", "--network", "none", f"app:2-{cpu}", "cat", "/built-on").strip()
+            == os.uname().machine
+        )
+    pushed = net.in_registry("ported/app:2")
+    assert pushed is not None
+    assert [one["platform"]["architecture"] for one in pushed["manifests"]] == ["arm64", "riscv64"]
+    packed = run(["skopeo", "inspect", "--raw", f"oci-archive:{archive}"]).stdout
+    assert json.loads(packed) == pushed
+    assert "| app:2 | linux/riscv64 |" in report.read_text()
+    # Nothing changed: nothing is built, and the very same bytes come out.
+    again = net.ported(*words[:5], "--output", str(net.folder / "again.tar"))
+    assert set(net.outcomes(again).values()) <= {"kept", "not needed"}
+    assert (net.folder / "again.tar").read_bytes() == archive.read_bytes()
+
+
+def test_a_debian_base_is_made_of_packages(net: World) -> None:
+    folder = net.folder_of(
+        "ondebian",
+        {"Dockerfile": "FROM debian:bookworm-slim\nRUN dpkg-query -W -f '${binary:Package}\\n' >/packages\n"},
+    )
+    answer = net.ported(f"{folder}/", "--arch", "arm64", "--tag", "ondebian:1", "--load", EMULATED)
+    assert "made of packages" in net.outcomes(answer)["debian:bookworm-slim arm64"]
+
+    def inside(*words: str) -> str:
+        return net.docker("run", "--rm", "--network", "none", "ondebian:1", *words)
+
+    names = {line.partition(":")[0] for line in inside("cat", "/packages").split()}
+    # The compiler's base package carries the release's number and is in the list too.
+    assert names == set(BOOKWORM.read_text().split())
+    assert inside("uname", "-m").strip() == "aarch64"
+    assert "Suites: bookworm bookworm-updates" in inside("cat", "/etc/apt/sources.list.d/debian.sources")
+    assert inside("find", "/usr/share/doc", "/usr/share/man", "-type", "f", "!", "-name", "copyright") == ""
+    assert inside(
+        "sh", "-c", "cat /etc/machine-id /etc/apt/sources.list 2>/dev/null; ls /var/lib/apt/lists"
+    ).split() in ([], ["partial"])
+
+
+def test_a_download_for_one_cpu_is_rewritten(net: World) -> None:
+    for arch in ("amd64", "arm64"):
+        script = f"#!/bin/sh\necho tool for {arch}\n"
+        net.folder_of("web", {f"tool-1.0-linux-{arch}": script})
+    folder = net.folder_of(
+        "downloads",
+        {
+            "Dockerfile": (
+                f"FROM tiny:1\nRUN wget -qO /bin/tool {net.web}/tool-1.0-linux-amd64 && chmod +x /bin/tool\n"
+                'CMD ["tool"]\n'
+            )
+        },
+    )
+    answer = net.ported(f"{folder}/", "--arch", "arm64", "--tag", "downloads:1", "--load", EMULATED)
+    assert [node["rewritten"] for node in answer["nodes"] if "downloads" in node["image"]] == [1]
+    assert net.docker("run", "--rm", "--network", "none", "downloads:1").strip() == "tool for arm64"
+
+
+def test_an_image_without_source_is_made_of_its_history(net: World) -> None:
+    folder = net.folder_of(
+        "lost", {"Dockerfile": 'FROM localtiny\nRUN uname -m >/arch\nENV A=b\nCMD ["cat", "/arch"]\n'}
+    )
+    net.build(net.folder / "tiny/amd64", "localtiny")
+    net.build(folder, f"{net.registry}/lost:1")
+    net.docker("push", "--quiet", f"{net.registry}/lost:1")
+    plan = net.port(f"{net.registry}/lost:1", "--arch", "arm64", "--plan")
+    assert "history" in plan
+    # The program that was copied in is for the old CPU, and nothing tells where it came from.
+    assert "COPY" in plan or "busybox" in plan
+
+
+@pytest.fixture
+def wrong(net: World) -> Path:
+    """A folder whose image has a program for another CPU."""
+    files: dict[str, str | bytes] = {"Dockerfile": "FROM tiny:1\nADD tools.tar /opt/\n"}
+    folder = net.folder_of("wrong", files)
+    net.folder_of("wrong-tools", {"tool": busybox(Arch.AMD64).read_bytes()})
+    run(["tar", "-C", net.folder / "wrong-tools", "-cf", folder / "tools.tar", "tool"])
+    return folder
+
+
+def test_a_program_for_another_cpu_stops_it_before_any_name_moves(net: World, wrong: Path) -> None:
+    before = net.names()
+    target = f"{net.registry}/wrong:1"
+    words = [f"{wrong}/", "--arch", "arm64", "--tag", "wrong:1", "--load", "--push", target, EMULATED]
+    said = net.refused(*words)
+    assert "/opt/tool (amd64)" in said and "--allow-foreign" in said
+    assert net.names() == before and net.in_registry("wrong:1") is None
+    net.port(*words, "--allow-foreign", "/opt/*")
+    assert net.in_registry("wrong:1") is not None
+
+
+def test_a_source_that_cannot_be_fetched_is_told(net: World) -> None:
+    gone = f"file://{net.folder}/gone"
+    said = net.refused("some/image:1", "--arch", "arm64", "--source", f"some/image:1={gone}#main")
+    assert gone in said
+
+
+def test_what_is_no_longer_what_its_digest_says_is_refused(net: World) -> None:
+    name = f"{net.registry}/changed"
+    net.build(net.folder / "tiny/arm64v8", f"{name}:1", "--platform", "linux/arm64")
+    net.docker("push", "--quiet", f"{name}:1")
+    manifest = net.in_registry("changed:1")
+    assert manifest is not None
+    layer = manifest["layers"][0]["digest"].removeprefix("sha256:")
+    blob = net.folder / "registry/data/docker/registry/v2/blobs/sha256" / layer[:2] / layer / "data"
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    folder = net.folder_of("onchanged", {"Dockerfile": f"FROM {name}:1\nENV A=b\n"})
+    said = net.refused(f"{folder}/", "--arch", "arm64", "--tag", "onchanged:1", "--load", EMULATED)
+    assert f"{net.registry}/changed:1" in said
+    assert "onchanged:1" not in net.names()
+
+
+def test_without_an_emulator_nothing_is_built(net: World) -> None:
+    folder = net.folder_of("foreign", {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    said = net.refused(
+        f"{folder}/", "--arch", "ppc64le", "--tag", "foreign:1", "--load", "--no-setup-emulation"
+    )
+    assert "no emulator is registered" in said and "--setup-emulation" in said
+    assert "foreign:1" not in net.names()
+
+
+def test_an_interrupted_port_goes_on_where_it_was(net: World) -> None:
+    folder = net.folder_of(
+        "slow",
+        {
+            "Dockerfile": (
+                f"FROM tiny:1 AS one\nRUN wget -qO /x {net.web}/ready && date >/first\n"
+                f"FROM tiny:1\nCOPY --from=one /first /first\nRUN touch /started && sleep 600\n"
+            )
+        },
+    )
+    net.folder_of("web", {"ready": "yes\n"})
+    words = net.argv(f"{folder}/", "--arch", "arm64", "--tag", "slow:1", "--load", EMULATED)
+    process = spawn(words, env=net.env, cwd=net.folder, stdout=PIPE, stderr=STDOUT)
+    logs = net.folder / "cache/port/logs"
+    deadline = time.monotonic() + 120
+    while not any("touch /started" in log.read_text() for log in logs.glob("*.log")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    said = process.stdout.read().decode()
+    assert process.wait(60) == 130, said
+    assert "skiff: interrupted" in said and "Traceback" not in said
+    assert "slow:1" not in net.names()
+    # Nothing of it runs on.
+    assert not [
+        line for line in run(["ps", "-eo", "args"]).stdout.decode().splitlines() if line.endswith("sleep 600")
+    ]
