@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from skiff.host.run import run
@@ -118,3 +122,26 @@ def make_bases(machine: Device) -> None:
     """Images to build on, in the device's engine, which must be up."""
     machine.succeed(BOX, timeout=180)
     machine.succeed(SNAKE, timeout=180)
+
+
+@contextmanager
+def tunnel(machine: Device, port: int) -> Iterator[int]:
+    """A port of this machine that leads to one of the device, through SSH."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        here = free.getsockname()[1]
+    words = enter(machine, options=("-N", "-L", f"{here}:127.0.0.1:{port}"), user="root")
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", here)).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise ProductFailure("no tunnel through SSH") from None
+                time.sleep(0.1)
+        yield here
+    finally:
+        process.terminate()
+        process.wait()

@@ -5,13 +5,20 @@ One machine for each engine. What is cheap to ask is asked on docker's alone.
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.vm.apps import Repository, crew, make_bases, page
+from skiff.host.run import run
+from tests.vm.apps import Repository, crew, make_bases, page, tunnel
 from tests.vm.driver import Device
+from tests.vm.environments import configure, enter
 
 MakeDevice = Callable[..., Device]
 
@@ -39,9 +46,67 @@ echo "version VERSION colour $COLOUR on $PORT, $(cat /motd), built $(cat /times)
 echo serving
 exec httpd -f -p "$PORT" -h /tmp/www
 """
+# Builds that wait for each other in a cache that both see: neither ends unless they run side by side.
+MEET = """RUN --mount=type=cache,id=meet,target=/meet touch /meet/ME; n=0; \\
+  until [ -e /meet/OTHER ]; do n=$((n + 1)); [ $n -lt 300 ] || exit 1; sleep 0.5; done
+"""
+PYTHON = """FROM snake
+COPY app.py /app.py
+EXPOSE 7000
+HEALTHCHECK --interval=1s --timeout=20s --retries=30 CMD ["/usr/bin/python3", "/app.py", "check"]
+CMD ["/usr/bin/python3", "/app.py"]
+"""
+PYTHON_APP = """import os, socket, sys
+port = int(os.environ["PORT"])
+if sys.argv[1:] == ["check"]:
+    socket.create_connection(("127.0.0.1", port)).close()
+    sys.exit()
+server = socket.create_server(("", port))
+while True:
+    peer, _ = server.accept()
+    with peer:
+        peer.recv(4096)
+        peer.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\npython " + os.environb.get(b"ODD", b""))
+"""
+CRON = {"cron": [{"command": "echo tick >>/data/ticks", "schedule": "* * * * *"}]}
+# A static program in an image that has nothing else.
+C = """FROM box AS pack
+COPY server /server
+MEETRUN chmod 755 /server
+FROM scratch
+COPY --from=pack /server /server
+EXPOSE 9000
+CMD ["/server"]
+"""
+C_SERVER = r"""#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(void) {
+  struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(9000)};
+  int server = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(server, (struct sockaddr *)&here, sizeof here) || listen(server, 16)) return 1;
+  for (;;) {
+    char asked[4096] = "", path[1024] = "";
+    int peer = accept(server, 0, 0);
+    if (read(peer, asked, sizeof asked - 1) > 0 && sscanf(asked, "GET %1000s", path) == 1)
+      dprintf(peer, "HTTP/1.0 200 OK\r\n\r\nC answers %s", path);
+    close(peer);
+  }
+}
+"""
+CHECKS = "WAIT=1\nATTEMPTS=20\n/health C answers\n"
+# Every character that a variable can hold below 128, and some above.
+ODD = "".join(map(chr, range(1, 128))) + "äöü€ 🚀 $(reboot) `reboot` \\ '\" \n"
+CREW = "/mnt/persist/skiff/crew"
+STORAGE = f"{CREW}/storage"
 PROCFILE = """web: sh /app/serve
 worker: while :; do echo worker at work; sleep 1; done
 """
+
+
+def meet(me: str, other: str) -> str:
+    return MEET.replace("ME;", f"{me};").replace("OTHER", other)
 
 
 def serve(version: str) -> str:
@@ -63,10 +128,58 @@ def crewed(device: MakeDevice) -> Callable[..., Device]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("engine", ["docker", "podman"])
-def test_push(crewed: Callable[..., Device], engine: str, tmp_path: Path) -> None:
-    machine = crewed(f"engine/{engine}")
-    repository = Repository(tmp_path / "app", Dockerfile=SHELL, serve=serve("one"), Procfile=PROCFILE)
+def test_on_podman(crewed: Callable[..., Device], tmp_path: Path) -> None:
+    machine = crewed("engine/podman")
+    one_app(machine, Repository(tmp_path / "app", Dockerfile=SHELL, serve=serve("one"), Procfile=PROCFILE))
+    machine.cut_power()
+    machine.boot()
+    machine.wait_for_unit("crew", "1 app runs", 240)
+    assert page(machine, "hello").startswith("version one colour blue")
+    at_rest(machine)
+    assert machine.failed() == {}
+
+
+@pytest.mark.timeout(1800)
+def test_on_docker(crewed: Callable[..., Device], device: MakeDevice, tmp_path: Path) -> None:
+    machine = crewed("engine/docker", "apps/core")
+    hello = Repository(tmp_path / "hello", Dockerfile=SHELL, serve=serve("one"), Procfile=PROCFILE)
+    one_app(machine, hello)
+    several_apps(machine, tmp_path, hello)
+    around_an_app(machine)
+    with_tls(machine, tmp_path)
+    pushes_in_turn(machine, tmp_path, hello)
+    a_push_that_is_lost(machine, hello)
+    builds_within_limits(machine, tmp_path)
+    a_key_for_one_app(machine, tmp_path)
+    core_as_an_app(machine, tmp_path)
+
+    # What was stopped stays so, and all else is back after a power cut.
+    crew(machine, "ps:stop sea")
+    machine.wait_for_unit("crew", "2 apps run, 1 stopped", 30)
+    # A minute may pass before crond's first look.
+    machine.wait_until_succeeds(f"grep tick {STORAGE}/pie/ticks", 150)
+    machine.cut_power()
+    machine.boot()
+    machine.wait_for_unit("crew", "2 apps run, 1 stopped", 240)
+    assert page(machine, "pie").startswith("python")
+    assert page(machine, "hello").startswith("version six")
+    at_rest(machine)
+    assert machine.failed() == {}
+
+    # One file restores an app on another device.
+    saved = run(enter(machine, "backup:export", "pie", user="crew"), input=b"", timeout=240).stdout
+    machine.cut_power()
+    other = device("virt/qemu", "engine/docker", "apps/core", "apps/crew")
+    other.start(memory=1024)
+    other.wait_for_ssh()
+    other.wait_for_unit("crew", "no apps", 180)
+    crew(other, "backup:import", stdin=saved)
+    assert page(other, "pie") == f"python {ODD}"
+    assert crew(other, "run pie cat /data/kept").stdout == "kept\n"
+
+
+def one_app(machine: Device, repository: Repository) -> None:
+    """From the first push to a rollback."""
     crew(machine, "apps:create hello")
     crew(machine, "builder-dockerfile:set hello target web")
     status, shown = repository.push(machine, "hello")
@@ -93,24 +206,176 @@ def test_push(crewed: Callable[..., Device], engine: str, tmp_path: Path) -> Non
     assert status == 0, shown
     assert page(machine, "hello").startswith("version two")
 
-    # Configuration, the way back, and what is there after a power cut.
+    # Configuration, and the way back.
     crew(machine, "config:set hello COLOUR=blue")
     assert page(machine, "hello").startswith("version two colour blue")
     crew(machine, "rollback hello")
     assert page(machine, "hello").startswith("version one colour blue")
     assert "rollback to" in crew(machine, "releases hello").stdout
-    machine.cut_power()
-    machine.boot()
-    machine.wait_for_unit("crew", "1 app runs", 240)
-    assert page(machine, "hello").startswith("version one colour blue")
-    at_rest(machine)
-    assert machine.failed() == {}
 
 
 def at_rest(machine: Device) -> None:
     """Nothing of crew runs but the router, and what ends older releases is gone soon."""
     machine.wait_until_succeeds("! pgrep -f skiff_device.crew", 120)
-    assert set(machine.succeed("ps -o user,comm | grep ^crew | grep -v dropbear || true").split()) <= {
-        "crew",
-        "nginx",
-    }
+    left = machine.succeed("ps -o user,comm | grep ^crew | grep -v dropbear || true")
+    assert set(left.split()) <= {"crew", "nginx"}
+
+
+def several_apps(machine: Device, folder: Path, hello: Repository) -> None:
+    """Two more, in Python and C, built side by side and reached by their names."""
+    crew(machine, "apps:create pie")
+    crew(machine, "storage:mount pie pie:/data")
+    (folder / "server.c").write_text(C_SERVER)
+    run(["gcc", "-static", "-O2", "-o", folder / "server", folder / "server.c"])
+    server = (folder / "server").read_bytes()
+    pie = Repository(
+        folder / "pie", Dockerfile=PYTHON + meet("pie", "sea"), app__py=PYTHON_APP, app__json=json.dumps(CRON)
+    )
+    sea = Repository(
+        folder / "sea", Dockerfile=C.replace("MEET", meet("sea", "pie")), server=server, CHECKS=CHECKS
+    )
+    pushes = [pie.start_push(machine, "pie"), sea.start_push(machine, "sea")]
+    for push in pushes:
+        status, shown = push.end()
+        assert status == 0, shown
+    assert "healthy" in pushes[0].shown and "passed /health" in pushes[1].shown
+    assert page(machine, "pie") == "python "
+    assert page(machine, "sea", "/deep/path") == "C answers /deep/path"
+    assert page(machine, "hello").startswith("version one")
+    machine.fail("wget -q -O - --header 'Host: nobody.example' http://127.0.0.1/")
+    # A check that is not passed: CHECKS asks for other words than the app says.
+    sea.commit(CHECKS=CHECKS.replace("answers", "sings").replace("ATTEMPTS=20", "ATTEMPTS=1"))
+    status, shown = sea.push(machine, "sea")
+    assert status != 0 and "does not pass /health" in shown, shown
+    assert page(machine, "sea") == "C answers /"
+
+
+def around_an_app(machine: Device) -> None:
+    """Its variables, files and containers, by commands."""
+    encoded = base64.b64encode(ODD.encode()).decode()
+    crew(machine, f"config:set --encoded pie ODD={encoded}")
+    assert page(machine, "pie") == f"python {ODD}"
+    assert crew(machine, "config:get pie ODD").stdout == f"{ODD}\n"
+    crew(machine, "run pie sh -c 'echo kept >/data/kept'")
+    assert crew(machine, "enter pie web cat /data/kept").stdout == "kept\n"
+    assert crew(machine, "run pie sh -c 'exit 7'", status=7)
+    assert machine.succeed(f"cat {STORAGE}/pie/kept") == "kept\n"
+
+
+def with_tls(machine: Device, folder: Path) -> None:
+    """A given certificate, by which a client knows the app; plain HTTP leads there."""
+    key, certificate = folder / "server.key", folder / "server.crt"
+    words = [
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "rsa:2048",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=pie",
+        "-addext",
+        "subjectAltName=DNS:pie.example",
+    ]
+    run(["openssl", "req", *words, "-keyout", key, "-out", certificate], check=True)
+    crew(machine, "domains:add pie pie.example")
+    crew(machine, "certs:add pie", stdin=certificate.read_bytes() + key.read_bytes())
+    known = ssl.create_default_context(cafile=str(certificate))
+    with (
+        tunnel(machine, 443) as port,
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        known.wrap_socket(plain, server_hostname="pie.example") as secure,
+    ):
+        secure.sendall(b"GET / HTTP/1.0\r\nHost: pie.example\r\n\r\n")
+        answer = b"".join(iter(lambda: secure.recv(4096), b""))
+    assert answer.endswith(f"python {ODD}".encode())
+    head = machine.execute(
+        "wget -S -O - --header 'Host: pie.example' http://127.0.0.1/ 2>&1 | head -n 5"
+    ).stdout
+    assert "301" in head
+    crew(machine, "certs:remove pie")
+    crew(machine, "domains:clear pie")
+
+
+def pushes_in_turn(machine: Device, folder: Path, hello: Repository) -> None:
+    """Two to one app queue, and the second one finds the branch where the first one left it."""
+    hello.commit(serve=serve("three"), Dockerfile=SHELL.replace("COPY . /app", "RUN sleep 5\nCOPY . /app"))
+    first = hello.start_push(machine, "hello")
+    first.wait_for("building hello")
+    hello.commit(serve=serve("four"))
+    second = hello.start_push(machine, "hello")
+    second.wait_for("waiting for another push to hello")
+    for push in (first, second):
+        status, shown = push.end()
+        assert status == 0, shown
+    assert page(machine, "hello").startswith("version four")
+
+
+def a_push_that_is_lost(machine: Device, hello: Repository) -> None:
+    """The connection goes while a silent step of the build is under way: nothing of it stays."""
+    hello.commit(serve=serve("five"), Dockerfile=SHELL.replace("COPY . /app", "COPY . /app\nRUN sleep 999"))
+    lost = hello.start_push(machine, "hello")
+    lost.wait_for("RUN sleep 999")
+    lost.break_off()
+    machine.wait_until_succeeds("! pgrep -f 'sleep 999' && ! pgrep -f skiff_device.crew", 60)
+    assert page(machine, "hello").startswith("version four")
+    assert machine.succeed(f"ls {CREW}/apps/hello").split() == [
+        "current",
+        "env.json",
+        "releases",
+        "repo.git",
+        "settings.json",
+    ]
+    hello.commit(serve=serve("six"), Dockerfile=SHELL)
+    status, shown = hello.push(machine, "hello")
+    assert status == 0, shown
+    assert page(machine, "hello").startswith("version six")
+
+
+def builds_within_limits(machine: Device, folder: Path) -> None:
+    """One without an end, one that forks without an end, and a push that is too big."""
+    endless = Repository(folder / "endless", Dockerfile="FROM box\nRUN while :; do :; done\n")
+    crew(machine, "apps:create limited")
+    crew(machine, "builder:set limited time-limit 5")
+    status, shown = endless.push(machine, "limited")
+    assert status != 0 and "took longer than 5 s" in shown, shown
+    machine.wait_until_succeeds("! pgrep -f 'while :; do :; done'", 60)
+    crew(machine, "builder:set limited time-limit")
+    # The limit as the service sets it would take long to reach under emulation.
+    assert machine.succeed("cat /sys/fs/cgroup/crew-build/pids.max") == "2048\n"
+    machine.succeed("echo 100 >/sys/fs/cgroup/crew-build/pids.max")
+    endless.commit(Dockerfile="FROM box\nRUN n=0; while [ $n -lt 300 ]; do sleep 60 & n=$((n + 1)); done\n")
+    status, shown = endless.push(machine, "limited")
+    assert status != 0 and "fork" in shown, shown
+    crew(machine, "builder:set limited max-push 1M")
+    before = machine.succeed(f"du -sk {CREW}/apps/limited").split()[0]
+    endless.commit(big=os.urandom(3 << 20))
+    status, shown = endless.push(machine, "limited")
+    assert status != 0 and "maximum allowed size" in shown, shown
+    after = machine.succeed(f"du -sk {CREW}/apps/limited").split()[0]
+    assert int(after) - int(before) < 200
+    crew(machine, "apps:destroy --force limited")
+
+
+def a_key_for_one_app(machine: Device, folder: Path) -> None:
+    """It may deploy hello, and nothing else."""
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "anna"])
+    crew(machine, "ssh-keys:add anna --role deploy --app hello", stdin=(folder / "anna.pub").read_bytes())
+    words = enter(machine, user="crew")
+    words[words.index("-i") + 1] = str(folder / "anna")
+    for command, status in (("ps:report hello", 0), ("ps:report pie", 1), ("apps:create mine", 1)):
+        done = run([*words, command], input=b"", timeout=60, check=False)
+        assert done.returncode == status, done.stderr
+    assert "pie" not in crew(machine, "events -n 3").stdout
+
+
+def core_as_an_app(machine: Device, folder: Path) -> None:
+    """What is pushed to an app marked so becomes the environment of the user core."""
+    configure(machine)
+    crew(machine, "apps:create env")
+    crew(machine, "apps:core env")
+    env = Repository(folder / "env", Dockerfile="FROM box\nRUN echo pushed >/etc/pushed\n")
+    status, shown = env.push(machine, "env")
+    assert status == 0, shown
+    assert machine.succeed("docker exec core cat /etc/pushed") == "pushed\n"
+    crew(machine, "apps:destroy --force env")
