@@ -24,8 +24,8 @@ class Caller(NamedTuple):
     apps: tuple[str, ...] = ()
 
     def may(self, access: str, app: str | None) -> bool:
-        """Whether this caller may use a command of that access (admin, deploy or read) on an app."""
-        if self.role == "admin":
+        """Whether this caller may use a command of that access (anyone, read, deploy, admin) on an app."""
+        if self.role == "admin" or access == "anyone":
             return True
         if self.role == "deploy":
             return access in ("deploy", "read") and app is not None and app in self.apps
@@ -165,7 +165,7 @@ class Command(NamedTuple):
     usage: str
     text: str
     run: Callable[[Context, Args], int | None]
-    # Which callers: admin, deploy (keys for that app) or read.
+    # Which callers: admin, deploy (keys for that app), read, or anyone.
     access: str = "admin"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import importlib
 import os
+import re
 import select
 import shlex
 import signal
@@ -57,6 +58,22 @@ def find(name: str) -> Command:
     raise UsageError(f"there is no command {names.shown(name)!r}", f"there are: {there}")
 
 
+def takes_app(command: Command) -> bool:
+    """Whether a command is for one app, which it takes by context.app; that looks whether the caller may."""
+    return any(word.split("|")[0] == "APP" for word in command.usage.split())
+
+
+def _check(caller: Caller, command: Command, words: list[str]) -> None:
+    """Raise DeviceError when a caller may not use a command, whatever the app is."""
+    everywhere = {"--all", "--global"} & set(words) & set(re.split(r"[\s\[\]|]+", command.usage))
+    if command.access == "admin" or everywhere:
+        allowed = caller.role == "admin"
+    else:
+        allowed = takes_app(command) or caller.may(command.access, None)
+    if not allowed:
+        raise refused(caller, command)
+
+
 def run(paths: Paths, caller: Caller, words: list[str]) -> int:
     """Run one command for a caller; returns the exit status. Raises DeviceError."""
     command = find(words[0] if words else "help")
@@ -65,8 +82,7 @@ def run(paths: Paths, caller: Caller, words: list[str]) -> int:
     if words[1:2] == ["--help"]:
         print(f"usage: {command.usage}\n  {command.text}")
         return 0
-    if "APP" not in command.usage.split() and not caller.may(command.access, None):
-        raise refused(caller, command)
+    _check(caller, command, words)
     return command.run(Context(paths, caller, command), args) or 0
 
 

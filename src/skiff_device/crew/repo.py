@@ -51,9 +51,9 @@ def tidy(folder: Path) -> None:
         shutil.rmtree(received, ignore_errors=True)
 
 
-def use(paths: Paths, app: str) -> Path:
+def use(paths: Paths, app: str, make: bool = True) -> Path:
     """From now on git works on the repository of this app, which is made when it is not there."""
-    folder = ensure(paths, app)
+    folder = ensure(paths, app) if make else paths.app(app) / "repo.git"
     os.environ.update({**environment(paths), "GIT_DIR": str(folder)})
     return folder
 

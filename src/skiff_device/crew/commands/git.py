@@ -28,7 +28,7 @@ def from_archive(context: Context, args: Args) -> int | None:
     app = context.app(args)
     url = args.take_or("")
     args.none_left()
-    with store.alone(context.paths, f"repo-{app}"):
+    with store.alone(context.paths, f"push-{app}"):
         repo.use(context.paths, app)
         if url:
             with sync.download(url) as stream:
@@ -52,7 +52,7 @@ def sync(context: Context, args: Args) -> int | None:
     app = context.app(args)
     url, ref = args.take("the address"), args.take_or("HEAD")
     args.none_left()
-    with store.alone(context.paths, f"repo-{app}"):
+    with store.alone(context.paths, f"push-{app}"):
         repo.use(context.paths, app)
         commit = syncing.fetch(context.paths, app, url, ref, context.caller)
         if commit == repo.head(context.paths, app) and (changes or not build):
@@ -103,7 +103,7 @@ def load_image(context: Context, args: Args) -> int | None:
 def _rows(context: Context, app: str) -> dict[str, Any]:
     from skiff_device.crew import release, repo
 
-    repo.use(context.paths, app)
+    repo.use(context.paths, app, make=False)
     now = release.current(context.paths, app)
     head = repo.head(context.paths, app)
     return {

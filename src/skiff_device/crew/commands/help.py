@@ -7,14 +7,16 @@ from skiff_device.crew.command import Args, Context, Family
 COMMANDS = Family("what there is")
 
 
-@COMMANDS.command("help [COMMAND]", "this list, or the commands of one family", access="read")
+@COMMANDS.command("help [COMMAND]", "this list, or the commands of one family", access="anyone")
 def help_(context: Context, args: Args) -> int | None:
     """All commands, with one line each."""
     from skiff_device.crew import main
 
     word = args.take_or("")
     args.none_left()
-    families = [main.family(word)] if word else [main.family(name) for name in main.FAMILIES]
+    families = (
+        [main.family(word)] if word else [main.family(name.replace("_", "-")) for name in main.FAMILIES]
+    )
     for found in families:
         if found is None:
             main.find(word)
@@ -24,7 +26,7 @@ def help_(context: Context, args: Args) -> int | None:
     return None
 
 
-@COMMANDS.command("version", "version of this system", access="read")
+@COMMANDS.command("version", "version of this system", access="anyone")
 def version(context: Context, args: Args) -> int | None:
     """As skiff-status tells it."""
     args.none_left()
