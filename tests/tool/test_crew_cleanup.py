@@ -138,8 +138,6 @@ def test_a_job_never_overlaps_itself_and_is_bounded(
 
 def test_suspended_by_command(crew: CrewDevice, job: crontab.Job) -> None:
     control = crew.paths.root / "etc/service/crew-cron/supervise/control"
-    control.parent.mkdir(parents=True)
-    os.mkfifo(control)
     reader = os.open(control, os.O_RDONLY | os.O_NONBLOCK)
     table = crew.paths.run / "crontab"
     assert crew.run("cron:set", "app", "maintenance", "false").status == 0
