@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import boards, boot, builds, containers, core, cpus, memory, mkosi, sizes
+from bench import boards, boot, builds, containers, core, cpus, memory, mkosi, port, sizes
 from bench.setting import Setting, host_facts
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
@@ -38,6 +38,7 @@ MEASUREMENTS = {
     "cpus": Measurement(cpus.FIGURES, cpus.measure),
     "boards": Measurement(boards.FIGURES, boards.measure),
     "builds": Measurement(builds.FIGURES, builds.measure),
+    "port": Measurement(port.FIGURES, port.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }
 ORDER = [figure.key for item in MEASUREMENTS.values() for figure in item.figures]

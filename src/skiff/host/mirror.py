@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
+from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
-from skiff.host.run import run
+from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.run import run, which
 
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 SECURITY_MIRROR = "http://deb.debian.org/debian-security"
@@ -21,7 +25,34 @@ def security_mirror(mirror: str) -> str:
 
 
 def host_mirror() -> str | None:
-    """The mirror that this host's own apt uses for Debian, if it is a Debian host."""
+    """The mirror that this host's own apt uses for Debian, if it is a Debian host.
+
+    apt takes half a second to tell; its answer is kept as long as its settings are the same.
+    """
+    settings = _apt_settings()
+    file = cache_dir() / "host-mirror"
+    if file.exists():
+        known, _, mirror = file.read_text().partition("\n")
+        if known == settings:
+            return mirror or None
+    asked = _asked_mirror()
+    if asked is not None:
+        write_atomic(file, f"{settings}\n{asked}".encode())
+    return asked or None
+
+
+def _apt_settings() -> str:
+    """Hash of what decides which mirror apt uses."""
+    folder = Path("/etc/apt")
+    files = [folder / "sources.list", folder / "apt.conf"]
+    files += [*folder.glob("sources.list.d/*"), *folder.glob("apt.conf.d/*")]
+    files += [Path(os.environ["APT_CONFIG"])] if os.environ.get("APT_CONFIG") else []
+    texts = [f"{path} {file_digest(path)}" for path in sorted(files) if path.is_file()]
+    return digest("\n".join([str(which("apt-get")), *texts]))
+
+
+def _asked_mirror() -> str | None:
+    """apt's answer, empty if it uses none; None when it could not be asked."""
     try:
         done = run(
             ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"], check=False
@@ -33,4 +64,4 @@ def host_mirror() -> str | None:
         release = rest.partition(" ")[0]
         if rest.endswith(" main") and uri.rstrip("/").endswith("/debian") and "-" not in release:
             return uri.rstrip("/")
-    return None
+    return "" if done.returncode == 0 else None

@@ -83,7 +83,9 @@ class Sources:
     def commit(self, url: str, ref: str, fetch: str = "") -> str:
         """The commit of a branch, tag or commit now. Raises UserError."""
         found = self.repository(url).commit(ref, fetch)
-        self._journal.note(("commit", url, ref, fetch), found)
+        if found != ref:
+            # What a commit holds never changes; where a branch is does.
+            self._journal.note(("commit", url, ref, fetch), found)
         return found
 
     def library_commit(self, url: str, ref: str) -> str:
