@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import boards, boot, builds, containers, core, cpus, memory, mkosi, port, sizes
+from bench import boards, boot, builds, containers, core, cpus, memory, mkosi, port, sizes, updates
 from bench.setting import Setting, host_facts
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
@@ -37,6 +37,7 @@ MEASUREMENTS = {
     "boot": Measurement(boot.FIGURES, boot.measure),
     "cpus": Measurement(cpus.FIGURES, cpus.measure),
     "boards": Measurement(boards.FIGURES, boards.measure),
+    "updates": Measurement(updates.FIGURES, updates.measure),
     "builds": Measurement(builds.FIGURES, builds.measure),
     "port": Measurement(port.FIGURES, port.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),

@@ -144,7 +144,7 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     started = time.monotonic()
     deadline = started + wish.patience
     with ui.step("restart"):
-        _reboot(remote, deadline)
+        restart_only(remote, deadline)
     found = slots.look(remote)
     if found.running != wanted:
         raise UserError(
@@ -157,7 +157,7 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     except UserError as error:
         with ui.step(f"back to slot {found.other}"):
             remote.run(["skiff-slots", "rollback"], timeout=600)
-            _reboot(remote, time.monotonic() + wish.patience)
+            restart_only(remote, time.monotonic() + wish.patience)
         raise UserError(
             f"{error.message}; {remote.host} runs slot {found.other} again", hint=error.hint
         ) from error
@@ -165,8 +165,12 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     return Done(wanted, time.monotonic() - started)
 
 
-def _reboot(remote: Remote, deadline: float) -> None:
-    """Restart the device, and wait until it answers again."""
+def restart_only(remote: Remote, deadline: float) -> float:
+    """Restart the device, and wait until it answers again; how many seconds that took.
+
+    ``deadline`` is a time of the monotonic clock. Raises UserError when it is passed.
+    """
+    started = time.monotonic()
     before = remote.boot_id()
     # The connection may go with the system.
     with contextlib.suppress(UserError):
@@ -174,7 +178,7 @@ def _reboot(remote: Remote, deadline: float) -> None:
     while time.monotonic() < deadline:
         now = remote.boot_id(timeout=15)
         if now and now != before:
-            return
+            return time.monotonic() - started
         time.sleep(0.5)
     raise UserError(
         f"{remote.host} does not answer again",

@@ -8,17 +8,31 @@
 # Seconds between two looks, and until the next one after a look that failed.
 cmdline_number skiff.guard 60
 LOOK=$REPLY AGAIN=10
+# Seconds within which a server greets, even on a small and busy machine.
+PATIENCE=10
 [ "$LOOK" -gt $AGAIN ] || AGAIN=$LOOK
 
-# What a connection to port 22 says. Sets REPLY: banner, closed (taken and closed without a word), or silent.
+slots() { skiff-slots "$@" 2>/dev/null; }
+
+# Seconds since the start. Sets REPLY.
+guard_now() {
+	read -r REPLY _ <"$PROC/uptime"
+	REPLY=${REPLY%%.*}
+}
+
+# What a connection to port 22 says. Sets REPLY: banner, closed (it ended without one), or silent.
 ssh_says() {
-	REPLY=silent
-	# nc ends when the server hangs up; a server that takes no connection is silent.
-	heard=$(timeout 10 sh -c 'nc 127.0.0.1 22 </dev/null | head -c 4; echo " done"' 2>/dev/null)
-	case $heard in
-	SSH-*) REPLY=banner ;;
-	*done) REPLY=closed ;;
-	esac
+	guard_now
+	began=$REPLY
+	heard=$(timeout $PATIENCE nc 127.0.0.1 22 </dev/null 2>/dev/null | head -c 4)
+	guard_now
+	if [ "$heard" = SSH- ]; then
+		REPLY=banner
+	elif [ $((REPLY - began)) -lt $((PATIENCE - 1)) ]; then
+		REPLY=closed
+	else
+		REPLY=silent
+	fi
 }
 
 # Connections to port 22 that are open. Sets REPLY.
@@ -48,6 +62,7 @@ ssh_is_well() {
 ssh_pristine() {
 	for path in etc/service/ssh/run etc/ssh etc/passwd etc/shadow etc/group usr/sbin/dropbear usr/sbin/sshd root/.ssh; do
 		[ -e "$IMAGE/$path" ] || continue
+		! cmp -s "$IMAGE/$path" "$ROOT/$path" || continue
 		rm -rf "${ROOT:?}/$path.image"
 		cp -a "$IMAGE/$path" "$ROOT/$path.image" && rm -rf "${ROOT:?}/$path" && mv "$ROOT/$path.image" "$ROOT/$path"
 	done
@@ -68,7 +83,7 @@ guard_step() { # FAILURES
 		;;
 	9)
 		report guard fail "SSH does not answer: restarting without overlay and persist"
-		skiff-slots safe >/dev/null 2>&1
+		slots safe
 		sync
 		reboot
 		;;
@@ -77,18 +92,12 @@ guard_step() { # FAILURES
 	esac
 }
 
-# Seconds since the start. Sets REPLY.
-guard_now() {
-	read -r REPLY _ <"$PROC/uptime"
-	REPLY=${REPLY%%.*}
-}
-
 # How this start is to be taken: good, from a slot on trial, or the second choice. Sets TRIAL to the second of
 # uptime until which a slot on trial has to be confirmed.
 guard_start() {
 	TRIAL=
 	# shellcheck disable=SC2046
-	set -- $(skiff-slots started 2>/dev/null)
+	set -- $(slots started)
 	case ${1-} in
 	trial)
 		guard_now
@@ -110,7 +119,7 @@ trial_watch() {
 	guard_now
 	[ "$REPLY" -ge "$TRIAL" ] || return 0
 	report slot fail "not confirmed in time: the other slot is started again"
-	skiff-slots rollback >/dev/null 2>&1
+	slots rollback >/dev/null
 	sync
 	reboot
 	TRIAL=$((TRIAL + 60))
@@ -124,7 +133,7 @@ guard_loop() {
 		next=$LOOK
 		if ssh_is_well; then
 			# The tries of a good slot are given back once.
-			[ -n "$well" ] || ! skiff-slots well >/dev/null 2>&1 || well=yes
+			[ -n "$well" ] || ! slots well || well=yes
 			failures=0
 		else
 			failures=$((failures + 1))
@@ -133,6 +142,6 @@ guard_loop() {
 		fi
 		trial_watch
 		[ -z "$TRIAL" ] || next=$AGAIN
-		pause $next
+		pause "$next"
 	done
 }

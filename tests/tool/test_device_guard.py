@@ -1,0 +1,90 @@
+"""The guard: what counts as an answer of SSH, and which step follows which."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tool.device import Device
+
+STUBS = """
+. "$LIB/guard.sh"
+sv() { echo "sv $*"; }
+reboot() { echo "reboot $*"; }
+slots() { echo "slots $*"; }
+sync() { :; }
+ssh_pristine() { echo pristine; }
+"""
+# A line of /proc/net/tcp: local address, remote one, state (01 established, 0A listening).
+LINE = " {n}: 0100007F:{port} 0200007F:1F90 {state} 00000000:00000000\n"
+
+
+@pytest.fixture
+def guarded(device: Device) -> Device:
+    device.put("proc/uptime", "100.00 1.00\n")
+    return device
+
+
+def connections(device: Device, count: int) -> None:
+    lines = [LINE.format(n=0, port="0016", state="0A"), LINE.format(n=1, port="1F90", state="01")]
+    lines += [LINE.format(n=2 + n, port="0016", state="01") for n in range(count)]
+    device.put("proc/net/tcp", "  sl local rem st\n" + "".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("answer", "strangers", "well"),
+    [
+        ("printf 'SSH-2.0-x\\r\\n'", 0, "yes"),
+        # Nobody there, or somebody who hangs up.
+        ("false", 0, "no"),
+        # It turns newcomers away because strangers keep it busy: no restart helps.
+        ("false", 5, "yes"),
+        # It takes connections and says nothing, however many there are.
+        ("echo '111.00 1.00' >\"$PROC/uptime\"", 5, "no"),
+    ],
+)
+def test_an_answer(guarded: Device, answer: str, strangers: int, well: str) -> None:
+    connections(guarded, strangers)
+    script = f"{STUBS}timeout() {{ {answer}; }}\nif ssh_is_well; then echo yes; else echo no; fi"
+    assert guarded.says(script) == well
+
+
+def test_steps(guarded: Device) -> None:
+    told = guarded.sh(f"{STUBS}for n in 1 2 3 4 5 6 7 8 9 10 15; do guard_step $n; done").stdout.splitlines()
+    assert told == ["pristine", "slots safe", "reboot ", "reboot -f"]
+    assert guarded.status("guard")[0] == "fail"
+
+
+def trial(device: Device, then: str) -> list[str]:
+    begun = f"{STUBS}slots() {{ echo trial b 200; }}\nguard_start\nslots() {{ :; }}\n"
+    done = device.sh(begun + then)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_trial_without_confirmation_ends(guarded: Device) -> None:
+    assert trial(guarded, "trial_watch") == []
+    assert guarded.status("slot")[0] == "wait"
+    assert trial(guarded, 'echo "299.00 1" >"$PROC/uptime"; trial_watch') == []
+    guarded.put("proc/uptime", "100.00 1.00\n")
+    assert trial(guarded, 'echo "300.00 1" >"$PROC/uptime"; trial_watch') == ["reboot"]
+    assert guarded.status("slot")[0] == "fail"
+
+
+def test_a_confirmed_trial_goes_on(guarded: Device) -> None:
+    assert trial(guarded, 'touch "$RUN/confirmed"; echo "900.00 1" >"$PROC/uptime"; trial_watch') == []
+
+
+def test_the_second_choice_is_told(guarded: Device) -> None:
+    guarded.says(f"{STUBS}slots() {{ echo second a b; }}\nguard_start")
+    assert guarded.status("slot")[:2] == ["warn", "a: the other one, b, did not start or was not confirmed"]
+
+
+def test_settings_are_the_image_s_again(guarded: Device) -> None:
+    guarded.put("run/skiff/image/etc/service/ssh/run", "image")
+    guarded.put("run/skiff/image/etc/passwd", "root")
+    guarded.put("etc/service/ssh/run", "mine")
+    guarded.put("etc/passwd", "root\nmine")
+    guarded.put("etc/skiff/authorized_keys/build.pub", "ssh-ed25519 AAAAC3 me\n")
+    guarded.says('. "$LIB/guard.sh"; ssh_pristine')
+    assert guarded.read("etc/service/ssh/run") == "image" and guarded.read("etc/passwd") == "root"
+    assert guarded.read("root/.ssh/authorized_keys") == "ssh-ed25519 AAAAC3 me\n"

@@ -1,0 +1,270 @@
+"""Updates from the workstation's side: a stand-in for ssh plays a device, and rsync is the real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skiff.host.errors import UserError
+from skiff.host.run import which
+from skiff.host.ui import Ui
+from skiff.image.slot import write_slot
+from skiff.machine import fleet
+from skiff.machine.push import Done, Wish, push, rollback
+from skiff.machine.remote import Remote, device
+from skiff.model.disk import DiskPlan
+from tests.tool.fake_machine import small_image
+
+# Runs the words meant for the device here, with its programs being those below.
+SSH = """
+printf '%s\\n' "$*" >>"$ROOT/ssh.log"
+# rsync takes the user off the host.
+while [ "$1" != root@device ] && [ "$1" != device ]; do shift; done
+shift
+[ "$1" != -- ] || shift
+[ ! -e "$ROOT/unreachable" ] || { echo "no route" >&2; exit 255; }
+case $* in
+'cat /proc/sys/kernel/random/boot_id') exec cat "$ROOT/boot_id" ;;
+reboot) echo again >>"$ROOT/boot_id"; exec cp "$ROOT/after.json" "$ROOT/slots.json" ;;
+esac
+exec sh -c "$*"
+"""
+SLOTS = """
+echo "$*" >>"$ROOT/slots.log"
+[ ! -e "$ROOT/refuses-$1" ] || { cat "$ROOT/refuses-$1" >&2; exit 1; }
+case $1 in
+--json) cat "$ROOT/slots.json" ;;
+prepare) cat >"$ROOT/got"; cat "$ROOT/needs" ;;
+receive)
+    shift
+    for last; do :; done
+    n=$#
+    while [ $n -gt 1 ]; do set -- "$@" "$1"; shift; n=$((n - 1)); done
+    shift
+    exec rsync "$@" "$ROOT/new/"
+    ;;
+rollback) cp "$ROOT/first.json" "$ROOT/after.json" ;;
+esac
+"""
+STATUS = {"net": "ok", "slot": "wait"}
+UI = Ui(quiet=True)
+WISH = Wish(patience=5, confirm_within=1)
+
+
+class FakeDevice:
+    """What the device says, and what was asked of it."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        (root / "bin").mkdir(parents=True)
+        (root / "new").mkdir()
+        monkeypatch.setenv("ROOT", str(root))
+        monkeypatch.setenv("PATH", f"{root / 'bin'}:/usr/bin:/bin")
+        self.program("ssh", SSH)
+        self.program("skiff-slots", SLOTS)
+        self.program(
+            "skiff-status",
+            'cat "$ROOT/status.json"; [ ! -e "$ROOT/then.json" ] || mv "$ROOT/then.json" "$ROOT/status.json"',
+        )
+        (root / "boot_id").write_text("first\n")
+        self.slots("slots", "a")
+        self.slots("first", "a")
+        self.slots("after", "b")
+        self.status("status", STATUS)
+        self.needs("kernel", "initramfs")
+
+    def program(self, name: str, body: str) -> None:
+        path = self.root / "bin" / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+
+    def slots(self, name: str, running: str, **changes: object) -> None:
+        slot = {"state": "good"}
+        facts = {"loader": "uefi", "arch": "amd64", "board": "pc/uefi", "epoch": "5", "signed": False}
+        facts |= {"no_older": False, "slots": {"a": slot, "b": slot}, "running": running, **changes}
+        (self.root / f"{name}.json").write_text(json.dumps(facts))
+
+    def status(self, name: str, states: dict[str, str]) -> None:
+        units = {
+            unit: {"state": state, "text": f"{unit} is {state}", "hint": ""} for unit, state in states.items()
+        }
+        (self.root / f"{name}.json").write_text(json.dumps({"ok": True, "units": units}))
+
+    def needs(self, *names: str) -> None:
+        lines = [*(f"need {name}" for name in names), "slot b", f"basis {self.root}/a/"]
+        (self.root / "needs").write_text("".join(f"{line}\n" for line in lines))
+
+    @property
+    def asked(self) -> list[str]:
+        log = self.root / "slots.log"
+        return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+
+    @property
+    def remote(self) -> Remote:
+        return device("device", None, None)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    if which("rsync") is None:
+        pytest.skip("needs the program rsync")
+    return FakeDevice(tmp_path / "device", monkeypatch)
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Path:
+    plan = DiskPlan("gpt", 16, 64, "uefi")
+    image = msgspec.structs.replace(small_image(tmp_path / "image"), disk=plan, board="pc/uefi", epoch=7)
+    folder = tmp_path / "slot"
+    folder.mkdir()
+    write_slot(folder, image, tmp_path / "cache")
+    return folder
+
+
+def test_an_update_in_order(fake: FakeDevice, slot: Path) -> None:
+    done = push(fake.remote, slot, WISH, UI)
+    assert fake.asked == ["--json", "prepare", "receive", "try", "--json", "check", "confirm"]
+    assert (fake.root / "got").read_bytes() == (slot / "manifest").read_bytes()
+    assert (fake.root / "new/initramfs").read_text() == "an initramfs"
+    assert (done.slot, done.bytes) == ("b", len("a kernel" + "an initramfs"))
+    assert done.sent > done.bytes
+    assert "try 3 1" in (fake.root / "slots.log").read_text()
+
+
+def test_nothing_is_sent_twice(fake: FakeDevice, slot: Path) -> None:
+    fake.needs()
+    done = push(fake.remote, slot, WISH, UI)
+    assert "receive" not in fake.asked
+    assert done.sent == (slot / "manifest").stat().st_size
+
+
+def test_what_the_running_slot_has_is_built_on(fake: FakeDevice, slot: Path) -> None:
+    large = bytes(range(256)) * 4000
+    (slot / "initramfs").unlink()
+    (slot / "initramfs").write_bytes(large + b"the end")
+    fake.needs("initramfs")
+    (fake.root / "a").mkdir()
+    (fake.root / "a/initramfs").write_bytes(large)
+    done = push(fake.remote, slot, WISH, UI)
+    assert (fake.root / "new/initramfs").read_bytes() == large + b"the end"
+    assert done.sent < len(large) / 20
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"arch": "arm64"}, "another arch: amd64, not arm64"),
+        ({"board": "odroid/h3"}, "another board: pc/uefi, not odroid/h3"),
+        ({"signed": True}, "takes signed images only"),
+        ({"no_older": True, "epoch": "8"}, "no older image"),
+    ],
+)
+def test_what_the_device_would_refuse_is_not_sent(
+    fake: FakeDevice, slot: Path, change: dict[str, object], says: str
+) -> None:
+    fake.slots("slots", "a", **change)
+    with pytest.raises(UserError, match=says):
+        push(fake.remote, slot, WISH, UI)
+    assert fake.asked == ["--json"]
+
+
+def test_what_the_device_says_is_passed_on(fake: FakeDevice, slot: Path) -> None:
+    (fake.root / "refuses-try").write_text("skiff-slots: not whole: initramfs (push again)\n")
+    with pytest.raises(UserError, match="not whole: initramfs"):
+        push(fake.remote, slot, WISH, UI)
+    assert (fake.root / "boot_id").read_text() == "first\n"
+
+
+def test_a_system_without_slots(fake: FakeDevice, slot: Path) -> None:
+    (fake.root / "bin/skiff-slots").unlink()
+    with pytest.raises(UserError, match="knows no updates"):
+        push(fake.remote, slot, WISH, UI)
+
+
+def test_a_device_that_fell_back_by_itself(fake: FakeDevice, slot: Path) -> None:
+    fake.slots("after", "a")
+    with pytest.raises(UserError, match="runs slot a again: b did not start"):
+        push(fake.remote, slot, WISH, UI)
+    assert "confirm" not in fake.asked
+
+
+@pytest.mark.parametrize("state", ["fail", "wait"])
+def test_a_device_that_is_less_well_goes_back(fake: FakeDevice, slot: Path, state: str) -> None:
+    fake.status("then", {**STATUS, "net": state})
+    with pytest.raises(UserError, match=f"net is {state}; .* runs slot a again"):
+        push(fake.remote, slot, WISH, UI)
+    assert fake.asked[-1] == "rollback" and "confirm" not in fake.asked
+    # Once into the new slot, once back.
+    assert (fake.root / "boot_id").read_text().count("again") == 2
+
+
+def test_what_failed_before_may_fail_after(fake: FakeDevice, slot: Path) -> None:
+    fake.status("status", {**STATUS, "net": "fail"})
+    assert push(fake.remote, slot, WISH, UI).slot == "b"
+
+
+def test_a_check_of_the_owner_s(fake: FakeDevice, slot: Path) -> None:
+    (fake.root / "refuses-check").write_text("skiff-slots: check pump failed: it is off\n")
+    with pytest.raises(UserError, match="it is off"):
+        push(fake.remote, slot, WISH, UI)
+    assert fake.asked[-1] == "rollback"
+
+
+def test_a_way_back(fake: FakeDevice) -> None:
+    (fake.root / "first.json").write_text((fake.root / "after.json").read_text())
+    assert rollback(fake.remote, WISH, UI).slot == "b"
+    assert fake.asked == ["--json", "rollback", "--json", "check", "confirm"]
+
+
+def test_a_device_out_of_reach(fake: FakeDevice, slot: Path) -> None:
+    (fake.root / "unreachable").touch()
+    with pytest.raises(UserError, match="not reached over SSH: no route"):
+        push(fake.remote, slot, WISH, UI)
+
+
+def test_a_signature_over_the_manifest(fake: FakeDevice, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    image = msgspec.structs.replace(
+        small_image(tmp_path / "image"), disk=DiskPlan("gpt", 16, 64, "uefi"), board="pc/uefi"
+    )
+    folder = tmp_path / "slot"
+    folder.mkdir()
+    write_slot(folder, image, tmp_path / "cache", key)
+    fake.slots("slots", "a", signed=True)
+    push(fake.remote, folder, WISH, UI)
+    got = (fake.root / "got").read_text()
+    assert got.startswith("skiff-slot 1\n") and got.endswith("-----END SSH SIGNATURE-----\n")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match="cannot sign"):
+        write_slot(tmp_path / "other", image, tmp_path / "cache", tmp_path / "none")
+
+
+def test_a_fleet_in_waves() -> None:
+    order: list[str] = []
+
+    def update(address: str, _: Ui) -> Done:
+        order.append(address)
+        if address in ("c", "d"):
+            raise UserError("it is off")
+        return Done("b", 1.0)
+
+    hosts = fleet.Fleet(("a", "b", "c", "d", "e", "f"), wave=2, failures=2)
+    outcome = fleet.roll_out(hosts, update, UI)
+    assert order[0] == "a" and sorted(order[1:3]) == ["b", "c"] and sorted(order[3:]) == ["d", "e"]
+    assert (sorted(outcome.updated), sorted(outcome.failed)) == (["a", "b", "e"], ["c", "d"])
+    assert outcome.untried == ("f",)
+
+
+@pytest.mark.parametrize(
+    "text", ["hosts = []", 'hosts = ["a"]\nwave = 0', "host = 1", "hosts = [", 'hosts = "a"']
+)
+def test_a_file_of_devices_that_is_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "hosts.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"hosts\.toml"):
+        fleet.load(file)

@@ -1,0 +1,98 @@
+"""Updates: sent, tried, confirmed; and each kind of bad one ends with the slot that ran before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from skiff.host.errors import UserError
+from skiff.host.run import run
+from skiff.host.ui import Ui
+from skiff.machine.push import Wish, push, rollback
+from tests.vm.conftest import Images
+from tests.vm.driver import Device
+from tests.vm.updates import remote, running, slot_of, with_words
+
+MakeDevice = Callable[..., Device]
+
+LAYERS = str(Path(__file__).parent / "layers")
+UI = Ui(quiet=True)
+
+
+@pytest.mark.timeout(900)
+def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, tmp_path: Path) -> None:
+    machine = from_disk("pc/uefi")
+    machine.boot()
+    image = images.build("pc/uefi", "test/next", "--layers-dir", LAYERS)
+    key = tmp_path / "signer"
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
+    slot = slot_of(image, tmp_path / "slot", images.cache)
+    # It takes what its signer signed, and nothing else.
+    machine.copy_to(key.with_name("signer.pub"), "/tmp/signer")
+    machine.succeed("{ printf 'me '; cat /tmp/signer; } >/etc/skiff/signers")
+    with pytest.raises(UserError, match="signed images only"):
+        push(remote(machine), slot, Wish(), UI)
+    signed = slot_of(image, tmp_path / "signed", images.cache, key)
+    done = push(remote(machine), signed, Wish(), UI)
+    assert (done.slot, running(machine)) == ("b", "b")
+    assert machine.succeed("cat /etc/next") == "next\n"
+    assert 0 < done.sent <= 0.15 * done.bytes
+    assert machine.wait_for_unit("slot", "confirmed").state == "ok"
+    # One that panics at once is started once, then the one before.
+    with pytest.raises(UserError, match="runs slot b again: a did not start"):
+        push(remote(machine), with_words(slot, tmp_path / "panics", "rdinit=/nothing"), Wish(tries=1), UI)
+    assert running(machine) == "b"
+    assert "did not start" in machine.wait_for_unit("slot", "did not start").text
+    # One that nobody can reach goes back by itself.
+    deaf = with_words(slot, tmp_path / "deaf", "initcall_blacklist=virtio_net_driver_init")
+    with pytest.raises(UserError, match="runs slot b again"):
+        push(remote(machine), deaf, Wish(tries=3, confirm_within=10), UI)
+    assert running(machine) == "b"
+    # One that the owner's own check finds wrong is taken back.
+    check = "#!/bin/sh\\necho the pump is off\\n! grep -q skiff.slot=a /proc/cmdline\\n"
+    machine.wait_for_persist()
+    machine.succeed(
+        f"cd /mnt/persist/skiff; mkdir checks; printf '{check}' >checks/pump; chmod +x checks/pump; sync"
+    )
+    with pytest.raises(UserError, match=r"the pump is off; .* runs slot b again"):
+        push(remote(machine), slot, Wish(), UI)
+    assert running(machine) == "b"
+    machine.succeed("rm /mnt/persist/skiff/checks/pump")
+    assert rollback(remote(machine), Wish(), UI).slot == "a"
+    assert running(machine) == "a"
+    assert machine.failed() == {}
+
+
+@pytest.mark.timeout(600)
+def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
+    from_disk: MakeDevice, images: Images, tmp_path: Path
+) -> None:
+    words = ("virt/qemu", "--arch", "arm64")
+    machine = from_disk(*words)
+    machine.boot()
+    image = images.build(*words, "test/next", "--layers-dir", LAYERS)
+    done = push(remote(machine), slot_of(image, tmp_path / "slot", images.cache), Wish(), UI)
+    assert (done.slot, running(machine)) == ("b", "b")
+    assert state(machine) == b"SKIFFST1b\x05g"
+    # In its last try the image turns out to be damaged: U-Boot, not a hand, starts the other one.
+    machine.succeed(
+        "mkdir -p /tmp/boot; mount -t vfat /dev/vda1 /tmp/boot; size=$(stat -c %s /tmp/boot/b/initramfs);"
+        " dd if=/dev/urandom of=/tmp/boot/b/initramfs bs=1 count=9 seek=$((size / 2)) conv=notrunc;"
+        " umount /tmp/boot; printf 'SKIFFST1b\\001g' | dd of=/dev/vda bs=512 seek=32784 conv=notrunc; sync"
+    )
+    machine.cut_power()
+    machine.boot(180)
+    assert "the image is damaged" in machine.console()
+    assert running(machine) == "a"
+    assert "did not start" in machine.wait_for_unit("slot", "did not start").text
+    machine.wait_until_succeeds("dd if=/dev/vda bs=512 skip=32784 count=1 | grep -q SKIFFST1a")
+    with pytest.raises(UserError, match="not whole"):
+        rollback(remote(machine), Wish(), UI)
+
+
+def state(machine: Device) -> bytes:
+    """What U-Boot remembers of the slots."""
+    text = machine.succeed("dd if=/dev/vda bs=512 skip=32784 count=1 2>/dev/null | head -c 11 | xxd -p")
+    return bytes.fromhex(text.strip())
