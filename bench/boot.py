@@ -12,6 +12,7 @@ import msgspec
 
 from bench.setting import Built, Setting
 from bench.table import Figure
+from skiff.builders.debian.unpack import FOLDER
 from skiff.host.errors import UserError
 from skiff.host.run import run
 from skiff.image.assemble import load_manifest
@@ -143,4 +144,4 @@ def _busybox(built: Built, setting: Setting) -> Path:
     """The image's own busybox, from the tool's cache of unpacked packages."""
     packages = load_manifest(built.workspace.image).packages
     found = next(item for item in packages if item.name == "busybox-static")
-    return setting.cache / "unpacked" / found.sha256 / "files/usr/bin/busybox"
+    return setting.cache / FOLDER / found.sha256 / "files/usr/bin/busybox"

@@ -20,7 +20,7 @@ from skiff.builders.debian.compose import compose, request
 from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.one_package import find_package, package_file
 from skiff.builders.debian.source import Sources, source_key
-from skiff.builders.debian.unpack import Unpacked, unpack_all
+from skiff.builders.debian.unpack import Unpacked, licences, unpack_all
 from skiff.builders.device_python import device_modules
 from skiff.builders.hooks import generated
 from skiff.builders.lay import scan
@@ -65,15 +65,10 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return present, False
     unpacked = _unpack(recipe, packages, cache, options, ui)
     built = _compose(recipe, unpacked, packages, cache, ui)
+    named = licences(unpacked)
     facts = [
-        PackageFact(
-            item.package.name,
-            item.package.version,
-            item.package.arch,
-            item.package.sha256,
-            item.index.licences,
-        )
-        for item in unpacked
+        PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name])
+        for one in (item.package for item in unpacked)
     ]
     return _pack(recipe, workspace, built, fingerprint, packages.epoch, facts, cache, ui), True
 

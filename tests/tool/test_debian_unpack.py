@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff.builders.debian.unpack import Unpacked, unpack_all
+from skiff.builders.debian.unpack import FOLDER, Unpacked, unpack_all
 from skiff.host.errors import UserError
 from skiff.model.packages import Package
 
@@ -30,6 +30,9 @@ def _deb(folder: Path, *, bytes_left: int | None = None) -> Path:
     (tree / "usr/bin/tide").write_bytes(bytes(range(256)) * 4096)
     (tree / "usr/bin/tide").chmod(0o755)
     (tree / "usr/bin/ebb").symlink_to("tide")
+    (tree / "usr/share/doc/tide").mkdir(parents=True)
+    (tree / "usr/share/doc/tide/copyright").write_text("License: MIT\n")
+    (tree / "usr/share/doc/ebb").symlink_to("flood")
     deb = folder / "tide.deb"
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", "-Zxz", "-b", tree, deb], check=True, capture_output=True
@@ -51,6 +54,8 @@ def test_a_package_becomes_files_and_an_index(tmp_path: Path) -> None:
     entries = {entry.path: entry for entry in unpacked.index.entries}
     assert entries["usr/bin/tide"].mode == 0o755
     assert entries["usr/bin/ebb"].target == "tide"
+    assert unpacked.index.licences == ("MIT",) and unpacked.index.documented_by == "flood"
+    assert not [path for path in entries if path.startswith("usr/share/doc/")]
     gc.collect()  # A stream left open would be told of here, and fail the test.
 
 
@@ -58,5 +63,5 @@ def test_a_package_becomes_files_and_an_index(tmp_path: Path) -> None:
 def test_a_package_that_is_cut_short_is_told_and_leaves_nothing(bytes_left: int, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tide\.deb: dpkg-deb could not read it"):
         _unpack(_deb(tmp_path, bytes_left=bytes_left), tmp_path / "cache")
-    assert not list((tmp_path / "cache/unpacked").iterdir())
+    assert not list((tmp_path / "cache" / FOLDER).iterdir())
     gc.collect()

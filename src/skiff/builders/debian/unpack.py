@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from skiff.builders.debian.licences import licences_in
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
@@ -33,7 +34,12 @@ _DOCUMENTATION = (
     "usr/share/lintian/",
     "usr/share/locale/",
 )
-_LICENCE = re.compile(rb"^License:[ \t]*(\S.*)$", re.MULTILINE)
+_COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
+_FOLDER = re.compile(r"usr/share/doc/[^/]+")
+
+
+# In the cache. Another form of Index needs another name: an older tool may use the same cache.
+FOLDER = "unpacked-2"
 
 
 class IndexEntry(msgspec.Struct, frozen=True):
@@ -52,6 +58,8 @@ class Index(msgspec.Struct, frozen=True):
 
     entries: tuple[IndexEntry, ...]
     licences: tuple[str, ...]
+    # The package whose copyright file is this one's too; empty when it has its own.
+    documented_by: str = ""
 
 
 class Unpacked(msgspec.Struct, frozen=True):
@@ -80,13 +88,21 @@ class Unpacked(msgspec.Struct, frozen=True):
         ]
 
 
+def licences(packages: Sequence[Unpacked]) -> dict[str, tuple[str, ...]]:
+    """The licences of each package by its name; of some the copyright file is in another package."""
+    own = {item.package.name: item.index.licences for item in packages}
+    return {
+        item.package.name: item.index.licences or own.get(item.index.documented_by, ()) for item in packages
+    }
+
+
 def unpack_all(
     packages: Sequence[Package], debs: dict[str, Path], cache: Path, done: Callable[[str], None]
 ) -> list[Unpacked]:
     """Unpack what the cache lacks, two at a time; ``done`` hears each package's name."""
 
     def one(package: Package) -> Unpacked:
-        result = _unpack(package, debs[package.sha256], cache / "unpacked" / package.sha256)
+        result = _unpack(package, debs[package.sha256], cache / FOLDER / package.sha256)
         done(package.name)
         return result
 
@@ -134,14 +150,17 @@ def _place(archive: tarfile.TarFile, deb: Path, files: Path) -> Index:
     """Write the archive's files to the folder ``files``; its entries."""
     entries: dict[str, IndexEntry] = {}
     licences: set[str] = set()
+    documented_by = ""
     for member in archive:
         path = _safe(member.name, deb)
         if not path:
             continue
-        if path.startswith("usr/share/doc/") and path.endswith("/copyright") and member.isreg():
+        if member.isreg() and _COPYRIGHT.fullmatch(path):
             stream = archive.extractfile(member)
             assert stream is not None
-            licences |= {found.decode(errors="replace").strip() for found in _LICENCE.findall(stream.read())}
+            licences |= licences_in(stream.read().decode(errors="replace"))
+        if member.issym() and _FOLDER.fullmatch(path):
+            documented_by = member.linkname
         if path.startswith(_DOCUMENTATION):
             continue
         if member.islnk():
@@ -161,7 +180,7 @@ def _place(archive: tarfile.TarFile, deb: Path, files: Path) -> Index:
                 shutil.copyfileobj(stream, out, 1 << 20)
         link = member.linkname if member.issym() else ""
         entries[path] = IndexEntry(path, kind, member.mode & 0o7777, member.uid, member.gid, link)
-    return Index(tuple(entries.values()), tuple(sorted(licences)))
+    return Index(tuple(entries.values()), tuple(sorted(licences)), documented_by)
 
 
 def _copy(source: Path, target: Path) -> None:
