@@ -16,6 +16,7 @@ _HEX = r"[0-9a-fA-F]"
 _CHECKSUM = re.compile(
     rf"(?<![0-9a-fA-F])({_HEX}{{128}}|{_HEX}{{96}}|{_HEX}{{64}}|{_HEX}{{40}}|{_HEX}{{32}})(?![0-9a-fA-F])"
 )
+_SUMS = re.compile(r"\b(?:sha\d*sum|md5sum|shasum|b2sum)\b")
 _PACKED = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?|zip|gz|xz|bz2|zst|deb|rpm|apk|sh|bin|run)$")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -176,7 +177,7 @@ def _checksums(
     file: Dockerfile, scripts: Sequence[Script], found: Download, platform: Platform, rules: Rules
 ) -> Iterator[Tie]:
     """Checksums of the file that is no longer fetched: in its instruction, or in a variable used there."""
-    for script, match in _places(scripts, found.script):
+    for script, match in _places(scripts, found):
         offset, old = script.start + match.start(), match[0]
         new = rules.checksum(old, platform)
         where = _published(found)
@@ -199,17 +200,30 @@ def _published(found: Download) -> str:
     return f"; {found.project.name} publishes it at {place.replace('{file}', name)}"
 
 
-def _places(scripts: Sequence[Script], own: Script) -> Iterator[tuple[Script, re.Match[str]]]:
-    urls = [range(match.start(), match.end()) for match in _URL.finditer(own.text)]
-    for match in _CHECKSUM.finditer(own.text):
-        # Part of an address it may be a commit.
-        if not any(match.start() in url for url in urls):
-            yield own, match
+def _places(scripts: Sequence[Script], found: Download) -> Iterator[tuple[Script, re.Match[str]]]:
+    """Checksums that may be the file's: beside its address, where it is checked, in variables used there."""
+    own = found.script
     names = set(_VARIABLE.findall(own.text))
     for script in scripts:
-        if script.start == own.start or script.instruction.keyword not in ("ENV", "ARG"):
-            continue
-        for match in _CHECKSUM.finditer(script.text):
-            before = re.search(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$", script.text[: match.start()])
-            if before and before[1] in names:
-                yield script, match
+        keyword = script.instruction.keyword
+        if script.start == own.start or (keyword == "RUN" and _checks(script, found)):
+            names |= set(_VARIABLE.findall(script.text))
+            urls = [range(match.start(), match.end()) for match in _URL.finditer(script.text)]
+            # Part of an address it may be a commit.
+            matches = _CHECKSUM.finditer(script.text)
+            yield from ((script, one) for one in matches if not any(one.start() in url for url in urls))
+    for script in scripts:
+        if script.instruction.keyword in ("ENV", "ARG") and script.start != own.start:
+            for match in _CHECKSUM.finditer(script.text):
+                before = re.search(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$", script.text[: match.start()])
+                if before and before[1] in names:
+                    yield script, match
+
+
+def _checks(script: Script, found: Download) -> bool:
+    """Whether another instruction checks the file that ADD brought."""
+    made = found.script.instruction
+    if made.keyword != "ADD" or not _SUMS.search(script.text):
+        return False
+    files = {found.url.rpartition("/")[2], made.words[-1].rpartition("/")[2]} - {""}
+    return any(re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", script.text) for name in files)
