@@ -247,3 +247,14 @@ def test_settings_of_builds(crew: CrewDevice, app: Any) -> None:
         assert app(*words, caller=root).status == 1, words
     assert app("builder:set", "app", "memory", caller=root).status == 0
     assert "memory" not in store.section(crew.paths, "app", "build")
+
+
+def test_limits_of_builds_reach_the_kernel(crew: CrewDevice, app: Any) -> None:
+    group = crew.paths.root / "sys/fs/cgroup/crew-build"
+    group.mkdir(parents=True)
+    for name, value in (("pids", "100"), ("memory", "64m"), ("time-limit", "60")):
+        assert app("builder:set", "app", name, value, caller=Caller("root")).status == 0
+    assert app("git:from-archive", "app", stdin=tar()).status == 0
+    assert (group / "pids.max").read_text() == "100\n"
+    assert (group / "memory.max").read_text() == f"{64 << 20}\n"
+    assert crew.options["options"] == build.Limits(64 << 20, 100, 60.0)  # type: ignore[attr-defined]

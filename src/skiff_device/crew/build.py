@@ -11,12 +11,14 @@ import os
 import re
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import deadline
 from skiff_device.crew.buildkit import Trace
 from skiff_device.crew.engine import Engine, Refused, records
+from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
 # The part of the tree of cgroups that builds are put into, made by the service crew.
@@ -35,6 +37,15 @@ class Limits(NamedTuple):
     memory: int = 0
     pids: int = 2048
     seconds: float = 1800.0
+
+
+def bound(paths: Paths, limits: Limits) -> None:
+    """Set the limits of the part of the tree of cgroups that builds are in, which all of them share."""
+    group = paths.root / "sys/fs/cgroup" / CGROUP.lstrip("/")
+    for name, value in (("pids.max", limits.pids), ("memory.max", limits.memory or "max")):
+        # A kernel without that controller, or an engine that puts builds elsewhere, has no such file.
+        with suppress(OSError):
+            (group / name).write_text(f"{value}\n")
 
 
 def build(

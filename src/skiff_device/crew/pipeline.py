@@ -45,6 +45,7 @@ def build_and_deploy(
         int(settings.get("pids", usual.pids)),
         float(settings.get("time_limit", usual.seconds)),
     )
+    build.bound(paths, limits)
     arguments: dict[str, str] = {}
     for option in store.section(paths, app, "docker_options").get("build", []):
         words = [str(word) for word in option] if isinstance(option, list) else [str(option)]
