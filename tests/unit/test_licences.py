@@ -20,6 +20,7 @@ from skiff.model.packages import Package
         ("Copyright: somebody\n\nLicense:\n\n the text is in /usr/share/common-licenses/GPL-2.\n", {"GPL-2"}),
         ("`/usr/share/common-licenses/LGPL-2.1', /usr/share/common-licenses/", {"LGPL-2.1"}),
         ("Permission is hereby\n granted, free  of charge, to any person", {"MIT"}),
+        ("the GNU Lesser General Public\nLicense, version 2.1 (or any later version)", {"LGPL-2.1"}),
         ("All rights reserved.", set()),
     ],
 )

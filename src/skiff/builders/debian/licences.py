@@ -8,6 +8,7 @@ import re
 _FIELD = re.compile(r"^License:[ \t]*(\w.*)$", re.MULTILINE)
 # In the free form, licences that many packages have are not repeated but pointed at (Debian Policy 12.5).
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Z][A-Za-z0-9.+-]*\w)")
+_GNU = re.compile(r"GNU (Lesser |Library )?General Public License, version (\d(?:\.\d)?)")
 # Others stand there in full; these are the first words of theirs that are the same everywhere.
 _TEXTS = {
     "MIT": "Permission is hereby granted, free of charge",
@@ -21,4 +22,8 @@ def licences_in(copyright: str) -> set[str]:
     if named:
         return named
     words = " ".join(copyright.split())
-    return {*_COMMON.findall(copyright), *(name for name, text in _TEXTS.items() if text in words)}
+    return {
+        *_COMMON.findall(copyright),
+        *(f"{'LGPL' if lesser else 'GPL'}-{version}" for lesser, version in _GNU.findall(words)),
+        *(name for name, text in _TEXTS.items() if text in words),
+    }
