@@ -8,7 +8,7 @@ DEFAULT_LAYERS := $(if $(SKIFF_CONFIG)$(wildcard $(SKIFF_WORKSPACES)/$(SKIFF_WOR
 export SKIFF_CONFIG SKIFF_WORKSPACE SKIFF_WORKSPACES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests configure compile flash run ssh status stop check test bench docs golden clean
+.PHONY: help setup setup-tests configure compile flash run ssh status stop check test bench torture docs golden clean
 
 help: ## List what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ test: check ## All tests, with virtual machines too
 
 bench: setup-tests ## Measure, and print the figures
 	@$(PYTHON) -m bench
+
+torture: setup-tests ## Attack machines: CUTS=200 MUTATIONS=500 SEED=1; the last line is the verdict
+	@$(PYTHON) -m torture $(if $(CUTS),--cuts $(CUTS)) $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(SEED),--seed $(SEED))
 
 docs: setup-tests ## Write the generated reference pages anew
 	@$(PYTHON) tools/reference.py

@@ -20,6 +20,7 @@ STUBS = """
 boot_find() { BOOT_DEV=boot; }
 boot_mount() { boot_loader; }
 boot_umount() { :; }
+boot_repair() { :; }
 sync() { :; }
 """
 

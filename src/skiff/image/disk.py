@@ -152,7 +152,6 @@ def _fill(
     fat = Fat(raw, area.start, area.size, image.epoch)
     fat.format(int(fingerprint[8:16], 16))
     files: dict[str, bytes | Path] = {f"{_SLOT}/{name}": content for name, content in slot.items()}
-    files["b/"] = b""
     files.update(beside)
     if plan.loader == "uefi":
         name = boot_uefi.FILE[image.arch]

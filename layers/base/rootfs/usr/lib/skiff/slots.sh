@@ -26,11 +26,12 @@ boot_find() {
 	[ -n "$BOOT_DEV" ]
 }
 
-# For writing it is repaired first: a cut may have left clusters that belong to nobody.
+# A cut may have left clusters that belong to nobody.
+boot_repair() { fsck.fat -a "/dev/$BOOT_DEV" >"$RUN/boot.fsck" 2>&1; }
+
 boot_mount() { # ro|rw
 	mkdir -p "$BOOT"
 	modprobe -q vfat
-	[ "$1" = ro ] || fsck.fat -a "/dev/$BOOT_DEV" >"$RUN/boot.fsck" 2>&1
 	mount -t vfat -o "$1,noatime,nodev,nosuid,noexec,umask=077" "/dev/$BOOT_DEV" "$BOOT" || return 1
 	[ "$1" = ro ] || rm -f "$BOOT"/FSCK*.REC
 	boot_loader

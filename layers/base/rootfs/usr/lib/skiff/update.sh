@@ -170,6 +170,7 @@ slots_prepare() {
 	slot_look "$RUNNING"
 	[ "$SLOT_STATE" != trial ] || refuse "slot $RUNNING is on trial itself" "skiff-slots confirm, or skiff-slots rollback and reboot"
 	boot_umount
+	boot_repair
 	boot_mount rw || refuse "the boot partition cannot be written" "dmesg"
 	slot_disarm "$OTHER"
 	if [ -d "$NEW" ]; then

@@ -1,0 +1,1 @@
+"""Attacks on booted machines: power cuts, damaged disks, bad updates. `make torture` carries them out."""

@@ -1,0 +1,74 @@
+"""Power cuts at random moments of an update: a slot is whole after each, and SSH answers."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from skiff.host.errors import UserError
+from skiff.host.ui import Ui
+from skiff.machine.push import Wish, push
+from tests.vm.driver import Device, ProductFailure
+from tests.vm.updates import remote, running
+from torture.card import whole_slots
+from torture.verdict import Attack, Blow
+
+# Little patience: a machine that was cut does not come back by itself.
+_WISH = Wish(tries=2, confirm_within=120, patience=20)
+
+
+def cut_updates(
+    machine: Device, slots: Sequence[Path], count: int, chance: random.Random, say: Callable[[str], None]
+) -> Attack:
+    """Push two images by turns, and pull the plug ``count`` times somewhere in it.
+
+    The moments are spread over what a whole update takes, its restart and its trial included.
+    """
+    machine.boot()
+    length = _measure(machine, slots[0])
+    blows = []
+    for number in range(1, count + 1):
+        moment = chance.uniform(0, length)
+        what = f"cut {number}, {moment:.1f} s into an update"
+        _cut_within(machine, slots[number % len(slots)], moment)
+        problem = _look(machine)
+        say(f"{what}: {problem or 'stood'}")
+        blows.append(Blow(what, problem))
+    return Attack("power cuts during updates", tuple(blows))
+
+
+def _measure(machine: Device, slot: Path) -> float:
+    started = time.monotonic()
+    push(remote(machine), slot, Wish(), Ui(quiet=True))
+    return time.monotonic() - started
+
+
+def _cut_within(machine: Device, slot: Path, moment: float) -> None:
+    def update() -> None:
+        # It ends in one of many ways when the device goes away.
+        with contextlib.suppress(UserError):
+            push(remote(machine), slot, _WISH, Ui(quiet=True))
+
+    thread = threading.Thread(target=update)
+    thread.start()
+    machine.hold_for(moment)
+    machine.cut_power()
+    thread.join()
+
+
+def _look(machine: Device) -> str:
+    """What is wrong after a cut; empty when nothing is. The machine runs afterwards."""
+    whole = whole_slots(machine.files.card)
+    try:
+        machine.boot()
+        slot = running(machine)
+    except ProductFailure as failure:
+        machine.close()
+        return str(failure).splitlines()[0]
+    if slot not in whole:
+        return f"slot {slot} was started, whole were: {', '.join(whole) or 'none'}"
+    return ""

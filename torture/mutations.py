@@ -1,0 +1,83 @@
+"""Damage to the boot partition: while one slot is whole, SSH answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from skiff.host.run import run
+from skiff.image.disk_fat import Fat
+from tests.vm import disks
+from tests.vm.driver import Device, ProductFailure
+from tests.vm.updates import running
+from torture.card import set_state, whole_slots
+from torture.verdict import Attack, Blow
+
+# Seconds until SSH: a start that fails, the wait before the next one, and that one.
+_PATIENCE = 240
+_LARGEST = 64 << 10
+
+
+def damage_cards(
+    machine: Device, pristine: Path, count: int, chance: random.Random, say: Callable[[str], None]
+) -> Attack:
+    """Damage copies of a card with two whole slots, one place each, and start from them.
+
+    The slot to start has one try: the others would only take longer.
+    """
+    blows = []
+    for number in range(1, count + 1):
+        card = disks.copy(pristine, machine.files.card)
+        set_state(card, chance.choice((b"a\x01g", b"b\x01g")))
+        what = f"damage {number}: {_damage(card, chance)}"
+        blow = _start(machine, card, what)
+        say(f"{what}: {blow.problem or ('beyond help' if blow.beyond else 'stood')}")
+        blows.append(blow)
+    return Attack("damage to the boot partition", tuple(blows))
+
+
+def _damage(card: Path, chance: random.Random) -> str:
+    """Change a place in what the boot partition uses; in words what was done."""
+    start = disks.offset(card)
+    used = Fat(card, start, 0, 0).used()
+    at, size = start + chance.randrange(used), chance.randrange(1, _LARGEST)
+    kind = chance.choice(("a flipped bit", "zeros", "noise"))
+    with card.open("r+b") as file:
+        file.seek(at)
+        old = file.read(size)
+        if kind == "a flipped bit":
+            new = bytes([old[0] ^ (1 << chance.randrange(8))])
+        else:
+            new = bytes(len(old)) if kind == "zeros" else chance.randbytes(len(old))
+        file.seek(at)
+        file.write(new)
+    return f"{kind} at byte {at - start} of {used}" + (f", {size} bytes" if len(new) > 1 else "")
+
+
+def _start(machine: Device, card: Path, what: str) -> Blow:
+    whole = whole_slots(card)
+    if not whole:
+        return Blow(what, beyond=True)
+    try:
+        machine.boot(_PATIENCE)
+        slot = running(machine)
+    except ProductFailure as failure:
+        return Blow(what, str(failure).splitlines()[0])
+    finally:
+        if machine.is_running():
+            machine.cut_power()
+    return Blow(what, "" if slot in whole else f"slot {slot} was started, which is damaged")
+
+
+def two_slots(machine: Device, folder: Path) -> Path:
+    """A copy of a machine's card on which slot b holds what slot a does; the machine is off."""
+    card = disks.copy(machine.files.card, folder / "pristine")
+    where = f"{card}@@{disks.offset(card)}"
+    run(["mcopy", "-s", "-n", "-i", where, "::/a", folder / "slot"])
+    for path in (folder / "slot", *sorted((folder / "slot").rglob("*"))):
+        name = f"::/b/{path.relative_to(folder / 'slot')}".removesuffix("/.")
+        make: list[str | Path] = ["mmd", "-i", where, name]
+        copy: list[str | Path] = ["mcopy", "-o", "-i", where, path, name]
+        run(make if path.is_dir() else copy, input=b"")
+    return card
