@@ -54,7 +54,7 @@ torture: setup-tests ## Attack machines: CUTS=200 MUTATIONS=500 SEED=1; the last
 	@$(PYTHON) -m torture $(if $(CUTS),--cuts $(CUTS)) $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(SEED),--seed $(SEED))
 
 docs: setup-tests ## Write the generated reference pages anew
-	@$(PYTHON) tools/reference.py
+	@$(PYTHON) -m tools.reference
 
 golden: setup-tests ## Write the recipes that tests compare with anew
 	@$(PYTHON) -m pytest -q tests/unit/test_golden.py --update-golden

@@ -12,6 +12,7 @@ import msgspec
 
 from skiff.cli import VERBS, cli
 from skiff.model.layer import LayerFile
+from tools import crew_reference
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
@@ -126,7 +127,14 @@ def _help(context: click.Context) -> str:
     return f"```text\n{text}\n```"
 
 
-PAGES = {"layer-toml.md": layer_page, "verbs.md": verbs_page}
+def crew_page() -> str:
+    """docs/reference/crew-commands.md."""
+    head = "What `ssh crew@DEVICE COMMAND`, `skiff crew DEVICE COMMAND` and, for root, `crew COMMAND` take."
+    roles = "Keys of admins may use all of them, the others what names them here."
+    return "\n\n".join(["# Commands of crew", f"{_MADE}\n{head}\n{roles}", crew_reference.page()]) + "\n"
+
+
+PAGES = {"layer-toml.md": layer_page, "verbs.md": verbs_page, "crew-commands.md": crew_page}
 
 
 def stale() -> list[Path]:

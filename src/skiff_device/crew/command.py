@@ -195,7 +195,7 @@ class Family:
     def aliases(self, name: str, other: str) -> None:
         """Another name of a command of this family."""
         found = next(one for one in self.commands if one.name == other)
-        self.commands.append(found._replace(name=name))
+        self.commands.append(found._replace(name=name, usage=found.usage.replace(other, name, 1)))
 
 
 def refused(caller: Caller, command: Command, app: str = "") -> DeviceError:
