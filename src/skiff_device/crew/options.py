@@ -112,7 +112,10 @@ def _allowed(name: str, caller: Caller) -> bool:
     if name in _FREE:
         return _FREE[name]
     if name not in _ADMIN:
-        raise DeviceError(f"--{names.shown(name)} is not an option that is taken", "see docs: docker-options")
+        there = sorted([*_FREE, *(_ADMIN if caller.role == "admin" else ())])
+        raise DeviceError(
+            f"--{names.shown(name)} is not an option that is taken", f"there are: {' '.join(there)}"
+        )
     if caller.role != "admin":
         hint = "storage:mount" if name in ("volume", "mount") else "ask an admin"
         raise DeviceError(f"--{name} reaches beyond the app: it is for admins", hint)

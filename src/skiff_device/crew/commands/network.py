@@ -78,7 +78,11 @@ def destroy(context: Context, args: Args) -> int | None:
     _ours(engine, name)
     if apps := _apps_on(context, name):
         raise DeviceError(f"{', '.join(apps)} must leave it first", f"network:set {apps[0]} {_ATTACH}")
-    engine.remove_network(name)
+    try:
+        engine.remove_network(name)
+    except DeviceError as error:
+        hint = "containers of an older release leave it within a minute"
+        raise DeviceError(f"the network {name} is in use: {error.message}", hint) from None
     events.log(context.paths, context.caller, f"network:destroy {name}")
     return None
 
