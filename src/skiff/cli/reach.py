@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,12 @@ def way_options(verb: Verb) -> Verb:
     ):
         decorated = option(decorated)
     return decorated
+
+
+def confirm(what: str, yes: bool) -> None:
+    """Ask before something that cannot be taken back. Raises UserError without a terminal to ask at."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"not done without a question: {what}", hint="--yes does it without")
+    click.confirm(f"{what[0].upper()}{what[1:]}?", abort=True)

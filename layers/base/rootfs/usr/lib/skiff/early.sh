@@ -14,7 +14,7 @@ slow_disks() {
 # The disk's side of the look. Answers with one line on the FIFO: the folder that holds the overlay, or nothing.
 early_copy() {
 	mount_early
-	if [ -e "$RUN/safe" ]; then
+	if [ -e "$RUN/safe" ] || [ -e "$RUN/persist-early/skiff/reset" ]; then
 		echo >"$RUN/early"
 		return
 	fi

@@ -1,0 +1,26 @@
+"""`skiff backup`: a device's settings into a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from skiff.cli.options import examples, workspace_option
+from skiff.cli.reach import Way, way_options
+from skiff.machine.settings import backup
+from skiff.model.workspace import Workspace
+
+
+@click.command(epilog=examples("skiff backup root@10.0.0.5 attic.tar    its settings into attic.tar"))
+@click.argument("device")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@way_options
+@workspace_option
+def command(device: str, file: Path, way: Way, workspace: Workspace) -> None:
+    """Write a device's settings on persist to a file: keys, names, networks, overlay, checks, environments.
+
+    Data of container engines and apps is not in it. Passwords of Wi-Fi and the device's private host key are.
+    """
+    size = backup(way.to(device, workspace), file)
+    click.echo(f"{size / 1e3:.0f} KB in {file}")

@@ -1,0 +1,107 @@
+"""Settings on persist as an archive and back, and what an archive must not do."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from skiff.host.errors import UserError
+from skiff.machine.settings import backup, restore
+from tests.tool.device import Device
+from tests.tool.test_push import FakeDevice
+
+FILES = {"hostname": "attic\n", "wifi/home.conf": "password=secret\n", "core/config.yaml": "users: {}\n"}
+PERSIST = "mnt/persist/skiff"
+
+
+def settings(device: Device, word: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [device.busybox, "sh", device.root / "usr/bin/skiff-settings", word],
+        env={**os.environ, "SKIFF_ROOT": str(device.root)},
+        input=input,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def archive(**files: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+@pytest.fixture
+def told(device: Device) -> Device:
+    for name, text in FILES.items():
+        device.put(f"{PERSIST}/{name}", text)
+    device.put(f"{PERSIST}/docker/image", "large")
+    device.put(f"{PERSIST}/core/env/tree", "large")
+    return device
+
+
+def test_there_and_back(told: Device) -> None:
+    saved = settings(told, "backup").stdout
+    with tarfile.open(fileobj=io.BytesIO(saved)) as tar:
+        assert {entry.name for entry in tar if entry.isfile()} == set(FILES)
+    told.put(f"{PERSIST}/hostname", "cellar\n")
+    told.put(f"{PERSIST}/wifi/other.conf", "later")
+    told.put(f"{PERSIST}/keys/me.pub", "a key")
+    done = settings(told, "restore", saved)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert told.read(f"{PERSIST}/hostname") == "attic\n"
+    assert not (told.root / PERSIST / "wifi/other.conf").exists()
+    # What the archive does not hold stays.
+    assert told.read(f"{PERSIST}/keys/me.pub") == "a key"
+    assert told.read(f"{PERSIST}/core/env/tree") == "large"
+    assert not (told.root / "mnt/persist/skiff.restore").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"no archive", "no archive"),
+        (archive(hostname="x", passwd="y"), "passwd is no setting"),
+        (archive(**{"core/env": "y"}), "core/env is no setting"),
+    ],
+)
+def test_what_is_no_backup(told: Device, data: bytes, says: str) -> None:
+    done = settings(told, "restore", data)
+    assert done.returncode == 1 and says in done.stderr.decode()
+    assert told.read(f"{PERSIST}/hostname") == "attic\n"
+    assert not (told.root / "mnt/persist/skiff.restore").exists()
+
+
+def test_a_reset_is_for_the_next_start(told: Device) -> None:
+    assert settings(told, "reset").returncode == 0
+    assert told.read(f"{PERSIST}/hostname") == "attic\n"
+    text = told.read("usr/lib/skiff/persist")
+    function = text[text.index("reset_if_asked() {") : text.index("# What the contract promises")]
+    told.says(f"{function}sync() {{ :; }}\nreset_if_asked\nwait")
+    assert list((told.root / "mnt/persist").iterdir()) == []
+
+
+def test_files_on_the_workstation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeDevice(tmp_path / "device", monkeypatch)
+    (fake.root / "has").write_bytes(archive(hostname="attic"))
+    fake.program(
+        "skiff-settings", 'case $1 in backup) cat "$ROOT/has" ;; restore) cat >"$ROOT/taken" ;; esac'
+    )
+    target = tmp_path / "attic.tar"
+    assert backup(fake.remote, target) == target.stat().st_size
+    assert target.stat().st_mode & 0o777 == 0o600
+    restore(fake.remote, target)
+    assert (fake.root / "taken").read_bytes() == target.read_bytes()
+    (fake.root / "has").write_bytes(b"")
+    with pytest.raises(UserError, match="no archive of settings"):
+        backup(fake.remote, target)
+    assert target.read_bytes() == (fake.root / "taken").read_bytes()
