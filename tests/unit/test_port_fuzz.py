@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skiff.model.port import Platform
+from skiff.port.cpu_ties import examine
 from skiff.port.dockerfile import DockerfileError, parse, render
 from skiff.port.dockerfile.expand import ExpandError, expand
+from skiff.port.tie_rules import Rules
+from skiff.port.trees import LocalTree
 from tests.unit.test_port_dockerfile import INSTRUCTIONS, meaning
 
 # Pieces that are put together at random: each is part of what a parser can stumble over.
@@ -50,6 +55,61 @@ def test_parsing_ends_in_a_value_or_a_message(text: str) -> None:
     again = parse(render(file))
     assert [meaning(made) for made in again.instructions] == [meaning(made) for made in file.instructions]
     assert render(again) == render(file)
+
+
+TIES = st.sampled_from(
+    [
+        *(
+            "FROM --platform=linux/amd64 a AS b",
+            "FROM --platform=$BUILDPLATFORM amd64/a",
+            "FROM b",
+            "FROM a AS b",
+        ),
+        *("RUN curl https://nodejs.org/dist/v1/node-v1-linux-x64.tar.gz", "tar x node-v1-linux-x64.tar.gz"),
+        *("ADD https://e.x/a-amd64 /b", "COPY --from=b /a /b", "COPY . /", "ENV ARCH=x64", "ARG ARCH=amd64"),
+        *(
+            "RUN curl https://nodejs.org/dist/v1/node-$ARCH",
+            "sha256sum",
+            "a" * 64,
+            "case $a in",
+            "amd64)",
+            ";;",
+        ),
+        *(
+            "*) exit 1",
+            "esac",
+            "if [ $A = arm64 ]",
+            "then",
+            "elif",
+            "else",
+            "fi",
+            "RUN gcc -m64",
+            "-msse2 x.c",
+        ),
+        *("[arch=amd64", "]", "x86_64-linux-gnu", "lib32x", "libx:amd64", "RUN <<EOF", "EOF", " \\", " && "),
+    ]
+)
+SCRIPTS = st.lists(st.tuples(TIES, st.sampled_from(["\n", " ", " \\\n ", "; "])), max_size=20).map(
+    lambda parts: "FROM a\n" + "".join(piece + end for piece, end in parts)
+)
+
+
+@bounded
+@given(SCRIPTS, st.sampled_from(["arm64", "armhf", "riscv64", "386", "amd64"]), st.booleans())
+def test_looking_for_ties_ends_in_a_file_of_as_many_lines(text: str, name: str, native: bool) -> None:
+    platform = Platform.parse(name)
+    build = platform if native else Platform.parse("amd64")
+    try:
+        file = parse(text)
+        found = examine(file, LocalTree(Path("/nowhere")), {}, "", platform, build, Rules())
+    except DockerfileError:
+        return
+    again = parse(found.text)
+    assert [made.keyword for made in again.instructions] == [made.keyword for made in file.instructions]
+    assert found.text.count("\n") == text.count("\n")
+    assert bool(found.diff) == (found.text != text) == any(one.after for one in found.findings)
+    assert all(1 <= one.line <= text.count("\n") + 1 for one in (*found.findings, *found.refused))
+    assert not any(one.after for one in found.refused)
 
 
 @bounded

@@ -127,6 +127,13 @@ def test_a_download_without_a_safe_rewrite_is_left(platform: str, line: str, why
         "# https://e.x/tool-amd64.tgz\nRUN true \\\n  # curl https://e.x/tool-amd64.tgz\n  && true",
         "FROM --platform=$BUILDPLATFORM a AS b\nRUN curl https://e.x/t-amd64\nFROM a\nCOPY --from=b /x /",
         "FROM a AS unused\nRUN curl https://e.x/tool-amd64.tgz\nFROM a",
+        "RUN curl https://e.x/tool-windows-amd64.zip",
+        "RUN curl https://e.x/amd64.tgz -o a && curl https://e.x/arm64.tgz -o b",
+        "RUN gcc --host=x86_64-linux-gnu; gcc --host=s390x-linux-gnu",
+        'RUN if [ "$TARGETARCH" = amd64 ]; then curl https://e.x/amd64; else curl https://e.x/arm64; fi',
+        'RUN if [ "$A" = x86_64 ]; then curl https://e.x/x86_64; gcc -m64 x.c; fi',
+        "RUN gcc --host=arm-linux-gnueabihf",
+        'RUN if [ "$A" = arm64 ]; then if x; then y; fi; elif [ $A = i386 ]; then curl https://e.x/386; fi',
         'RUN case "$(uname -m)" in x86_64) url=https://e.x/amd64 ;; aarch64) url=https://e.x/arm64 ;; esac',
     ],
 )
@@ -205,6 +212,17 @@ def test_decisions_by_cpu(clauses: str, platform: str, blocks: bool | None) -> N
         assert found.findings == ()
     else:
         assert (only(found).kind, only(found).line, only(found).blocks) == ("arch-map", 3, blocks)
+
+
+@pytest.mark.parametrize(
+    ("line", "blocks"),
+    [
+        ('RUN if [ "$A" = amd64 ]; then x; else exit 1; fi', True),
+        ('RUN if [ "$A" = x86_64 ]; then x; else y; fi', False),
+    ],
+)
+def test_decisions_by_if(line: str, blocks: bool) -> None:
+    assert (only(ties(line)).kind, only(ties(line)).blocks) == ("arch-map", blocks)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +352,18 @@ def test_nothing_is_rewritten_when_that_is_refused(tmp_path: Path) -> None:
     assert node.parents[0].node.endswith("linux/arm64")
     assert "-FROM --platform=linux/amd64 a\n" in node.diff
     assert "+FROM a\n" in node.diff
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[" * 20000, "if " * 20000, "case x in " * 5000, "if amd64; then a; fi " * 5000, "[arch=" * 5000),
+        *("x86_64-linux-gnu " * 2000, "https://e.x/amd64 " * 1000, "a" * 50000, "-march=" * 5000),
+        *("0123456789abcdef" * 4000, f"{SUM} " * 500, "a:amd64 " * 5000, "ARCH=amd64 " * 2000),
+    ],
+)
+def test_hostile_scripts_come_to_an_end(text: str) -> None:
+    ties(f"RUN {text}\nENV A {text}\nRUN curl https://e.x/$ARCH")
 
 
 def test_rules_of_the_tool_are_whole() -> None:

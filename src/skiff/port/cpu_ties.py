@@ -22,7 +22,7 @@ _LOOKED_AT = ("RUN", "ADD", "COPY", "ENV", "ARG")
 _X86 = ("amd64", "386")
 _ARM = ("arm", "arm64")
 _REFUSES = re.compile(r"\bexit\s+[1-9]|\bfalse\b|\breturn\s+[1-9]|unsupported|unknown|not supported", re.I)
-_DEB_LINE = re.compile(r"(?<=\[)([^\]\n]*\barch=)([a-z0-9,]+)(?=[^\]\n]*\])")
+_DEB_LINE = re.compile(r"(?<=\[)([^\[\]\n]{0,300}\barch=)([a-z0-9,]+)(?=[^\[\]\n]{0,300}\])")
 _QUALIFIED = re.compile(r"(?<![\w/:.-])([a-z0-9][a-z0-9.+-]+):([a-z0-9]+)(?=[\s;&|\\=]|$)")
 _ADDED = re.compile(r"--add-architecture[\s\\]+([a-z0-9]+)")
 _OPENJDK = re.compile(r"(?<=-openjdk-)([a-z0-9]+)(?![\w-])")
@@ -63,8 +63,9 @@ def examine(
     made = [one for stage in on_target for one in (stage.start, *stage.instructions)]
     scripts = [script_of(loose, one) for one in made if one.keyword in _LOOKED_AT]
     within = list(download_ties(loose, scripts, platform, rules))
+    named = "".join(script.text for script in scripts)
     for script in scripts:
-        within += _script_ties(script, platform, rules)
+        within += _script_ties(script, named, platform, rules)
     within += file_ties(made, tree, platform)
     text = apply_edits(loose.text, [edit for tie in within for edit in tie.edits])
     ties = [(file.place(tie.offset)[0], tie) for tie in there]
@@ -133,18 +134,19 @@ def _platform_ties(file: Dockerfile, stage: Stage, platform: Platform, rules: Ru
             )
 
 
-def _script_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
+def _script_ties(script: Script, named: str, platform: Platform, rules: Rules) -> Iterator[Tie]:
     if script.instruction.keyword == "RUN":
         yield from _case_ties(script, platform, rules)
         yield from _package_ties(script, platform, rules)
     yield from _option_ties(script, platform, rules)
-    yield from _word_ties(script, platform, rules)
+    yield from _word_ties(script, named, platform, rules)
 
 
 def _case_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
     """Branches by CPU of which none is for the target."""
     for case in cases(script, rules):
-        if covers(case, platform, rules):
+        # An `if` without `else` does something more for some; the others do without.
+        if covers(case, platform, rules) or case.default == "":
             continue
         what = f"decides by CPU, and knows {', '.join(case.labels)} only"
         if case.default is None or _REFUSES.search(case.default):
@@ -193,6 +195,8 @@ def _option_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
             continue
         choices = "|".join(rules.file.options.get(family, ()))
         for match in re.finditer(rf"(?<=[\s\"'=,])(?:{choices})(?=[\s\"',;\\]|$)", script.text):
+            if _decided(script, match.start(), rules):
+                continue
             start = script.start + match.start()
             end = script.start + match.end()
             # One space goes with it.
@@ -201,14 +205,23 @@ def _option_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
             yield Tie("flags", start, f"compiler option {match[0]}", why, (Edit(start, end, ""),), False)
 
 
-def _word_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
-    """Names that mean a CPU wherever they stand: GNU and Rust triples, Java's folders of Debian."""
+def _word_ties(script: Script, named: str, platform: Platform, rules: Rules) -> Iterator[Tie]:
+    """Names that mean a CPU wherever they stand: GNU and Rust triples, Java's folders of Debian.
+
+    ``named`` is the text of all scripts: where several CPUs are named, each is meant.
+    """
     for convention in rules.file.everywhere.conventions:
         own = rules.word(convention, platform)
-        others = [word for word in rules.file.conventions[convention].values() if word != own]
-        pattern = word_pattern(sorted(others, key=len, reverse=True))
+        words = sorted(set(rules.file.conventions[convention].values()), key=lambda word: (-len(word), word))
+        pattern = word_pattern(words)
+        found = set(pattern.findall(named))
+        # Who names ARM on purpose compiles for it; who names x86 mostly meant "here".
+        x86 = {rules.word(convention, Platform("linux", arch)) for arch in _X86}
+        if not own or len(found) != 1 or (platform.arch not in _X86 and not found <= x86):
+            continue
         for match in pattern.finditer(script.text):
-            if own and not _in_case(script, match.start(), rules) and not _in_url(script.text, match.start()):
+            at = match.start()
+            if match[0] != own and not _decided(script, at, rules) and not _in_url(script.text, at):
                 yield _word_tie(script, match, own, platform)
     arch = platform.debian
     for match in _OPENJDK.finditer(script.text):
@@ -224,10 +237,11 @@ def _word_tie(script: Script, match: re.Match[str], own: str, platform: Platform
     )
 
 
-def _in_case(script: Script, at: int, rules: Rules) -> bool:
+def _decided(script: Script, at: int, rules: Rules) -> bool:
+    """Whether a place is within a branch that is taken on some CPUs only."""
     return any(case.start <= at < case.end for case in cases(script, rules))
 
 
 def _in_url(text: str, at: int) -> bool:
-    start = max(text.rfind(char, 0, at) for char in " \t\n\"'=")
-    return "://" in text[start + 1 : at]
+    before = text[max(0, at - 500) : at]
+    return "://" in re.split(r"[\s\"'=]", before)[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache as once
 from typing import NamedTuple
 
 from skiff.model.port import Platform
@@ -16,7 +17,11 @@ _HEX = r"[0-9a-fA-F]"
 _CHECKSUM = re.compile(
     rf"(?<![0-9a-fA-F])({_HEX}{{128}}|{_HEX}{{96}}|{_HEX}{{64}}|{_HEX}{{40}}|{_HEX}{{32}})(?![0-9a-fA-F])"
 )
+# The name of a variable, before its value.
+_BEFORE = re.compile(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$")
 _SUMS = re.compile(r"\b(?:sha\d*sum|md5sum|shasum|b2sum)\b")
+# Systems that no stage of ours runs.
+_ELSEWHERE = re.compile(r"(?i)(?<![a-z])(windows|win64|win32|darwin|macos|osx|freebsd)(?![a-z])")
 _PACKED = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?|zip|gz|xz|bz2|zst|deb|rpm|apk|sh|bin|run)$")
 _VARIABLE = re.compile(r"\$\{?(\w+)")
 
@@ -44,11 +49,18 @@ def download_ties(
     """Ties of addresses, of variables in them, of names of the files, and of checksums."""
     pattern = word_pattern(rules.foreign(platform))
     names: dict[str, str] = {}
+
+    @once
+    def fetched_too(url: str) -> bool:
+        own = rules.words(platform)
+        return any(pattern.sub(lambda _, word=word: word, url) in file.text for word in own)  # type: ignore[misc]
+
     for script in scripts:
         masked = _without_cases(script, rules)
         for match in _URL.finditer(masked):
             found = _download(script, match, pattern, platform, rules)
-            if found is not None:
+            # Where the target's file is fetched as well, the Dockerfile chooses by itself.
+            if found is not None and not fetched_too(found.url):
                 names.update(_file_names(found))
                 yield _tie(found, platform, rules)
                 if found.new:
@@ -70,7 +82,7 @@ def _download(
 ) -> Download | None:
     url = match[0].rstrip(".,")
     words = tuple(dict.fromkeys(pattern.findall(url)))
-    if not words:
+    if not words or _ELSEWHERE.search(url):
         return None
     project = rules.project(url)
     new = ""
@@ -215,7 +227,7 @@ def _places(scripts: Sequence[Script], found: Download) -> Iterator[tuple[Script
     for script in scripts:
         if script.instruction.keyword in ("ENV", "ARG") and script.start != own.start:
             for match in _CHECKSUM.finditer(script.text):
-                before = re.search(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$", script.text[: match.start()])
+                before = _BEFORE.search(script.text[max(0, match.start() - 200) : match.start()])
                 if before and before[1] in names:
                     yield script, match
 

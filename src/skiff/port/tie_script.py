@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from skiff.model.port import Finding, Platform
@@ -45,7 +47,7 @@ class Script(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A `case … in … esac` of the shell that decides by CPU."""
+    """A `case … esac` or `if … fi` of the shell that decides by CPU."""
 
     start: int
     end: int
@@ -55,7 +57,14 @@ class Case(NamedTuple):
 
 
 _CASE = re.compile(r"\bcase\s+(\S{1,200}|\"[^\"]{1,200}\")\s+in\b")
-_ENDS = re.compile(r"\b(case|esac)\b")
+# Characters of a line that a finding shows.
+_SHOWN = 500
+# Of a script; one with more is made to keep us busy.
+_MOST = 100
+# Words that open and close; those behind a dash or within a name are none.
+_ESAC = re.compile(r"(?<![\w./-])(case|esac)(?![\w./-])")
+_IF = re.compile(r"(?<![\w./-])if(?=\s)")
+_FI = re.compile(r"(?<![\w./-])(if|fi|then|elif|else)(?![\w./-])")
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
 
 
@@ -68,27 +77,69 @@ def script_of(file: Dockerfile, made: Instruction) -> Script:
     return Script(made, _COMMENT.sub(lambda match: " " * len(match[0]), text), start)
 
 
-def cases(script: Script, rules: Rules) -> Iterator[Case]:
-    """Every case of a script that has labels for CPUs."""
-    known = rules.all_words
-    for match in _CASE.finditer(script.text):
-        end = _esac(script.text, match.end())
-        # Continued lines are one to the shell.
-        body = re.sub(r"[\\`]\r?\n", " ", script.text[match.end() : end])
-        clauses = [_clause(part) for part in body.split(";;") if ")" in part]
+def cases(script: Script, rules: Rules) -> tuple[Case, ...]:
+    """The decisions of a script by CPU."""
+    return _decisions(script.text, rules.all_words)
+
+
+@lru_cache(maxsize=256)
+def _decisions(script: str, words: frozenset[str]) -> tuple[Case, ...]:
+    # Continued lines are one to the shell; every place stays where it is.
+    text = re.sub(r"[\\`](\r?\n)", lambda match: " " * len(match[0]), script)
+    return tuple([*_cases(text, words), *_ifs(text, words)])
+
+
+def _cases(text: str, words: frozenset[str]) -> Iterator[Case]:
+    for match in islice(_CASE.finditer(text), _MOST):
+        end = _esac(text, match.end())
+        if end is None:
+            return
+        clauses = [_clause(part) for part in text[match.end() : end].split(";;") if ")" in part]
         labels = [label for names, _ in clauses for label in names]
-        if any(label in known for label in labels):
+        if any(label in words for label in labels):
             default = next((action for names, action in clauses if "*" in names), None)
             yield Case(match.start(), end, tuple(label for label in labels if label != "*"), default)
 
 
-def _esac(text: str, at: int) -> int:
+def _ifs(text: str, words: frozenset[str]) -> Iterator[Case]:
+    for match in islice(_IF.finditer(text), _MOST):
+        end, conditions, other = _fi(text, match.end())
+        if end is None:
+            return
+        named = re.findall(r"[A-Za-z0-9_/-]+", " ".join(conditions))
+        labels = tuple(dict.fromkeys(label for label in named if label in words))
+        if labels:
+            # Without an else, nothing is done for others.
+            yield Case(match.start(), end, labels, other)
+
+
+def _esac(text: str, at: int) -> int | None:
+    """The end of a `case`; None if it has none."""
     depth = 1
-    for match in _ENDS.finditer(text, at):
+    for match in _ESAC.finditer(text, at):
         depth += 1 if match[1] == "case" else -1
         if depth == 0:
             return match.end()
-    return len(text)
+    return None
+
+
+def _fi(text: str, at: int) -> tuple[int | None, list[str], str]:
+    """The end of an `if`, its conditions, and what its `else` does; no end if it has none."""
+    depth, start, other = 1, at, -1
+    conditions: list[str] = []
+    for match in _FI.finditer(text, at):
+        word = match[1]
+        if word in ("if", "fi"):
+            depth += 1 if word == "if" else -1
+        if depth == 0:
+            return match.end(), conditions, text[other : match.start()] if other >= 0 else ""
+        if depth == 1 and word == "then":
+            conditions.append(text[start : match.start()])
+        elif depth == 1 and word == "elif":
+            start = match.end()
+        elif depth == 1 and word == "else":
+            other = match.end()
+    return None, conditions, ""
 
 
 def _clause(part: str) -> tuple[list[str], str]:
@@ -98,9 +149,10 @@ def _clause(part: str) -> tuple[list[str], str]:
 
 
 def covers(case: Case, platform: Platform, rules: Rules) -> bool:
-    """Whether a case has a branch of its own for a platform."""
+    """Whether a decision has a branch for a platform, or names it in that for all others."""
     words = rules.words(platform)
-    return any(fnmatchcase(word, label) for label in case.labels for word in words)
+    others = set(re.split(r"[^A-Za-z0-9]+", case.default or ""))
+    return bool(words & others) or any(fnmatchcase(word, label) for label in case.labels for word in words)
 
 
 def findings(name: str, before: str, after: str, ties: list[tuple[int, Tie]]) -> tuple[Finding, ...]:
@@ -116,8 +168,8 @@ def findings(name: str, before: str, after: str, ties: list[tuple[int, Tie]]) ->
                 line,
                 tie.what,
                 tie.why,
-                old[line - 1].strip() if changed else "",
-                new[line - 1].strip() if changed else "",
+                old[line - 1].strip()[:_SHOWN] if changed else "",
+                new[line - 1].strip()[:_SHOWN] if changed else "",
                 tie.blocks,
             )
         )
