@@ -132,6 +132,16 @@ def test_a_certificate_for_tests_can_be_made(web: CrewDevice) -> None:
     assert "may not use" in web.run("certs:generate", "app", caller=READER).err
 
 
+def test_a_certificate_goes_with_its_app(crew: CrewDevice) -> None:
+    crew.app("app")
+    crew.run("certs:generate", "app", "a.example.org")
+    assert crew.run("apps:rename", "app", "new").status == 0
+    assert certs.info(crew.paths, "new") is not None and certs.info(crew.paths, "app") is None
+    assert crew.run("apps:destroy", "--force", "new").status == 0
+    crew.app("new")
+    assert certs.info(crew.paths, "new") is None
+
+
 # What reaches the router
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -124,6 +125,17 @@ def remove(paths: Paths, app: str, say: Say) -> None:
 
     _take_away(path(paths, app))
     router.apply(paths, say)
+
+
+def move(paths: Paths, app: str, name: str) -> None:
+    """Give the certificate of an app, if it has one, to the name that the app will have; empty: to none."""
+    folder = paths.certs / app
+    if folder.is_dir() and name:
+        shutil.rmtree(paths.certs / name, ignore_errors=True)
+        folder.rename(paths.certs / name)
+        store.sync_folder(paths.certs)
+    elif folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def make_key() -> str:

@@ -122,7 +122,9 @@ def start(paths: Paths, app: str, say: Say) -> None:
 
 
 def destroy(paths: Paths, app: str) -> None:
-    """Remove an app with its containers, images and settings."""
+    """Remove an app with its containers, images, certificate and settings."""
+    from skiff_device.crew import certs
+
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
         tags = [one.tag for one in releases.kept(paths, app)]
@@ -130,6 +132,7 @@ def destroy(paths: Paths, app: str) -> None:
         router.apply(paths)
         containers.remove_others(engine, app, 0, STOP)
         oneoff.remove_all(engine, app)
+        certs.move(paths, app, "")
         store.destroy(paths, app)
         for tag in tags:
             engine.untag(tag)
@@ -138,10 +141,13 @@ def destroy(paths: Paths, app: str) -> None:
 
 def rename(paths: Paths, app: str, name: str, say: Say) -> None:
     """Give an app another name; its containers are made anew under it."""
+    from skiff_device.crew import certs
+
     with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
         if store.exists(paths, name):
             raise DeviceError(f"there is an app {name} already", "choose another name")
         old = releases.current(paths, app)
+        certs.move(paths, app, name)
         paths.app(app).rename(paths.app(name))
         store.sync_folder(paths.apps)
         engine = Engine(paths)
