@@ -31,7 +31,7 @@ from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.ui import Ui
 from skiff.image.assemble import assemble, load
-from skiff.image.disk import STEPS, write_disk
+from skiff.image.disk import STEPS, check_fits, write_disk
 from skiff.image.disk_pieces import find_files, find_input, find_pieces, wants_uboot
 from skiff.image.parts import split
 from skiff.image.slot import write_slot
@@ -158,6 +158,8 @@ def disk(
     recipe: Recipe, image: Image, workspace: Workspace, cache: Path, options: Options, ui: Ui
 ) -> tuple[DiskImage, bool]:
     """The disk image of a built image, and whether it had to be made. Raises UserError when it cannot be."""
+    # Said before minutes go into U-Boot for it.
+    check_fits(image, cache, {})
     blobs = blobs_dir(workspace)
     uboot = _uboot(recipe, workspace, cache, options, ui) if wants_uboot(recipe, blobs) else {}
     pieces = find_pieces(recipe, cache, ui.notice, blobs, uboot)

@@ -8,14 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from skiff import pipeline
 from skiff.host.errors import UserError
 from skiff.host.run import run
+from skiff.host.ui import Ui
 from skiff.image.assemble import disk_plan
 from skiff.image.disk import write_disk
 from skiff.layers import Search, resolve
 from skiff.model.arch import Arch
 from skiff.model.image import Image
 from skiff.model.recipe import Recipe
+from skiff.model.workspace import Workspace
 from tests.tool.fake_machine import small_image
 from tests.tool.test_disk import add, unpack
 
@@ -145,8 +148,11 @@ def test_an_initramfs_beyond_the_smallest_memory_is_refused(layer: str, tmp_path
 
 
 @pytest.mark.parametrize("layer", BOARDS)
-def test_an_image_larger_than_its_slot_is_refused(layer: str, tmp_path: Path) -> None:
-    image = image_of(recipe_of(layer), tmp_path / "image")
+def test_an_image_larger_than_its_slot_is_refused(
+    layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(layer)
+    image = image_of(recipe, tmp_path / "image")
     assert image.disk is not None
     path = tmp_path / "large"
     with path.open("wb") as file:
@@ -160,6 +166,11 @@ def test_an_image_larger_than_its_slot_is_refused(layer: str, tmp_path: Path) ->
     )
     with pytest.raises(UserError, match="a slot of the boot partition has"):
         write_disk(tmp_path / "disk", image, {}, tmp_path / "cache", lambda _: None)
+    # And before U-Boot is compiled for it.
+    monkeypatch.setattr(pipeline, "_uboot", lambda *_: pytest.fail("compiled"))
+    workspace, options = Workspace("one", tmp_path / "one"), pipeline.Options()
+    with pytest.raises(UserError, match="a slot of the boot partition has"):
+        pipeline.disk(recipe, image, workspace, tmp_path / "cache", options, Ui(quiet=True))
 
 
 def test_boards_of_two_cpus_are_refused() -> None:

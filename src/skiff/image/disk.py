@@ -50,15 +50,7 @@ def write_disk(
     if present is not None and present.fingerprint == fingerprint:
         return present, False
     _require(plan)
-    kernel = prepare(image.artefact("kernel").path, image.arch, plan.loader, cache)
-    files = slot_files(image, plan, kernel)
-    check_slot(
-        plan,
-        {name: size(content) for name, content in files.items()},
-        sum(path.stat().st_size for path in beside.values()),
-    )
-    if plan.loader == "uboot":
-        check_load(plan, _sizes_in_memory(image, plan, kernel))
+    files = check_fits(image, cache, beside)
     placed = place(plan, {name: path.stat().st_size for name, path in pieces.items()})
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.new")
@@ -78,6 +70,21 @@ def write_disk(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return made, True
+
+
+def check_fits(image: Image, cache: Path, beside: Mapping[str, Path]) -> dict[str, Path | bytes]:
+    """The files of a slot. Raises UserError when they do not fit into it, or into the board's memory."""
+    plan = _plan(image)
+    kernel = prepare(image.artefact("kernel").path, image.arch, plan.loader, cache)
+    files = slot_files(image, plan, kernel)
+    check_slot(
+        plan,
+        {name: size(content) for name, content in files.items()},
+        sum(path.stat().st_size for path in beside.values()),
+    )
+    if plan.loader == "uboot":
+        check_load(plan, _sizes_in_memory(image, plan, kernel))
+    return files
 
 
 def load_disk(folder: Path) -> DiskImage | None:
