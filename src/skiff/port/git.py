@@ -110,7 +110,7 @@ class Repository:
 
     def _known(self, ref: str) -> str:
         """The commit of a name that is there; empty if none is."""
-        if not self.folder.is_dir():
+        if not (_git_dir(self.folder) / "HEAD").exists():
             return ""
         if _COMMIT.fullmatch(ref):
             return ref if self._ask(f"info {ref}^{{commit}}")[1:2] == ["commit"] else ""
@@ -124,7 +124,8 @@ class Repository:
         raise UserError(f"{self.url}: there is no {ref}", "name a branch, tag or commit that it has")
 
     def _fetched(self, ref: str, fetch: str, exact: bool) -> str:
-        if not self.folder.is_dir():
+        # An interrupted one is made again.
+        if not (self.folder / "HEAD").exists():
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             run(["git", "init", "--quiet", "--bare", self.folder])
         keep = f"refs/skiff/{digest(ref)[:20]}"

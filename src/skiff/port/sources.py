@@ -188,6 +188,9 @@ class Sources:
         entry = find_entry(self._entries(name), reference.tag, platform)
         if entry is None:
             return None
+        if entry.builder(platform) != "dockerfile" and not entry.supports(platform):
+            # A finished image for another CPU.
+            return None
         source = entry.source(platform)
         commit = self.commit(source.url, source.commit, source.ref)
         source = msgspec.structs.replace(source, commit=commit)
