@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import boards, boot, builds, containers, core, cpus, memory, mkosi, port, sizes, updates
+from bench import boards, boot, builds, containers, core, cpus, crew, memory, mkosi, port, sizes, updates
 from bench.setting import Setting, host_facts
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
@@ -34,6 +34,7 @@ MEASUREMENTS = {
     "memory": Measurement(memory.FIGURES, memory.measure),
     "containers": Measurement(containers.FIGURES, containers.measure),
     "core": Measurement(core.FIGURES, core.measure),
+    "crew": Measurement(crew.FIGURES, crew.measure),
     "boot": Measurement(boot.FIGURES, boot.measure),
     "cpus": Measurement(cpus.FIGURES, cpus.measure),
     "boards": Measurement(boards.FIGURES, boards.measure),

@@ -19,7 +19,7 @@ class Figure(msgspec.Struct, frozen=True):
     # Name that stays the same from run to run.
     key: str
     what: str
-    # `MB` (10⁶ bytes), `MiB`, `s`, or `×` for a ratio.
+    # `MB` (10⁶ bytes), `MiB`, `s`, `×` for a ratio, or what is counted.
     unit: str
     # The largest value that is good; None when what it is compared with could not be had.
     limit: float | None = None
@@ -69,7 +69,7 @@ class Record(msgspec.Struct, frozen=True):
 
 def number(value: float, unit: str) -> str:
     """A value with as many digits as mean something."""
-    if unit == "MiB":
+    if unit not in ("MB", "s", "×"):
         return f"{value:.0f} {unit}"
     digits = 1 if value >= 10 and unit != "×" else 2
     return f"{value:.{digits}f} {unit}"
