@@ -198,7 +198,7 @@ def one_app(machine: Device, repository: Repository) -> None:
         repository.commit(**files)
         status, shown = repository.push(machine, "hello")
         assert status != 0, shown
-        assert reason in shown
+        assert reason in shown, shown
         assert page(machine, "hello") == first
     assert "last words" in shown
     repository.commit(serve=serve("two"))

@@ -25,6 +25,8 @@ DEFAULT_UPTIME = 5.0
 # How long a web process may take to listen, and an image to call itself healthy.
 LONGEST = 120.0
 _PAUSE = 0.1
+# How long one that ended and was started again is waited for, to tell its status.
+_NEXT_END = 10.0
 
 
 class Check(NamedTuple):
@@ -168,9 +170,18 @@ def _state(engine: Engine, container: Running) -> dict[str, Any]:
         raise DeviceError(f"{container.process}.{container.index} is gone", "push again")
     state: dict[str, Any] = found["State"]
     if not state.get("Running") or found.get("RestartCount", 0) > 0 or state.get("Restarting"):
-        status = state.get("ExitCode", 0)
-        raise DeviceError(f"{container.process}.{container.index} ended with status {status}")
+        who = f"{container.process}.{container.index}"
+        raise DeviceError(f"{who} ended with status {_status(engine, container, state)}")
     return state
+
+
+def _status(engine: Engine, container: Running, state: dict[str, Any]) -> int:
+    """With which status a container ended. One that the engine has started again tells it at its next end."""
+    end = time.monotonic() + _NEXT_END
+    while state.get("Running") and not state.get("Restarting") and time.monotonic() < end:
+        time.sleep(_PAUSE)
+        state = (engine.inspect(container.name) or {}).get("State", {})
+    return int(state.get("ExitCode", 0))
 
 
 def _healthy(engine: Engine, container: Running) -> None:
