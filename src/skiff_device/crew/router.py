@@ -29,6 +29,9 @@ DEFAULT_PORT = 5000
 # In seconds, for nginx to read a configuration on a slow device.
 _LONGEST = 60.0
 _PAUSE = 0.05
+# Titles of nginx's workers: of one that takes connections, and of one that may be ending as well.
+_SERVES = b"nginx: worker process\0"
+_ANY = b"nginx: worker process"
 
 
 def container_port(paths: Paths, app: str, exposed: tuple[int, ...]) -> int:
@@ -153,7 +156,7 @@ def _serve(paths: Paths, wanted: list[Site], wait: bool) -> dict[str, str]:
     bad = _write(folder, wanted, generation)
     service.control(paths, SERVICE, b"uh" if _generation(folder) else b"u")
     if wait:
-        _await(folder, generation)
+        _await(paths, folder, generation)
     return bad
 
 
@@ -204,9 +207,10 @@ def _generation(folder: Path) -> str:
         connection.close()
 
 
-def _await(folder: Path, generation: str) -> None:
+def _await(paths: Paths, folder: Path, generation: str) -> None:
     end = time.monotonic() + _LONGEST
-    while _generation(folder) != generation:
+    # Its predecessor takes connections until it knows that it is one.
+    while _generation(folder) != generation or _workers(paths, _SERVES) > 1:
         if time.monotonic() > end:
             raise DeviceError("the router does not come up", "sv status crew-router; less /run/log/messages")
         time.sleep(_PAUSE)
@@ -215,17 +219,17 @@ def _await(folder: Path, generation: str) -> None:
 def drained(paths: Paths, timeout: float) -> None:
     """Wait until no worker of an older configuration has connections; at most that many seconds."""
     end = time.monotonic() + timeout
-    while time.monotonic() < end and _workers(paths) > 1:
+    while time.monotonic() < end and _workers(paths, _ANY) > 1:
         time.sleep(_PAUSE)
 
 
-def _workers(paths: Paths) -> int:
-    """How many workers there are. One that was told to end is counted from the first moment until it has."""
+def _workers(paths: Paths, title: bytes) -> int:
+    """How many workers there are whose title begins so."""
     count = 0
     for path in (paths.root / "proc").glob("[0-9]*/cmdline"):
         # A process may end while it is looked at.
         with suppress(OSError):
-            count += path.read_bytes().startswith(b"nginx: worker process")
+            count += path.read_bytes().startswith(title)
     return count
 
 
