@@ -4,12 +4,14 @@ from skiff.layers.find import Search, available, is_path, override_folders, sear
 from skiff.layers.load import Layer, load
 from skiff.layers.merge import FIELDS
 from skiff.layers.resolve import resolve
+from skiff.layers.skiffos import checkout_recipe
 
 __all__ = [
     "FIELDS",
     "Layer",
     "Search",
     "available",
+    "checkout_recipe",
     "is_path",
     "load",
     "override_folders",

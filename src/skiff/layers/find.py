@@ -12,6 +12,7 @@ import msgspec
 
 from skiff.host.dirs import builtin_layers
 from skiff.host.errors import UserError
+from skiff.layers import skiffos
 from skiff.model.recipe import LayerRef
 
 FILE = "layer.toml"
@@ -51,6 +52,12 @@ def available(search: Search) -> dict[str, Path]:
     """Every layer that can be asked for by name, sorted, with its folder."""
     found: dict[str, Path] = {}
     for root in reversed(search.all):
+        if root != search.builtin:
+            found.update(
+                (f"{path.parent.name}/{path.name}", path)
+                for path in root.glob("*/*/")
+                if skiffos.is_package(path)
+            )
         for file in [*root.glob(f"*/{FILE}"), *root.glob(f"*/*/{FILE}")]:
             found[file.parent.relative_to(root).as_posix()] = file.parent
     return dict(sorted(found.items()))
@@ -69,15 +76,21 @@ def find(name: str, search: Search, *, base: Path | None = None, wanted_by: str 
     if is_path(name):
         return _at_path((base or Path.cwd()) / Path(name).expanduser(), wanted_by)
     if _NAME.fullmatch(name):
-        for root in search.all:
-            if (root / name / FILE).is_file():
-                return LayerRef(name=name, path=root / name)
+        for path in (skiffos.from_environment(name), *(root / name for root in search.all)):
+            if path is None:
+                continue
+            if (path / FILE).is_file():
+                return LayerRef(name=name, path=path)
+            if not path.is_relative_to(search.builtin) and skiffos.is_package(path):
+                return LayerRef(name=name, path=path, skiffos=True)
     prefix = f"{wanted_by}: " if wanted_by else ""
     raise UserError(f"{prefix}unknown layer {name!r}", hint=_nearest(name, search))
 
 
 def _at_path(path: Path, wanted_by: str) -> LayerRef:
     path = Path(os.path.normpath(path))
+    if skiffos.is_package(path):
+        return LayerRef(name="/".join(path.parts[-2:]).lstrip("/"), path=path, skiffos=True)
     if not (path / FILE).is_file():
         prefix = f"{wanted_by}: " if wanted_by else ""
         what = f"no {FILE} in this folder" if path.is_dir() else "no such folder"
@@ -100,7 +113,11 @@ def _nearest(name: str, search: Search) -> str:
 def override_folders(project: Path, workspace: str) -> tuple[LayerRef, ...]:
     """The folders `overrides` and `overrides/workspaces/<workspace>` of a project that are there."""
     names: Sequence[str] = ("overrides", f"overrides/workspaces/{workspace}")
-    return tuple(LayerRef(name=name, path=project / name) for name in names if (project / name).is_dir())
+    return tuple(
+        LayerRef(name=name, path=project / name, skiffos=skiffos.is_package(project / name))
+        for name in names
+        if (project / name).is_dir()
+    )
 
 
 def shown(path: Path) -> str:

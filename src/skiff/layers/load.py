@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from skiff.host.errors import UserError
+from skiff.layers import skiffos
 from skiff.layers.find import FILE, shown
 from skiff.model.arch import Arch
 from skiff.model.layer import LayerFile
@@ -54,6 +55,8 @@ def load(ref: LayerRef, *, bare: bool = False) -> Layer:
     Raises UserError that names file and key.
     """
     path = ref.path / FILE
+    if ref.skiffos:
+        return Layer(ref, skiffos.file_of(ref))
     if bare and not path.is_file():
         return Layer(ref, LayerFile(description=ref.name))
     data = _parse(path)

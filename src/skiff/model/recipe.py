@@ -39,6 +39,15 @@ class LayerRef(msgspec.Struct, frozen=True):
         return self.path / "hooks"
 
 
+class SkiffosTree(msgspec.Struct, frozen=True):
+    """A checkout of SkiffOS whose own system is built."""
+
+    root: Path
+    # Every package there is, by name: its scripts find them in their environment.
+    packages: tuple[tuple[str, Path], ...]
+    workspace: str
+
+
 class Recipe(msgspec.Struct, frozen=True):
     """Everything an image is made of. Tuples keep the order of the layers, first layer first."""
 
@@ -86,6 +95,8 @@ class Recipe(msgspec.Struct, frozen=True):
     uboot_inputs: tuple[UbootInput, ...] = ()
     # What compiles it: `debian` unpacks packages, `buildroot` compiles them.
     builder: str = "debian"
+    # Set: SkiffOS's own system, and nothing of ours in it.
+    skiffos: SkiffosTree | None = None
     toolchain: str = ""
     buildroot_sources: dict[str, BuildrootSource] = {}
     buildroot_variables: dict[str, str] = {}

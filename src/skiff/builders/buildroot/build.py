@@ -10,7 +10,7 @@ import msgspec
 from skiff.builders.buildroot import release
 from skiff.builders.buildroot.checks import check_host
 from skiff.builders.buildroot.dropped import disputes, dropped, report
-from skiff.builders.buildroot.external import Places, Plan, plan, write_external
+from skiff.builders.buildroot.external import Places, Plan, externals, plan, write_external
 from skiff.builders.buildroot.fragments import Kind, read
 from skiff.builders.buildroot.kconfig import Kconfig
 from skiff.builders.buildroot.make import Make, PackageInfo, is_built
@@ -68,7 +68,7 @@ def configure(recipe: Recipe, folder: Path, cache: Path, how: How) -> Configured
     toolchain = debian_toolchain(recipe.arch, cache) if recipe.toolchain == "debian" else None
     wanted = plan(recipe, toolchain.config if toolchain else "")
     defconfig = write_external(recipe, wanted, places, offline=how.offline)
-    make = Make(found, places, folder / "build.log")
+    make = Make(found, places, externals(recipe, places), folder / "build.log")
     key = _key(defconfig.parent, found)
     before = folder / "configured"
     if not places.config.exists() or not before.exists() or before.read_text() != key:

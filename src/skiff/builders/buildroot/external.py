@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from skiff.builders.buildroot import fragments
+from skiff.builders.buildroot import fragments, skiffos
 from skiff.builders.buildroot.fragments import Fragment, Kind, Setting
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
@@ -50,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True):
 # What of a toolchain that Buildroot compiles goes when another takes its place.
 _OWN_TOOLCHAIN = (
     "BR2_TOOLCHAIN_BUILDROOT_MUSL",
+    "BR2_TOOLCHAIN_BUILDROOT_GLIBC",
+    "BR2_TOOLCHAIN_BUILDROOT_CXX",
     "BR2_PACKAGE_HOST_LINUX_HEADERS_CUSTOM_6_12",
     "BR2_KERNEL_HEADERS_AS_KERNEL",
 )
@@ -71,6 +73,7 @@ def write_external(recipe: Recipe, wanted: Plan, places: Places, *, offline: boo
     Raises UserError for a source folder that is not there.
     """
     folder = places.external
+    environment = skiffos.environment(recipe, places.output, folder)
     files = {
         "external.desc": f"name: {_NAME}\ndesc: What Skiff's layers add up to\n",
         "Config.in": "# Nothing of its own.\n",
@@ -80,15 +83,14 @@ def write_external(recipe: Recipe, wanted: Plan, places: Places, *, offline: boo
         "uboot.config": fragments.text(wanted.uboot.values()),
         "users": _users(recipe),
         "override.mk": _override(recipe),
+        # SkiffOS's names: its base names them itself.
+        "pre_build.sh": skiffos.hook_script(recipe, "pre.sh", environment),
+        "post_build.sh": skiffos.hook_script(recipe, "post.sh", environment),
         **_hashes(recipe),
     }
-    values = {
-        **{symbol: setting.value for symbol, setting in wanted.buildroot.items()},
-        **_generated(recipe, wanted, places, offline=offline),
-    }
-    files["defconfig"] = "".join(fragments.line(symbol, value) for symbol, value in values.items())
+    files["defconfig"] = _defconfig(recipe, wanted, places, offline=offline)
     for name, content in files.items():
-        write_atomic(folder / name, content.encode())
+        write_atomic(folder / name, content.encode(), 0o755 if name.endswith(".sh") else 0o644)
     (folder / "patches").mkdir(exist_ok=True)
     known = {folder / name for name in files}
     for path in (folder / "patches").rglob("*.hash"):
@@ -97,9 +99,43 @@ def write_external(recipe: Recipe, wanted: Plan, places: Places, *, offline: boo
     return folder / "defconfig"
 
 
+def _defconfig(recipe: Recipe, wanted: Plan, places: Places, *, offline: bool) -> str:
+    if recipe.skiffos:
+        # Its base has lines for all that is generated below, with words to replace. Lines that are overruled
+        # stay: Kconfig sees what it sees in SkiffOS.
+        collected = fragments.collect(recipe.layers, recipe.arch, Kind.BUILDROOT)
+        text = "".join(f"{fragment.text}\n" for fragment in collected)
+        folders = {part: folders_of(recipe, part) for part in _PARTS}
+        for word, value in skiffos.placeholders(recipe, folders, places.external).items():
+            text = text.replace(word, value)
+        lines = {"BR2_CCACHE_DIR": f'"{places.ccache}"', **_flags(recipe)}
+        return text + "".join(fragments.line(symbol, value) for symbol, value in lines.items())
+    values = {
+        **{symbol: setting.value for symbol, setting in wanted.buildroot.items()},
+        **_flags(recipe),
+        **_generated(recipe, wanted, places, offline=offline),
+    }
+    return "".join(fragments.line(symbol, value) for symbol, value in values.items())
+
+
+# Folders of packages that Buildroot is told of.
+_PARTS = ("buildroot_patches", "kernel_patches", "uboot_patches", "root_overlay")
+
+
+def _flags(recipe: Recipe) -> dict[str, str]:
+    flags = skiffos.flags(recipe)
+    return {"BR2_TARGET_OPTIMIZATION": f'"{flags}"'} if flags else {}
+
+
+def externals(recipe: Recipe, places: Places) -> list[Path]:
+    """All external trees: this builder's, and those of layers."""
+    own = [] if recipe.skiffos else [places.external]
+    return own + folders_of(recipe, "buildroot_ext")
+
+
 def _generated(recipe: Recipe, wanted: Plan, places: Places, *, offline: bool) -> dict[str, str]:
     folder = places.external
-    patches = [folder / "patches", *_folders(recipe, "patches"), *_folders(recipe, "buildroot_patches")]
+    patches = [folder / "patches", *folders_of(recipe, "patches"), *folders_of(recipe, "buildroot_patches")]
     values: dict[str, Path | str] = {
         "BR2_PACKAGE_OVERRIDE_FILE": folder / "override.mk",
         "BR2_DL_DIR": places.downloads,
@@ -119,8 +155,11 @@ def _generated(recipe: Recipe, wanted: Plan, places: Places, *, offline: bool) -
         ("uboot_patches", "BR2_TARGET_UBOOT_PATCH"),
         ("root_overlay", "BR2_ROOTFS_OVERLAY"),
     ):
-        if found := _folders(recipe, name):
+        if found := folders_of(recipe, name):
             values[symbol] = _words(found)
+    for name, symbol in skiffos.HOOKS.items():
+        if skiffos.hooks(recipe, name):
+            values[symbol] = folder / f"{name.removesuffix('.sh')}_build.sh"
     lines = {symbol: f'"{value}"' for symbol, value in values.items()}
     if recipe.dtbs:
         lines["BR2_LINUX_KERNEL_DTS_SUPPORT"] = "y"
@@ -133,7 +172,8 @@ def _generated(recipe: Recipe, wanted: Plan, places: Places, *, offline: bool) -
     return lines
 
 
-def _folders(recipe: Recipe, name: str) -> list[Path]:
+def folders_of(recipe: Recipe, name: str) -> list[Path]:
+    """The folder of that name of every layer that has one."""
     return [layer.path / name for layer in recipe.layers if (layer.path / name).is_dir()]
 
 

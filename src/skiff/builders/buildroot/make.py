@@ -46,8 +46,9 @@ class PackageInfo(msgspec.Struct, frozen=True):
 class Make:
     """Calls make in one output folder."""
 
-    def __init__(self, release: Release, places: Places, log: Path) -> None:
+    def __init__(self, release: Release, places: Places, externals: Sequence[Path], log: Path) -> None:
         self.release = release
+        self.externals = externals
         self.places = places
         self.log = log
 
@@ -59,7 +60,7 @@ class Make:
             "-C",
             str(self.release.root),
             f"O={self.places.output}",
-            f"BR2_EXTERNAL={self.places.external}",
+            f"BR2_EXTERNAL={':'.join(str(path) for path in self.externals)}",
         ]
 
     @property

@@ -57,6 +57,7 @@ class Toolchain(msgspec.Struct, frozen=True):
             f"BR2_TOOLCHAIN_EXTERNAL_HEADERS_{self.headers[0]}_{self.headers[1]}=y",
             "BR2_TOOLCHAIN_EXTERNAL_CUSTOM_GLIBC=y",
             "# BR2_TOOLCHAIN_EXTERNAL_INET_RPC is not set",
+            "BR2_TOOLCHAIN_EXTERNAL_OPENMP=y",
         ]
         return "".join(
             f"{line}\n" for line in [*lines, *(["BR2_TOOLCHAIN_EXTERNAL_CXX=y"] if self.cxx else [])]

@@ -65,8 +65,7 @@ def compose(
     for path, entry in device_modules(recipe):
         tree.add(path, entry)
     for layer in recipe.layers:
-        if not layer.skiffos:
-            add_layer(tree, layer)
+        add_layer(tree, layer)
     for path, entry in generated:
         tree.add(path, entry)
     add_extras(tree, recipe)
