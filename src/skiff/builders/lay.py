@@ -63,7 +63,13 @@ def scan(folder: Path, origin: str) -> Iterable[tuple[str, Entry]]:
             relative = path.relative_to(folder).as_posix()
             if stat.S_ISLNK(info.st_mode):
                 yield relative, Entry(Kind.LINK, 0o777, origin, target=str(path.readlink()))
-            elif stat.S_ISDIR(info.st_mode):
+                continue
+            # What os.walk may not read it leaves out without a word.
+            if not os.access(path, os.R_OK | (os.X_OK if name in folders else 0)):
+                raise UserError(
+                    f"{path}: no permission to read it", hint="make it readable, or take it out of the layer"
+                )
+            if stat.S_ISDIR(info.st_mode):
                 yield relative, Entry(Kind.DIR, 0o755, origin)
             elif stat.S_ISREG(info.st_mode):
                 yield (
