@@ -30,9 +30,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _mendable(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        known = _of_this_machine(error)
+        if known is None:
             raise
-        return _mendable(disk_full(error.filename or "while writing"))
+        return _mendable(known)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -40,6 +41,18 @@ def main(words: Sequence[str] | None = None) -> int:
         _say("skiff: interrupted")
         return INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _of_this_machine(error: OSError) -> UserError | None:
+    """What the user can mend: a full disk, files that are somebody else's. None for all that is a bug."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(error.filename or "while writing")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+        return UserError(
+            f"{error.filename}: {error.strerror}",
+            hint="make it yours, or take another place: SKIFF_WORKSPACES and SKIFF_CACHE name folders",
+        )
+    return None
 
 
 def _mendable(error: UserError) -> int:

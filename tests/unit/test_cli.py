@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,13 +14,14 @@ import pytest
 
 import skiff
 from skiff.__main__ import main
-from skiff.cli import VERBS, cli
+from skiff.cli import VERBS, cli, size
 from skiff.host.errors import UserError
 from skiff.host.lock import hold
 from skiff.host.run import run
 from skiff.host.workspace import load_config, open_workspace
 from skiff.layers import FIELDS
 from skiff.model.arch import Arch
+from skiff.model.image import Manifest
 
 Capture = pytest.CaptureFixture[str]
 
@@ -105,6 +107,29 @@ def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "main", verb)
     with pytest.raises(RuntimeError, match="a bug"):
         main([])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_folder_of_somebody_else_is_no_bug(
+    number: int, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main(["configure", "virt/qemu"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == f"skiff: error: {project / 'workspaces/default'}: {os.strerror(number)}"
+    assert "SKIFF_WORKSPACES" in said[1]
+
+
+def test_a_picture_for_a_folder_that_is_not_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(size, "require_image", lambda _: (None, Manifest((), (), ())))
+    monkeypatch.setattr(size, "treemap_svg", lambda *_: "")
+    assert main(["size", "--svg", "no/where.svg"]) == 2
+    assert "--svg no/where.svg: No such file or directory" in capsys.readouterr().err
 
 
 def test_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

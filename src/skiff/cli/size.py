@@ -8,6 +8,7 @@ import click
 
 from skiff.cli.common import print_json
 from skiff.cli.options import examples, json_option, workspace_option
+from skiff.host.errors import UserError
 from skiff.image.report import by_origin, kernel_modules, require_image
 from skiff.image.treemap import treemap_svg
 from skiff.model.workspace import Workspace
@@ -37,7 +38,12 @@ def command(workspace: Workspace, as_json: bool, files: bool, modules: bool, svg
         raise click.UsageError("--files lists the modules too: give one of --files and --modules")
     rows = kernel_modules(manifest) if modules else by_origin(manifest, single=files)
     if svg is not None:
-        svg.write_text(treemap_svg(image, manifest))
+        try:
+            svg.write_text(treemap_svg(image, manifest))
+        except OSError as error:
+            raise UserError(
+                f"--svg {svg}: {error.strerror}", hint="name a file in a folder of yours"
+            ) from error
         click.echo(f"{svg}", err=True)
     if as_json:
         print_json({"artefacts": image.artefacts, "parts": manifest.parts, "rows": rows})
