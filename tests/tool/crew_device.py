@@ -133,6 +133,11 @@ class CrewDevice:
         self._cron = os.open(cron, os.O_RDWR)
         monkeypatch.setenv("PATH", f"{self.bin}:{os.environ['PATH']}")
         monkeypatch.setenv("SKIFF_ROOT", str(root))
+        # Crew sets them for git; given back at the end, so that no other test's git works on an app.
+        for name in ("GIT_DIR", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "HOME"):
+            monkeypatch.setenv(name, os.environ.get(name, ""))
+            if name != "HOME":
+                monkeypatch.delenv(name)
         # In this process, so that it is done when a command ends.
         monkeypatch.setattr(retire, "begin", lambda app: retire.retire(self.paths, app))
 
