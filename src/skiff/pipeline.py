@@ -13,7 +13,7 @@ import skiff
 from skiff.builders.buildroot import build as source
 from skiff.builders.buildroot.tree import compose as source_tree
 from skiff.builders.built import Built
-from skiff.builders.debian.archive import Archive, Resolver
+from skiff.builders.debian.archive import Archive, NoSuchPackage, Resolver
 from skiff.builders.debian.base_lock import base_files, lock_bases
 from skiff.builders.debian.boot import LOADER_PACKAGE, loader_file, loader_packages
 from skiff.builders.debian.compose import compose, request
@@ -149,9 +149,21 @@ def resolve_packages(
         return _locked(recipe, workspace)
     with ui.step("resolve packages"):
         resolver = Resolver(Archive(recipe.arch, cache, options.mirror), cache)
-        packages = resolver.packages(request(recipe), recipe.provided, update=options.update, warn=ui.warn)
+        try:
+            packages = resolver.packages(
+                request(recipe), recipe.provided, update=options.update, warn=ui.warn
+            )
+        except NoSuchPackage as error:
+            raise UserError(f"{error.message} ({_askers(recipe, error.names)})", hint=error.hint) from error
         bases = lock_bases(recipe.bases, resolver, options.mirror, update=options.update, warn=ui.warn)
         return msgspec.structs.replace(packages, bases=bases)
+
+
+def _askers(recipe: Recipe, packages: Sequence[str]) -> str:
+    """The layers that ask for these packages, one of which may be the kernel's."""
+    kernel = {recipe.kernel_package: recipe.origins.get("kernel_package")}
+    names = (recipe.origins.get(f"packages[{name}]") or kernel.get(name) or "the tool" for name in packages)
+    return ", ".join(f"layer {name}" for name in dict.fromkeys(names))
 
 
 def disk(

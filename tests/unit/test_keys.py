@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from skiff.__main__ import main
 from skiff.cli.common import resolve_recipe
 from skiff.cli.options import Choice
 from skiff.host.errors import UserError
@@ -101,3 +102,10 @@ def test_file_that_is_no_public_key(project: Path, text: str) -> None:
 def test_missing_key_file(project: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.pub"):
         resolve_recipe(choice(ssh_keys=(project / "gone.pub",)), open_workspace(), Ui())
+
+
+def test_a_missing_key_file_is_not_remembered(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["configure", "virt/qemu", "--ssh-key", "gone.pub"]) == 2
+    said = capsys.readouterr().err
+    assert f"{project / 'gone.pub'}: cannot be read: No such file or directory\nhint: " in said
+    assert load_config(open_workspace()) is None

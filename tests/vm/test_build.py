@@ -98,7 +98,7 @@ def test_a_package_that_debian_lacks(build: Build) -> None:
     wrong = build.layer("wrong", '[debian]\npackages = ["no-such-package-here"]\n')
     status, output = build.skiff("build", f"virt/qemu,{wrong}")
     assert status == 2
-    assert "has no package no-such-package-here for amd64" in output
+    assert "has no package no-such-package-here for amd64 (layer layers/wrong)" in output
     assert not build.image("default").exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from skiff.cli.common import print_json, resolve_config, settle
+from skiff.cli.common import print_json, resolve_config, settle, with_keys
 from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.host.ui import Ui
 from skiff.host.workspace import save_config
@@ -30,7 +30,7 @@ def command(choice: Choice, workspace: Workspace, ui: Ui, as_json: bool) -> None
     """
     config = settle(choice, workspace)
     # Resolved before it is saved: what does not fit together is not remembered.
-    recipe = resolve_config(config, workspace)
+    recipe = with_keys(resolve_config(config, workspace), config, workspace, ui, make_key=False)
     save_config(workspace, config)
     if as_json:
         print_json({"workspace": workspace.root, "config": config, "recipe_layers": recipe.names})

@@ -32,7 +32,11 @@ def read_key(file: Path) -> str:
     try:
         text = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise UserError(
+            f"{file}: cannot be read: {why}",
+            hint="an SSH public key is wanted here; --ssh-key FILE names others instead of those remembered",
+        ) from error
     if "\n" in text or not text.startswith(_TYPES):
         raise UserError(
             f"{file}: not an SSH public key", hint="name the file that ends in .pub, made by ssh-keygen"

@@ -29,6 +29,17 @@ _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha
 Progress = Callable[[str], None]
 
 
+class NoSuchPackage(UserError):
+    """Packages that were asked for and that the archive does not have for the CPU."""
+
+    def __init__(self, names: Sequence[str], arch: Arch) -> None:
+        self.names = tuple(names)
+        super().__init__(
+            f"Debian {SUITE} has no package {', '.join(names)} for {arch.debian}",
+            hint="put `debian.packages`, `kernel.package` or `arch` right in that layer",
+        )
+
+
 class Archive:
     """A Debian mirror seen through apt, with state and cache below ``cache``."""
 
@@ -204,12 +215,7 @@ class Archive:
         missing += re.findall(r"Package '?([^'\s]+)'? has no installation candidate", error.output)
         missing += re.findall(r"Couldn't find any package by \S+ '([^']+)'", error.output)
         if missing:
-            names = ", ".join(sorted(set(missing)))
-            return UserError(
-                f"Debian {SUITE} has no package {names} for {self.arch.debian}",
-                hint=f"`skiff show --why 'packages[{missing[0]}]'` tells which layer asks for it; "
-                "the layer's `debian.packages` or its `arch` needs correction",
-            )
+            return NoSuchPackage(sorted(set(missing)), self.arch)
         return UserError(
             f"apt found no consistent set of packages for {self.arch.debian}:\n{_reasons(error)}"
         )
