@@ -26,6 +26,7 @@ from tests.vm.mirrors import mirror_for
 
 # Debian's docker command is found before another that may lie in /usr/local.
 PATH = f"/usr/bin:{os.environ['PATH']}"
+DOCKER = shutil.which("docker", path=PATH) or "docker"
 _START = 60.0
 _AUTHOR = ("-c", "user.name=Tests", "-c", "user.email=tests@example.org", "-c", "commit.gpgsign=false")
 
@@ -56,11 +57,11 @@ class World:
 
     def docker(self, *words: str) -> str:
         """What docker prints."""
-        return run(["docker", *words], env=self.env, input=b"").stdout.decode()
+        return run([DOCKER, *words], env=self.env, input=b"").stdout.decode()
 
     def build(self, folder: Path, tag: str, *words: str) -> None:
         """Build an image as anybody does, without Skiff."""
-        argv = ["docker", "build", "--quiet", "--network", "host", "--tag", tag, *words, str(folder)]
+        argv = [DOCKER, "build", "--quiet", "--network", "host", "--tag", tag, *words, str(folder)]
         run(argv, env={**self.env, "DOCKER_BUILDKIT": "1"}, input=b"")
 
     def argv(self, *words: str) -> list[str]:
@@ -155,7 +156,7 @@ def engine(folder: Path) -> Iterator[Path]:
     with (folder / "log").open("wb") as log:
         process = spawn(words, stdout=log, stderr=log, env={"PATH": PATH}, new_session=True)
         with _ending(process):
-            probe = ["docker", "--host", f"unix://{socket}", "version"]
+            probe = [DOCKER, "--host", f"unix://{socket}", "version"]
             _wait(
                 lambda: run(probe, env={"PATH": PATH}, check=False).returncode == 0, process, folder / "log"
             )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -142,22 +144,59 @@ def test_a_download_for_one_cpu_is_rewritten(net: World) -> None:
             )
         },
     )
-    answer = net.ported(f"{folder}/", "--arch", "arm64", "--tag", "downloads:1", "--load", EMULATED)
+    # Of a project that the tool does not know.
+    rule = "[[project]]\nname = 'Tool'\nmatch = '/tool-'\nconvention = 'go'\n"
+    told = net.folder_of("told", {"port.toml": rule}) / "port.toml"
+    words = ["--arch", "arm64", "--tag", "downloads:1", "--load", "--port-file", str(told), EMULATED]
+    answer = net.ported(f"{folder}/", *words)
     assert [node["rewritten"] for node in answer["nodes"] if "downloads" in node["image"]] == [1]
     assert net.docker("run", "--rm", "--network", "none", "downloads:1").strip() == "tool for arm64"
 
 
-def test_an_image_without_source_is_made_of_its_history(net: World) -> None:
-    folder = net.folder_of(
-        "lost", {"Dockerfile": 'FROM localtiny\nRUN uname -m >/arch\nENV A=b\nCMD ["cat", "/arch"]\n'}
+def _small_root(arch: Arch) -> bytes:
+    """A tar of busybox with the names that it is called by."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        program = busybox(arch).read_bytes()
+        file = tarfile.TarInfo("bin/busybox")
+        file.size, file.mode = len(program), 0o755
+        tar.addfile(file, io.BytesIO(program))
+        for name in ("sh", "uname", "cat"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return packed.getvalue()
+
+
+def _add_alpine(net: World) -> None:
+    """An image that tells in its history what it is, and has that name in the library."""
+    files: dict[str, str | bytes] = {}
+    for arch in (Arch.AMD64, Arch.ARM64):
+        root = f"alpine-minirootfs-3.20.0-{arch.machine}.tar"
+        files[f"{arch.library}/{root}"] = _small_root(arch)
+        files[f"{arch.library}/Dockerfile"] = f'FROM scratch\nADD {root} /\nCMD ["/bin/sh"]\n'
+    url, commit = net.repository("alpine", files)
+    net.official(
+        "alpine",
+        f"Tags: 3.20\nArchitectures: amd64, arm64v8\nGitRepo: {url}\nGitCommit: {commit}\n"
+        "amd64-Directory: amd64\narm64v8-Directory: arm64v8\n",
     )
-    net.build(net.folder / "tiny/amd64", "localtiny")
-    net.build(folder, f"{net.registry}/lost:1")
-    net.docker("push", "--quiet", f"{net.registry}/lost:1")
-    plan = net.port(f"{net.registry}/lost:1", "--arch", "arm64", "--plan")
-    assert "history" in plan
-    # The program that was copied in is for the old CPU, and nothing tells where it came from.
-    assert "COPY" in plan or "busybox" in plan
+
+
+def test_an_image_without_source_is_made_of_its_history(net: World) -> None:
+    _add_alpine(net)
+    net.build(net.folder / "alpine/amd64", "alpine:3.20")
+    text = 'FROM alpine:3.20\nRUN uname -m >/arch\nCOPY note /note\nENV A=b\nCMD ["cat", "/arch", "/note"]\n'
+    name = f"{net.registry}/lost:1"
+    net.build(net.folder_of("lost", {"Dockerfile": text, "note": "kept\n"}), name)
+    net.docker("push", "--quiet", name)
+    plan = net.ported(name, "--arch", "arm64", "--plan", "--quiet")
+    root = next(node for node in plan["nodes"] if node["id"] == plan["roots"][0])
+    assert root["source"]["kind"] == "reconstructed"
+    # What came from a folder that nobody has is told.
+    assert any(finding["kind"] == "lost" and "/note" in finding["what"] for finding in root["findings"])
+    net.port(name, "--arch", "arm64", "--tag", "found:1", "--load", EMULATED)
+    assert net.docker("run", "--rm", "--network", "none", "found:1").split() == ["aarch64", "kept"]
 
 
 @pytest.fixture
@@ -212,30 +251,34 @@ def test_without_an_emulator_nothing_is_built(net: World) -> None:
 
 
 def test_an_interrupted_port_goes_on_where_it_was(net: World) -> None:
-    folder = net.folder_of(
-        "slow",
-        {
-            "Dockerfile": (
-                f"FROM tiny:1 AS one\nRUN wget -qO /x {net.web}/ready && date >/first\n"
-                f"FROM tiny:1\nCOPY --from=one /first /first\nRUN touch /started && sleep 600\n"
-            )
-        },
+    # Seconds that no other sleep of this machine has.
+    pause = f"sleep 6{os.getpid()}"
+    text = (
+        f"FROM tiny:1 AS one\nRUN echo {pause} >/first\nFROM tiny:1\nCOPY --from=one /first /\nRUN {pause}\n"
     )
-    net.folder_of("web", {"ready": "yes\n"})
+    folder = net.folder_of("slow", {"Dockerfile": text})
     words = net.argv(f"{folder}/", "--arch", "arm64", "--tag", "slow:1", "--load", EMULATED)
     process = spawn(words, env=net.env, cwd=net.folder, stdout=PIPE, stderr=STDOUT)
-    logs = net.folder / "cache/port/logs"
-    deadline = time.monotonic() + 120
-    while not any("touch /started" in log.read_text() for log in logs.glob("*.log")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.2)
+    within(120, lambda: process.poll() is not None or _runs(pause))
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
-    said = process.stdout.read().decode()
+    with process.stdout as output:
+        said = output.read().decode()
     assert process.wait(60) == 130, said
     assert "skiff: interrupted" in said and "Traceback" not in said
     assert "slow:1" not in net.names()
-    # Nothing of it runs on.
-    assert not [
-        line for line in run(["ps", "-eo", "args"]).stdout.decode().splitlines() if line.endswith("sleep 600")
-    ]
+    # What it had started ends.
+    within(30, lambda: not _runs(pause))
+
+
+def _runs(command: str) -> bool:
+    lines = run(["ps", "-eo", "args"]).stdout.decode().splitlines()
+    return any(line.endswith(command) and "skiff" not in line for line in lines)
+
+
+def within(seconds: float, good: Callable[[], bool]) -> None:
+    """Wait until something is so; fail when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not good():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

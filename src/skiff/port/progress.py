@@ -30,7 +30,8 @@ class Watch:
         self.step = ""
         self._tell = tell
         self._tail: deque[str] = deque(maxlen=_KEPT)
-        self._file: IO[str] = log.open("w", encoding="utf-8")
+        # Line by line, so that it can be followed while the build runs.
+        self._file: IO[str] = log.open("w", encoding="utf-8", buffering=1)
 
     def __call__(self, line: str) -> None:
         """Take one line of the builder's."""
