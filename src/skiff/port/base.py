@@ -28,7 +28,7 @@ from skiff.host.mirror import host_mirror
 from skiff.host.run import Group, require, shell_form
 from skiff.model.arch import Arch
 from skiff.model.port import Platform, Reference
-from skiff.port.distributions import DATA, Archives, Release, archives, release_of
+from skiff.port.distributions import DATA, Archives, Release, archives, distributions, release_of
 
 # Age in seconds after which the archive is asked anew.
 _RELEASE_AGE = 24 * 3600.0
@@ -58,6 +58,8 @@ class Bases:
         self._warn = warn
         self._mirror = mirror
         self._silent: set[str] = set()
+        # Read now, by one thread.
+        distributions()
 
     def find(self, reference: Reference, platform: Platform) -> Base | None:
         """The base that an image is, for a platform; None for another image, or a CPU the archive lacks."""

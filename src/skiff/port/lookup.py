@@ -17,7 +17,7 @@ from skiff.model.oci import ImageConfig
 from skiff.model.port import Platform, Reference
 from skiff.port.base import Bases
 from skiff.port.engines import Engine
-from skiff.port.registry import Registry
+from skiff.port.registry import CONFIG, Registry
 
 
 class _Inspected(msgspec.Struct, rename="pascal"):
@@ -25,6 +25,9 @@ class _Inspected(msgspec.Struct, rename="pascal"):
     architecture: str
     os: str = "linux"
     variant: str = ""
+
+
+_INSPECTED = msgspec.json.Decoder(list[_Inspected])
 
 
 class Images:
@@ -69,7 +72,7 @@ class Images:
         own = self.local(reference)
         if own is None or _platform(own) != platform:
             return None
-        return msgspec.json.decode(self._saved_config(own), type=ImageConfig)
+        return CONFIG.decode(self._saved_config(own))
 
     def can_synthesise(self, reference: Reference, platform: Platform) -> bool:
         """Whether the image is a base that can be made of a distribution's packages for the platform."""
@@ -100,7 +103,7 @@ class Images:
         return self._names
 
     def _inspect(self, engine: Engine, name: str) -> _Inspected | None:
-        found = msgspec.json.decode(engine.call("image", "inspect", name), type=list[_Inspected])
+        found = _INSPECTED.decode(engine.call("image", "inspect", name))
         return found[0] if found else None
 
     def _saved_config(self, image: _Inspected) -> bytes:

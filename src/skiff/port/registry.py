@@ -52,6 +52,11 @@ class _Manifest(msgspec.Struct, frozen=True):
     config: Descriptor | None = None
 
 
+# Made once, before there are threads: several that make a type's decoder at the same time crash msgspec.
+CONFIG = msgspec.json.Decoder(ImageConfig)
+_MANIFESTS = msgspec.json.Decoder(_Manifest)
+
+
 class Registry:
     """Registries, as skopeo asks them. ``insecure`` are hosts that may be asked without TLS."""
 
@@ -74,7 +79,7 @@ class Registry:
         found = (self.manifests(reference) or {}).get(platform)
         if found is None:
             return None
-        return msgspec.json.decode(self._config(_pinned(reference, found), found), type=ImageConfig)
+        return CONFIG.decode(self._config(_pinned(reference, found), found))
 
     def copy(self, reference: Reference, manifest: str, target: str) -> None:
         """Copy one image, known by its digest, to where skopeo can write. Raises UserError."""
@@ -108,11 +113,11 @@ class Registry:
             return None
         own = f"sha256:{digest(raw)}"
         try:
-            manifest = msgspec.json.decode(raw, type=_Manifest)
+            manifest = _MANIFESTS.decode(raw)
         except msgspec.DecodeError as error:
             raise UserError(f"{reference.short}: its manifest cannot be read: {error}") from error
         if manifest.config is not None:
-            config = msgspec.json.decode(self._config(_pinned(reference, own), own), type=ImageConfig)
+            config = CONFIG.decode(self._config(_pinned(reference, own), own))
             return {Platform.normal(config.os, config.architecture, config.variant): own}
         return {
             Platform.normal(
