@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from skiff_device.common.errors import DeviceError
 
@@ -150,9 +150,14 @@ def copy(argv: list[str], out: IO[bytes]) -> None:
 
 def detach(argv: list[str]) -> None:
     """Start a program that nobody waits for: it outlives this process, and the connection of who asked."""
-    null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    actions: list[tuple[Any, ...]] = [
+        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)
+    ]
+    # Locks and connections that this process was given would live on with it.
+    kept = (int(path.name) for path in Path("/proc/self/fd").iterdir())
+    actions += [(os.POSIX_SPAWN_CLOSE, number) for number in kept if number > 2]
     try:
-        os.posix_spawnp(argv[0], argv, _environment(), file_actions=null, setsid=True)
+        os.posix_spawnp(argv[0], argv, _environment(), file_actions=actions, setsid=True)
     except FileNotFoundError:
         raise _missing(argv[0]) from None
 

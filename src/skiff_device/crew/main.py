@@ -86,16 +86,22 @@ def run(paths: Paths, caller: Caller, words: list[str]) -> int:
     return command.run(Context(paths, caller, command), args) or 0
 
 
-def end_with_client() -> None:
-    """From now on a client that goes away ends what is done for it, also while that says nothing."""
+def end_with_client(*outputs: int) -> None:
+    """From now on a client that goes away ends what is done for it, also while that says nothing.
+
+    outputs are the files that lead to it.
+    """
     lost = select.poll()
-    for output in (1, 2):
+    for output in outputs:
         # No event is asked for: only that nobody reads any more is told.
         lost.register(output, 0)
 
+    main_thread = _thread.get_ident()
+
     def watch() -> None:
         lost.poll()
-        os.kill(os.getpid(), signal.SIGHUP)
+        # To that thread, so that what it waits for is interrupted.
+        signal.pthread_kill(main_thread, signal.SIGHUP)
 
     # Of threading itself nothing is needed, and it takes long to load.
     _thread.start_new_thread(watch, ())
@@ -105,7 +111,7 @@ def serve(paths: Paths, key: str, text: str) -> int:
     """Do what the client of a key asked for over SSH."""
     from skiff_device.crew import keys
 
-    end_with_client()
+    end_with_client(1, 2)
     caller = keys.caller(paths, key)
     if len(text) > _LONGEST:
         raise UsageError("this command is too long")
@@ -167,7 +173,8 @@ def _internal(paths: Paths, words: list[str]) -> int | None:
         case ["pre-receive"]:
             from skiff_device.crew import receive
 
-            end_with_client()
+            # Git between them goes on when the client is lost, and reads no more of what is said here.
+            end_with_client(int(os.environ[receive.CLIENT]))
             return receive.hook(paths)
         case ["write-keys"]:
             from skiff_device.crew import keys

@@ -18,6 +18,8 @@ from skiff_device.crew.command import Caller
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
+# Variable of the hook: number of an open file that leads to the client.
+CLIENT = "CREW_CLIENT"
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _NOTHING = re.compile(r"0+")
 # Files that crew reads itself, in bytes.
@@ -69,9 +71,11 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     else:
         run.replace(["git", "upload-pack", str(folder)], env=env)
     limit = repo.room(paths, app)
+    client = os.dup(1)
+    os.set_inheritable(client, True)
     run.replace(
         ["git", "-c", f"receive.maxInputSize={limit}", "receive-pack", str(folder)],
-        env={**env, "CREW_APP": app, "CREW_KEY": caller.name},
+        env={**env, "CREW_APP": app, "CREW_KEY": caller.name, CLIENT: str(client)},
     )
     return 1
 
