@@ -57,7 +57,7 @@ def line(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> CrewDevice:
     for name in ("app", "other"):
         crew.app(name)
     crew.paths.keys.write_text('{"anna": {"role": "deploy", "apps": ["app"], "key": ""}}')
-    monkeypatch.setattr(main, "end_with_client", lambda: None)
+    monkeypatch.setattr(main, "end_with_client", lambda *outputs: None)
 
     def become(argv: list[str], env: dict[str, str] | None = None) -> None:
         raise Became(argv)
