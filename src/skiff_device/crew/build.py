@@ -74,12 +74,12 @@ def build(
     context.seek(0)
     query: dict[str, Any] = {
         "t": tag, "dockerfile": dockerfile, "target": target, "buildargs": args or None,
-        "labels": labels or None, "rm": 1, "forcerm": 1,
+        "labels": labels or None, "rm": 1, "forcerm": 1, "cgroupparent": CGROUP,
     }  # fmt: skip
     if podman:
         query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
     else:
-        query |= {"version": 2, "cgroupparent": CGROUP}
+        query |= {"version": 2}
     late = DeviceError(
         f"the build took longer than {options.seconds:g} s and was ended",
         "make it shorter, or: builder:set APP time-limit SECONDS",
