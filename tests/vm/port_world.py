@@ -74,10 +74,10 @@ class World:
         done = run(self.argv(*words), env={**self.env, **env}, cwd=self.folder, input=b"", timeout=900)
         return done.stdout.decode() + done.stderr.decode()
 
-    def refused(self, *words: str, status: int = 2) -> str:
+    def refused(self, *words: str, status: int = 2, env: Mapping[str, str] = {}) -> str:
         """Run `skiff port`, which must fail as something that a user can mend; its one message."""
         try:
-            said = self.port(*words)
+            said = self.port(*words, env=env)
         except CommandError as error:
             assert error.status == status, error
             assert error.output.count("skiff: error:") == (status == 2), error.output

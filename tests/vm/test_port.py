@@ -9,13 +9,14 @@ import signal
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from skiff.host.run import PIPE, STDOUT, run, spawn
 from skiff.model.arch import Arch
-from tests.vm.port_world import World, busybox, world
+from tests.vm.port_world import World, busybox, engine, world
 
 CPUS = (Arch.AMD64, Arch.ARM64, Arch.RISCV64)
 EMULATED = "--setup-emulation"
@@ -248,6 +249,43 @@ def test_without_an_emulator_nothing_is_built(net: World) -> None:
     )
     assert "no emulator is registered" in said and "--setup-emulation" in said
     assert "foreign:1" not in net.names()
+
+
+def test_its_healthcheck_decides(net: World) -> None:
+    text = "FROM tiny:1\nHEALTHCHECK --interval=1s --retries=2 CMD test -e /ready\n"
+    good = net.folder_of("well", {"Dockerfile": text + "CMD touch /ready && sleep 900\n"})
+    words = ["--arch", "arm64", "--verify", EMULATED]
+    assert net.ported(f"{good}/", *words)["results"][0]["verified"] == "healthy"
+    bad = net.folder_of("unwell", {"Dockerfile": text + "CMD echo cannot start && sleep 900\n"})
+    said = net.refused(f"{bad}/", *words, "--tag", "unwell:1", "--load")
+    assert "does not run" in said and "cannot start" in said
+    assert "unwell:1" not in net.names()
+    assert "skiff-port-verify" not in net.docker("ps", "--all", "--format", "{{.Names}}")
+
+
+def test_a_full_disk_is_told_and_nothing_is_named(net: World) -> None:
+    folder = net.folder_of("large", {"Dockerfile": "FROM tiny:1\nRUN dd if=/dev/urandom of=/large bs=1M count=70\n"})
+    words = [f"{folder}/", "--arch", "arm64", "--tag", "large:1", EMULATED]
+    with _small_disk(net.folder / "small") as small, engine(small / "engine") as socket:
+        said = net.refused(*words, "--load", env={"DOCKER_HOST": f"unix://{socket}"})
+        assert "the engine's disk is full" in said
+    with _small_disk(net.folder / "small", "8m") as small:
+        said = net.refused(*words, "--output", str(small / "large.tar"))
+        assert "no space left on disk" in said
+        assert list(small.iterdir()) == []
+    # There is room again: it goes on.
+    net.port(*words, "--load")
+    assert "large:1" in net.names()
+
+
+@contextmanager
+def _small_disk(folder: Path, size: str = "64m") -> Iterator[Path]:
+    folder.mkdir(exist_ok=True)
+    run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder])
+    try:
+        yield folder
+    finally:
+        run(["umount", folder])
 
 
 def test_an_interrupted_port_goes_on_where_it_was(net: World) -> None:
