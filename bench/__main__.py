@@ -11,7 +11,21 @@ from pathlib import Path
 import click
 import msgspec
 
-from bench import boards, boot, builds, containers, core, cpus, crew, memory, mkosi, port, sizes, updates
+from bench import (
+    boards,
+    boot,
+    builds,
+    containers,
+    core,
+    cpus,
+    crew,
+    memory,
+    mkosi,
+    port,
+    port_build,
+    sizes,
+    updates,
+)
 from bench.setting import Setting, host_facts
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
@@ -41,6 +55,7 @@ MEASUREMENTS = {
     "updates": Measurement(updates.FIGURES, updates.measure),
     "builds": Measurement(builds.FIGURES, builds.measure),
     "port": Measurement(port.FIGURES, port.measure),
+    "port-build": Measurement(port_build.FIGURES, port_build.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }
 ORDER = [figure.key for item in MEASUREMENTS.values() for figure in item.figures]

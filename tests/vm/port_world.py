@@ -27,6 +27,8 @@ from tests.vm.mirrors import mirror_for
 # Debian's docker command is found before another that may lie in /usr/local.
 PATH = f"/usr/bin:{os.environ['PATH']}"
 DOCKER = shutil.which("docker", path=PATH) or "docker"
+EMULATED = "--setup-emulation"
+_CPUS = (Arch.AMD64, Arch.ARM64, Arch.RISCV64)
 _START = 60.0
 _AUTHOR = ("-c", "user.name=Tests", "-c", "user.email=tests@example.org", "-c", "commit.gpgsign=false")
 
@@ -114,6 +116,22 @@ class World:
     def official(self, name: str, text: str) -> None:
         """An image of the library of official images."""
         (self.library / "library" / name).write_text(text)
+
+    def add_tiny(self) -> None:
+        """`tiny:1` in the official library, with a folder for each CPU, as base images have it."""
+        files: dict[str, str | bytes] = {}
+        for arch in _CPUS:
+            files[f"{arch.library}/busybox"] = busybox(arch).read_bytes()
+            files[f"{arch.library}/Dockerfile"] = (
+                "FROM scratch\nCOPY busybox /bin/busybox\n"
+                'RUN ["/bin/busybox", "--install", "-s", "/bin"]\nCMD ["sh"]\n'
+            )
+        url, commit = self.repository("tiny", files)
+        names = [arch.library for arch in _CPUS]
+        own = "".join(f"{name}-GitCommit: {commit}\n{name}-Directory: {name}\n" for name in names)
+        # The commit for all CPUs is of no repository: those of each CPU have to be taken.
+        head = f"Maintainers: A (@b)\nGitRepo: {url}\nGitCommit: {'0' * 40}\n"
+        self.official("tiny", f"{head}\nTags: 1, latest\nArchitectures: {', '.join(names)}\n{own}")
 
     def outcomes(self, answer: dict[str, Any]) -> dict[str, str]:
         """What was done for each node: `image platform` → outcome."""

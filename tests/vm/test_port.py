@@ -16,10 +16,7 @@ import pytest
 
 from skiff.host.run import PIPE, STDOUT, run, spawn
 from skiff.model.arch import Arch
-from tests.vm.port_world import World, busybox, engine, world
-
-CPUS = (Arch.AMD64, Arch.ARM64, Arch.RISCV64)
-EMULATED = "--setup-emulation"
+from tests.vm.port_world import EMULATED, World, busybox, engine, world
 
 # Names of the packages that the official image of that release consists of, as of November 2024.
 BOOKWORM = Path(__file__).with_name("debian-bookworm.txt")
@@ -29,29 +26,8 @@ BOOKWORM = Path(__file__).with_name("debian-bookworm.txt")
 def net() -> Iterator[World]:
     """One world for all tests of this file: what one has built, others find built."""
     with world() as made:
-        _add_tiny(made)
+        made.add_tiny()
         yield made
-
-
-def _add_tiny(net: World) -> None:
-    """`tiny:1` in the official library, with a folder for each CPU, as base images have it."""
-    files: dict[str, str | bytes] = {}
-    for arch in CPUS:
-        files[f"{arch.library}/Dockerfile"] = (
-            'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
-            'CMD ["sh"]\n'
-        )
-        files[f"{arch.library}/busybox"] = busybox(arch).read_bytes()
-    url, commit = net.repository("tiny", files)
-    names = ", ".join(arch.library for arch in CPUS)
-    net.official(
-        "tiny",
-        f"Maintainers: A (@b)\nGitRepo: {url}\nGitCommit: {'0' * 40}\n\nTags: 1, latest\n"
-        f"Architectures: {names}\n"
-        + "".join(
-            f"{arch.library}-GitCommit: {commit}\n{arch.library}-Directory: {arch.library}\n" for arch in CPUS
-        ),
-    )
 
 
 def test_a_library_of_images_is_ported_and_runs(net: World) -> None:
@@ -264,7 +240,9 @@ def test_its_healthcheck_decides(net: World) -> None:
 
 
 def test_a_full_disk_is_told_and_nothing_is_named(net: World) -> None:
-    folder = net.folder_of("large", {"Dockerfile": "FROM tiny:1\nRUN dd if=/dev/urandom of=/large bs=1M count=70\n"})
+    folder = net.folder_of(
+        "large", {"Dockerfile": "FROM tiny:1\nRUN dd if=/dev/urandom of=/large bs=1M count=70\n"}
+    )
     words = [f"{folder}/", "--arch", "arm64", "--tag", "large:1", EMULATED]
     with _small_disk(net.folder / "small") as small, engine(small / "engine") as socket:
         said = net.refused(*words, "--load", env={"DOCKER_HOST": f"unix://{socket}"})
