@@ -58,10 +58,12 @@ class App:
         print(f"{self.name}, {when}: {served} of {self.runs}, {self.coming}")
         assert served in (self.runs, self.coming), when
         self.runs = served
-        names = machine.succeed(f"docker ps -a --filter label=crew.app={self.name} --format '{{{{.Names}}}}'")
-        serving = machine.succeed(f"readlink /mnt/persist/skiff/crew/apps/{self.name}/current").split("/")[-1]
-        assert names.split() == [f"{self.name}.web.1-{serving.strip()}"]
-        assert machine.succeed(f"find /mnt/persist/skiff/crew/apps/{self.name} -name 'incoming.*'") == ""
+        folder = f"/mnt/persist/skiff/crew/apps/{self.name}"
+        there = f"docker ps -a --filter label=crew.app={self.name} --format '{{{{.Names}}}}'"
+        serving = f"$(basename $(readlink {folder}/current))"
+        # The one before it is retired when nobody talks to it any more.
+        machine.wait_until_succeeds(f'test "$({there})" = "{self.name}.web.1-{serving}"', 100)
+        assert machine.succeed(f"find {folder} -name 'incoming.*'") == ""
 
 
 @pytest.mark.timeout(150 * CUTS + 600)
