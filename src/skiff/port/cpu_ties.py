@@ -54,9 +54,9 @@ def examine(
     The stage ``keep`` is for another CPU on purpose.
     """
     stages = [stage for stage in _wanted(file, args, target, platform, build) if not _is(stage, keep)]
-    there = [tie for stage in stages for tie in _platform_ties(file, stage, platform, rules)]
+    pinned = [tie for stage in stages for tie in _platform_ties(file, stage, platform, rules)]
     # With these loosened, more stages may be for the target.
-    loose = parse(apply_edits(file.text, [edit for tie in there for edit in tie.edits]), file.name)
+    loose = parse(apply_edits(file.text, [edit for tie in pinned for edit in tie.edits]), file.name)
     stages = [stage for stage in _wanted(loose, args, target, platform, build) if not _is(stage, keep)]
     # What runs on the builder may be for the builder.
     on_target = [stage for stage in stages if stage.platform == platform]
@@ -68,7 +68,7 @@ def examine(
         within += _script_ties(script, named, platform, rules)
     within += file_ties(made, tree, platform)
     text = apply_edits(loose.text, [edit for tie in within for edit in tie.edits])
-    ties = [(file.place(tie.offset)[0], tie) for tie in there]
+    ties = [(file.place(tie.offset)[0], tie) for tie in pinned]
     ties += [(loose.place(tie.offset)[0], tie) for tie in within]
     refused = [(line, _left_alone(tie)) for line, tie in ties]
     return Ties(
@@ -119,8 +119,8 @@ def _platform_ties(file: Dockerfile, stage: Stage, platform: Platform, rules: Ru
             not edits,
         )
     for match in re.finditer(r"(?<![\w./-])([a-z0-9]+)/(?=[a-z0-9])", start.text.split(None, 1)[0]):
-        named = rules.meant(match[1])
-        if stage.image is not None and stage.image.registry == HUB and named and platform not in named:
+        foreign = rules.meant(match[1]) and match[1] not in rules.words(platform)
+        if foreign and stage.image is not None and stage.image.registry == HUB:
             offset = start.offsets[start.text_index + match.start()]
             edit = Edit(offset, offset + len(match[0]), "")
             what = f"FROM {stage.written}: the images below {match[0]} are for that CPU"

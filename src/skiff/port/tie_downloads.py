@@ -52,8 +52,7 @@ def download_ties(
 
     @once
     def fetched_too(url: str) -> bool:
-        own = rules.words(platform)
-        return any(pattern.sub(lambda _, word=word: word, url) in file.text for word in own)  # type: ignore[misc]
+        return any(pattern.sub(word, url) in file.text for word in rules.words(platform))
 
     for script in scripts:
         masked = _without_cases(script, rules)
