@@ -41,6 +41,10 @@ status: setup ## Tell how the machine is
 stop: setup ## Stop the machine
 	@$(SKIFF) stop
 
+# `make cmd/odroid/xu/install`: a command that a SkiffOS config package brings.
+cmd/%: setup
+	@$(SKIFF) cmd $*
+
 check: setup-tests ## Lint, types, generated pages, unit and tool tests: under a minute
 	@tools/check
 

@@ -11,6 +11,7 @@ import msgspec
 
 import skiff
 from skiff.builders.buildroot import build as source
+from skiff.builders.buildroot import skiffos
 from skiff.builders.buildroot.tree import compose as source_tree
 from skiff.builders.built import Built
 from skiff.builders.debian.archive import Archive, NoSuchPackage, Resolver
@@ -43,6 +44,7 @@ from skiff.model.packages import BootLock, PackageSet
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry
 from skiff.model.workspace import Workspace
+from skiff.pipeline_buildroot import configure
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -76,14 +78,18 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
 def _build_from_source(
     recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui
 ) -> tuple[Image, bool]:
-    with ui.step("configure Buildroot"):
-        configured = source.configure(recipe, workspace.buildroot, cache, options.source)
-    for line in configured.warnings:
-        ui.warn(line)
+    if recipe.skiffos:
+        raise UserError(
+            "SkiffOS's own system is no image of Skiff's",
+            hint="compile it with `skiff br -- all`; it lies in the workspace's buildroot/output/images",
+        )
+    configured = configure(recipe, workspace, cache, options.source, ui)
     epoch = configured.make.release.epoch
     present = load(workspace.image)
     if present is not None and present.recipe_sha256 == _fingerprint(recipe, source.state(configured)):
         return present, False
+    for script in skiffos.scripts(recipe):
+        ui.notice(f"will run {script}")
     packages = source.packages(configured)
     with ui.step("compile", total=len(packages)) as step:
         warnings = source.compile_all(configured, packages, options.source, step.detail, step.advance)

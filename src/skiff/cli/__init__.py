@@ -31,6 +31,9 @@ VERBS = {
     "reset": "Restart a device as after its first start.",
     "size": "Show what the image's bytes are spent on.",
     "sbom": "List the packages in the image, with versions and licences.",
+    "br": "Call Buildroot: its menus, sources and other targets.",
+    "cmd": "Run a command of a SkiffOS config package.",
+    "import-skiffos": "Turn a SkiffOS config package into a layer.",
     "port": "Rebuild a container image for other CPUs.",
     "clean": "Remove what was built.",
     "completion": "Print the shell's completion script.",
@@ -43,19 +46,23 @@ Examples:
   skiff build --help                   all about one verb"""
 
 
+def _module(verb: str) -> str:
+    return verb.replace("-", "_")
+
+
 class Verbs(click.Group):
     """Finds a verb in the module of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Verbs in the order in which one meets them."""
         folder = Path(__file__).parent
-        return [name for name in VERBS if (folder / f"{name}.py").exists()]
+        return [name for name in VERBS if (folder / f"{_module(name)}.py").exists()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one verb. None for a word that is none."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"skiff.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"skiff.cli.{_module(cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

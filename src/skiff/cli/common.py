@@ -28,7 +28,7 @@ from skiff.host import authorize, json
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
 from skiff.host.workspace import load_config, save_config
-from skiff.layers import is_path, override_folders, resolve, search_path
+from skiff.layers import checkout_recipe, is_path, override_folders, resolve, search_path
 from skiff.model.config import Config
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
@@ -37,6 +37,7 @@ from skiff.model.workspace import Workspace
 _REMEMBERED = (
     "arch",
     "builder",
+    "skiffos",
     "layers_dirs",
     "ssh_keys",
     "user_keys",
@@ -63,7 +64,7 @@ def settle(choice: Choice, workspace: Workspace) -> Config:
     said = {field: value for field in _REMEMBERED if (value := getattr(choice, field)) not in (None, ())}
     if layers and layers != base.layers:
         # The CPU belonged to the other layers.
-        base = msgspec.structs.replace(base, layers=layers, arch=None)
+        base = msgspec.structs.replace(base, layers=layers, arch=None, skiffos=None)
     return msgspec.structs.replace(base, **said)
 
 
@@ -93,6 +94,8 @@ def resolve_recipe(
 def resolve_config(config: Config, workspace: Workspace) -> Recipe:
     """The recipe of a configuration, without keys."""
     search = search_path(config.layers_dirs)
+    if config.skiffos:
+        return checkout_recipe(config.skiffos, config.layers, search.folders, workspace.name)
     overrides = override_folders(Path.cwd(), workspace.name)
     return resolve(config.layers, config.arch, search, overrides, builder=config.builder)
 

@@ -26,6 +26,7 @@ class Choice(msgspec.Struct, frozen=True):
     layers: tuple[str, ...] = ()
     arch: Arch | None = None
     builder: str | None = None
+    skiffos: Path | None = None
     layers_dirs: tuple[Path, ...] = ()
     ssh_keys: tuple[Path, ...] = ()
     user_keys: bool | None = None
@@ -79,6 +80,12 @@ _RECIPE_PARAMETERS = [
         type=click.Choice(["debian", "buildroot"]),
         help="Packages of Debian, or all compiled from source by Buildroot. [default: debian]",
     ),
+    click.option(
+        "--skiffos",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="A checkout of SkiffOS: the names are its packages, and the system is its own.",
+    ),
     _LAYERS_DIR,
     click.option(
         "--ssh-key",
@@ -115,6 +122,7 @@ def recipe_options(verb: Verb) -> Verb:
         layers: tuple[str, ...],
         arch: str | None,
         builder: str | None,
+        skiffos: Path | None,
         layers_dirs: tuple[Path, ...],
         ssh_keys: tuple[Path, ...],
         user_keys: bool | None,
@@ -126,6 +134,7 @@ def recipe_options(verb: Verb) -> Verb:
             layers=split_names(layers),
             arch=Arch(arch) if arch else None,
             builder=builder,
+            skiffos=skiffos.absolute() if skiffos else None,
             layers_dirs=tuple(path.absolute() for path in layers_dirs),
             ssh_keys=tuple(path.expanduser().absolute() for path in ssh_keys),
             user_keys=user_keys,

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from skiff.builders.buildroot import external as settings
 from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.options import Choice, examples, json_option, recipe_options, workspace_option
 from skiff.host.errors import UserError
@@ -26,6 +27,7 @@ from skiff.model.workspace import Workspace
         "skiff show virt/qemu,engine/docker     what these layers add up to",
         "skiff show --why hostname              which layer set the host name",
         "skiff show --why 'packages[rsync]'     who wants rsync",
+        "skiff show --why BR2_PACKAGE_RSYNC     each layer's word on a setting of Buildroot or its kernel",
         "skiff show --why kernel.cmdline        keys of layer.toml are known too",
     )
 )
@@ -51,6 +53,8 @@ def command(why: str | None, choice: Choice, workspace: Workspace, as_json: bool
 
 def explain(recipe: Recipe, key: str) -> list[tuple[str, str, str]]:
     """Key, value and layer for each item of a key. Raises UserError for a key or item that is not there."""
+    if key.startswith(("BR2_", "CONFIG_")):
+        return _settings(recipe, key)
     match = re.fullmatch(r"([\w.]+?)(?:\[(.*)\])?", key)
     name, item = (match[1], match[2]) if match else (key, None)
     field = {toml: field for field, toml in FIELDS.items()}.get(name, name)
@@ -70,6 +74,18 @@ def explain(recipe: Recipe, key: str) -> list[tuple[str, str, str]]:
                 if near
                 else f"`skiff show --why {field}` lists all",
             )
+    return rows
+
+
+def _settings(recipe: Recipe, symbol: str) -> list[tuple[str, str, str]]:
+    """Every layer's word on a symbol of Kconfig, first to last: the last one counts."""
+    rows = [(f"{kind}[{symbol}]", value, layer) for kind, value, layer in settings.explain(recipe, symbol)]
+    if not rows:
+        near = difflib.get_close_matches(symbol, settings.symbols(recipe), n=2)
+        raise UserError(
+            f"--why {symbol}: no layer of this recipe sets it",
+            hint=f"did you mean {' or '.join(near)}?" if near else "its value is Kconfig's own",
+        )
     return rows
 
 

@@ -55,7 +55,7 @@ def load(ref: LayerRef, *, bare: bool = False) -> Layer:
     Raises UserError that names file and key.
     """
     path = ref.path / FILE
-    if ref.skiffos:
+    if ref.skiffos or (not bare and skiffos.is_package(ref.path)):
         return Layer(ref, skiffos.file_of(ref))
     if bare and not path.is_file():
         return Layer(ref, LayerFile(description=ref.name))

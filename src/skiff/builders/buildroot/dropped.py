@@ -36,6 +36,9 @@ def dropped(
     lost = []
     for symbol, setting in settings.items():
         actual = config.get(symbol, "n")
+        if "REPLACEME_" in setting.value:
+            # SkiffOS's own word for what is filled in later.
+            continue
         if _same(setting.value, actual):
             continue
         reason = _reason(setting, actual, config, kconfig) if kconfig else "not taken"

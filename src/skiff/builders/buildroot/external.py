@@ -47,6 +47,19 @@ class Plan(msgspec.Struct, frozen=True):
         return settings
 
 
+def explain(recipe: Recipe, symbol: str) -> list[tuple[str, str, str]]:
+    """Whose configuration, value and layer, for each layer that sets a symbol."""
+    wanted = plan(recipe)
+    found = [(kind.value, wanted.of(kind).get(symbol)) for kind in Kind]
+    return [(kind, value, layer) for kind, setting in found if setting for layer, value in setting.said]
+
+
+def symbols(recipe: Recipe) -> list[str]:
+    """Every symbol that a layer sets."""
+    wanted = plan(recipe)
+    return [symbol for kind in Kind for symbol in wanted.of(kind)]
+
+
 # What of a toolchain that Buildroot compiles goes when another takes its place.
 _OWN_TOOLCHAIN = (
     "BR2_TOOLCHAIN_BUILDROOT_MUSL",

@@ -38,7 +38,7 @@ class PackageInfo(msgspec.Struct, frozen=True):
     name: str
     version: str
     licences: tuple[str, ...]
-    # File name in the folder of downloads.
+    # File names below the folder of downloads; none when a folder of a layer's takes their place.
     sources: tuple[str, ...]
     build_dir: str
 
@@ -87,7 +87,7 @@ class Make:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         argv = [*self.words, *targets]
         watch = _Watch(detail, done)
-        with self.log.open("ab") as log:
+        with self.log.open("ab", buffering=0) as log:
             process = spawn(argv, stdout=PIPE, stderr=STDOUT, env=self.environment)
             assert process.stdout is not None
             try:
@@ -150,11 +150,13 @@ class _Watch:
 def _package(name: str, facts: dict[str, object]) -> PackageInfo:
     plain = msgspec.convert(facts, _Facts)
     folder = plain.dl_dir or name
+    # Buildroot's word for a package whose source is a folder.
+    overridden = (plain.build_dir or "").rstrip("/").endswith("-custom")
     return PackageInfo(
         name=name,
         version=plain.version or "",
         licences=tuple(word.strip() for word in (plain.licenses or "").split(",") if word.strip()),
-        sources=tuple(f"{folder}/{item['source']}" for item in plain.downloads),
+        sources=() if overridden else tuple(f"{folder}/{item['source']}" for item in plain.downloads),
         build_dir=plain.build_dir or "",
     )
 

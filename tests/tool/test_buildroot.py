@@ -1,0 +1,236 @@
+"""The `buildroot` builder with a Buildroot of a few lines: configured, compiled, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from skiff.builders.buildroot import build, checks, release
+from skiff.builders.buildroot.build import Configured, How
+from skiff.builders.buildroot.commands import call, save
+from skiff.builders.buildroot.sources import SUMS, fetch
+from skiff.host.errors import UserError
+from skiff.host.files import file_digest
+from skiff.layers import resolve
+from skiff.model.arch import Arch
+from skiff.model.recipe import Recipe
+from tests.unit.layer_tree import LayerTree
+
+# Kconfig that knows two symbols, a menu that sets one, and two packages.
+MAKEFILE = """\
+export BR2_VERSION := 2026.02.9
+BR2_VERSION_EPOCH = 1771000000
+all: linux-configure
+	@echo ">>> tiny 1.0 Building"
+	@echo compiling tiny; echo "$(LDFLAGS)$(BR2_EXTERNAL)" >$(O)/environment
+	@test ! -e $(O)/fail || { cat $(O)/fail; exit 1; }
+	@mkdir -p $(O)/build/tiny-1.0 && touch $(O)/build/tiny-1.0/.stamp_installed
+	@echo ">>>   Finalizing target directory"
+defconfig:
+	@mkdir -p $(O); echo defconfig >>$(O)/calls
+	@grep -E '^(# )?(BR2_TINY|BR2_EXTRA)\\b' $(BR2_DEFCONFIG) >$(O)/.config || :
+show-info:
+	@echo info >>$(O)/calls; cat $(CURDIR)/info.json
+linux-configure:
+	@echo ">>> linux 6.12 Configuring"
+	@mkdir -p $(O)/build/linux-6.12
+	@cp $(CURDIR)/Kconfig $(O)/build/linux-6.12; grep CONFIG_NET= $(BR2_EXTERNAL)/kernel.config \\
+	>$(O)/build/linux-6.12/.config || :
+	@touch $(O)/build/linux-6.12/.stamp_installed
+menuconfig:
+	@echo BR2_EXTRA=y >>$(O)/.config
+source:
+	@mkdir -p $(DL)/tiny; echo source >$(DL)/tiny/tiny-1.0.tar.gz
+"""
+INFO = {
+    "tiny": {
+        "version": "1.0",
+        "licenses": "MIT, ISC",
+        "dl_dir": "tiny",
+        "build_dir": "build/tiny-1.0/",
+        "downloads": [{"source": "tiny-1.0.tar.gz", "uris": []}],
+    },
+    "linux": {
+        "version": "6.12",
+        "build_dir": "build/linux-6.12/",
+        "downloads": [],
+    },
+}
+
+
+class Bench:
+    """A small Buildroot, a workspace, and a layer."""
+
+    def __init__(self, tree: LayerTree, root: Path) -> None:
+        self.tree = tree
+        self.source = root / "buildroot-source"
+        self.folder = root / "workspace/buildroot"
+        self.output = self.folder / "output"
+        self.downloads = root / "dl"
+        self.cache = root / "cache"
+        self.source.mkdir()
+        (self.source / "Makefile").write_text(MAKEFILE)
+        (self.source / "info.json").write_text(json.dumps(INFO))
+        (self.source / "Config.in").write_text('config BR2_TINY\n\tbool "t"\nconfig BR2_EXTRA\n\tbool "e"\n')
+        (self.source / "Kconfig").write_text(
+            'config NET\n\tbool "n"\nconfig INET\n\tbool "i"\n\tdepends on NETT\n'
+        )
+        self.write("buildroot/a.config", "BR2_TINY=y\n")
+        self.write("kernel/a.config", "CONFIG_NET=y\n")
+        self.how = How(self.source, downloads=self.downloads)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.tree.root / "layers/base" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    @property
+    def recipe(self) -> Recipe:
+        return resolve([], Arch.ARM64, self.tree.search, builder="buildroot")
+
+    def configure(self, **how: object) -> Configured:
+        return build.configure(self.recipe, self.folder, self.cache, msgspec.structs.replace(self.how, **how))
+
+    def compile(self, **how: object) -> tuple[list[str], int, list[str]]:
+        """Warnings, packages done, and the steps that were told."""
+        configured = self.configure(**how)
+        steps: list[str] = []
+        counted: list[int] = []
+        chosen = msgspec.structs.replace(self.how, **how)
+        packages = build.packages(configured)
+        warnings = build.compile_all(configured, packages, chosen, steps.append, counted.append)
+        return warnings, sum(counted), steps
+
+    def calls(self, word: str) -> int:
+        return (self.output / "calls").read_text().split().count(word)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("LDFLAGS", "-mine")
+    monkeypatch.setenv("DL", str(tmp_path / "dl"))
+    # What this test needs of a machine is make alone.
+    monkeypatch.setattr(checks, "_PROGRAMS", ("make",))
+    return Bench(LayerTree(tmp_path / "project"), tmp_path)
+
+
+def test_it_is_configured_once_as_long_as_nothing_changes(bench: Bench) -> None:
+    bench.configure()
+    bench.configure()
+    assert bench.calls("defconfig") == 1
+    bench.write("buildroot/b.config", "BR2_EXTRA=y\n")
+    bench.configure()
+    assert bench.calls("defconfig") == 2
+
+
+def test_a_setting_without_effect_is_told_with_its_layer(bench: Bench) -> None:
+    bench.write("buildroot/b.config", "BR2_TINI=y\n")
+    (line,) = bench.configure().warnings
+    assert line == (
+        "Buildroot: BR2_TINI=y (layer base): is n: there is no such symbol; did you mean BR2_TINY?"
+    )
+    with pytest.raises(UserError, match="BR2_TINI=y"):
+        bench.configure(strict=True)
+
+
+def test_progress_counts_packages_and_the_log_is_whole(bench: Bench) -> None:
+    warnings, done, steps = bench.compile()
+    assert (warnings, done) == ([], 2)
+    assert "tiny 1.0 Building" in steps
+    assert "compiling tiny" in (bench.folder / "build.log").read_text()
+    # The user's own flags stay out; the external tree gets in.
+    assert (bench.output / "environment").read_text() == f"{bench.folder}/external\n"
+
+
+def test_what_was_built_before_is_counted_at_once(bench: Bench) -> None:
+    bench.compile()
+    _, done, steps = bench.compile()
+    assert done == 2 and steps
+    assert bench.calls("info") == 1
+
+
+def test_a_failing_package_shows_its_last_lines(bench: Bench) -> None:
+    bench.configure()
+    (bench.output / "fail").write_text("main.c:7: error: it is wrong\n")
+    with pytest.raises(UserError, match=r"package tiny failed: 1\.0 Building") as caught:
+        bench.compile()
+    assert "main.c:7: error: it is wrong" in caught.value.message
+    assert "linux" not in caught.value.message.splitlines()[1]
+    (bench.output / "fail").unlink()
+    assert bench.compile()[1] == 2
+
+
+def test_a_full_disk_is_told_as_such(bench: Bench) -> None:
+    bench.configure()
+    (bench.output / "fail").write_text("cc: write: No space left on device\n")
+    with pytest.raises(UserError, match="no space left on disk while building tiny"):
+        bench.compile()
+
+
+def test_the_kernels_own_kconfig_is_looked_at_too(bench: Bench) -> None:
+    bench.write("kernel/b.config", "CONFIG_INET=y\n")
+    warnings, _, _ = bench.compile()
+    assert warnings == ["kernel: CONFIG_INET=y (layer base): is n: it depends on NETT"]
+    with pytest.raises(UserError, match="CONFIG_INET=y"):
+        bench.compile(strict=True)
+
+
+def test_sources_are_collected_and_missing_ones_named_before_the_build(bench: Bench) -> None:
+    with pytest.raises(UserError, match=r"tiny: tiny/tiny-1\.0\.tar\.gz is not there"):
+        bench.compile(offline=True)
+    configured = bench.configure()
+    folder = fetch(configured.make, build.packages(configured), lambda _: None)
+    archive = folder / "tiny/tiny-1.0.tar.gz"
+    assert (folder / SUMS).read_text() == f"{file_digest(archive)}  tiny/tiny-1.0.tar.gz\n"
+    assert bench.compile(offline=True)[1] == 2
+    archive.write_text("another\n")
+    with pytest.raises(UserError, match="is not the file that was fetched"):
+        bench.compile(offline=True)
+
+
+def test_what_a_menu_changes_can_be_saved_into_a_layer(bench: Bench) -> None:
+    with pytest.raises(UserError, match="no menu has changed anything"):
+        save(bench.folder / "changed", bench.tree.root / "layers/base")
+    call(bench.configure(), ["menuconfig"], bench.folder / "changed")
+    files = save(bench.folder / "changed", bench.tree.root / "layers/base")
+    assert [file.read_text() for file in files] == ["# Saved by `skiff br save`.\nBR2_EXTRA=y\n"]
+    # It is a fragment of the layer from now on.
+    assert bench.configure().plan.buildroot["BR2_EXTRA"].layer == "base"
+
+
+def test_a_menus_change_makes_another_image(bench: Bench) -> None:
+    before = build.state(bench.configure())
+    call(bench.configure(), ["menuconfig"], bench.folder / "changed")
+    assert build.state(bench.configure()) != before
+
+
+def test_another_years_buildroot_is_refused(bench: Bench) -> None:
+    text = MAKEFILE.replace("2026.02.9", "2024.11")
+    (bench.source / "Makefile").write_text(text)
+    with pytest.raises(UserError, match=r"this is Buildroot 2024\.11, and the layers are made for 2026"):
+        bench.configure()
+    with pytest.raises(UserError, match="no Buildroot in this folder"):
+        bench.configure(buildroot=bench.tree.root)
+
+
+def test_paths_that_break_buildroot_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="no path with a space"):
+        checks.check_host(bench.output / "my builds")
+    monkeypatch.setenv("PATH", "/opt/my tools:/usr/bin:/bin")
+    with pytest.raises(UserError, match="'/opt/my tools'"):
+        bench.configure()
+
+
+def test_missing_programs_are_named_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_PROGRAMS", ("make", "no-such-a", "no-such-b"))
+    with pytest.raises(UserError, match="no-such-a, no-such-b") as caught:
+        bench.configure()
+    assert "apt-get install" in caught.value.hint
+
+
+def test_the_pin_is_whole() -> None:
+    pin = release.pin()
+    assert len(pin.commit) == 40 and pin.tag.startswith(pin.version[:4])
