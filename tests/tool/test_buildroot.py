@@ -24,7 +24,7 @@ MAKEFILE = """\
 export BR2_VERSION := 2026.02.9
 BR2_VERSION_EPOCH = 1771000000
 all: linux-configure
-	@echo ">>> tiny 1.0 Building"
+	@test -e $(O)/build/tiny-1.0/.stamp_installed || echo ">>> tiny 1.0 Building"
 	@echo compiling tiny; echo "$(LDFLAGS)$(BR2_EXTERNAL)" >$(O)/environment
 	@test ! -e $(O)/fail || { cat $(O)/fail; exit 1; }
 	@mkdir -p $(O)/build/tiny-1.0 && touch $(O)/build/tiny-1.0/.stamp_installed
@@ -35,7 +35,7 @@ defconfig:
 show-info:
 	@echo info >>$(O)/calls; cat $(CURDIR)/info.json
 linux-configure:
-	@echo ">>> linux 6.12 Configuring"
+	@echo ">>> linux 6.12 Configuring"; echo noise of the kernel
 	@mkdir -p $(O)/build/linux-6.12
 	@cp $(CURDIR)/Kconfig $(O)/build/linux-6.12; grep CONFIG_NET= $(BR2_EXTERNAL)/kernel.config \\
 	>$(O)/build/linux-6.12/.config || :
@@ -148,7 +148,7 @@ def test_progress_counts_packages_and_the_log_is_whole(bench: Bench) -> None:
 def test_what_was_built_before_is_counted_at_once(bench: Bench) -> None:
     bench.compile()
     _, done, steps = bench.compile()
-    assert done == 2 and steps
+    assert done == 2 and "tiny 1.0 Building" not in steps
     assert bench.calls("info") == 1
 
 
@@ -158,7 +158,7 @@ def test_a_failing_package_shows_its_last_lines(bench: Bench) -> None:
     with pytest.raises(UserError, match=r"package tiny failed: 1\.0 Building") as caught:
         bench.compile()
     assert "main.c:7: error: it is wrong" in caught.value.message
-    assert "linux" not in caught.value.message.splitlines()[1]
+    assert "noise" not in caught.value.message
     (bench.output / "fail").unlink()
     assert bench.compile()[1] == 2
 

@@ -55,9 +55,9 @@ def test_fragments_for_one_cpu_count_for_it_alone(tree: LayerTree) -> None:
 def test_the_last_word_of_a_choice_stands_last(tree: LayerTree) -> None:
     layers = tree.root / "layers/base"
     write(layers / "buildroot/a.config", "BR2_ONE=y\nBR2_TWO=y\n")
-    write(layers / "buildroot/b.config", "BR2_ONE=y\n")
+    write(layers / "buildroot/b.config", "BR2_ONE=n\nBR2_THREE=y\nBR2_ONE=y\n")
     found = merge(collect(recipe(tree).layers, Arch.ARM64, Kind.BUILDROOT))
-    assert list(found) == ["BR2_TWO", "BR2_ONE"]
+    assert list(found) == ["BR2_TWO", "BR2_THREE", "BR2_ONE"]
 
 
 def test_a_fragment_can_name_its_layers_folder(tree: LayerTree) -> None:

@@ -33,7 +33,7 @@ config BR2_GLIBC
     bool "glibc"
 
 comment "glibc needs headers"
-    depends on !BR2_HEADERS
+    depends on BR2_HEADERS
 
 config BR2_MUSL
     bool "musl"
