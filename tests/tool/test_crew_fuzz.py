@@ -99,6 +99,17 @@ def test_a_line_over_ssh_ends_in_an_answer(line: CrewDevice, text: str) -> None:
     assert "other.worker.1-1" in line.engine.containers
 
 
+def test_what_a_key_may_not_do_is_an_event(line: CrewDevice) -> None:
+    for asked in ("apps:create mine", "config:show other", "git-receive-pack 'other'"):
+        with pytest.raises(DeviceError, match="may not"):
+            main.serve(line.paths, "anna", asked)
+    assert [row.split(" ", 2)[1:] for row in line.events().splitlines()] == [
+        ["anna", "refused: key anna (deploy) may not use apps:create"],
+        ["anna", "refused: key anna (deploy) may not use config:show on other"],
+        ["anna", "refused: key anna (deploy) may not push to other"],
+    ]
+
+
 def test_ten_megabytes_are_too_long(line: CrewDevice) -> None:
     with pytest.raises(UsageError, match="too long"):
         main.serve(line.paths, "anna", "apps:list " + "a" * (10 << 20))

@@ -198,7 +198,13 @@ class Family:
         self.commands.append(found._replace(name=name, usage=found.usage.replace(other, name, 1)))
 
 
-def refused(caller: Caller, command: Command, app: str = "") -> DeviceError:
+class Forbidden(DeviceError):
+    """What the key may not do; it is an event."""
+
+    def __init__(self, caller: Caller, what: str) -> None:
+        super().__init__(f"key {caller.name} ({caller.role}) may not {what}", "ask an admin")
+
+
+def refused(caller: Caller, command: Command, app: str = "") -> Forbidden:
     """The error for a caller who may not do that."""
-    about = f" on {app}" if app else ""
-    return DeviceError(f"key {caller.name} ({caller.role}) may not use {command.name}{about}", "ask an admin")
+    return Forbidden(caller, f"use {command.name} on {app}" if app else f"use {command.name}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import names
-from skiff_device.crew.command import Args, Caller, Command, Context, Family, refused
+from skiff_device.crew.command import Args, Caller, Command, Context, Family, Forbidden, refused
 from skiff_device.crew.paths import Paths
 
 # Modules of commands/, in the order of `help`.
@@ -115,6 +115,16 @@ def serve(paths: Paths, key: str, text: str) -> int:
     caller = keys.caller(paths, key)
     if len(text) > _LONGEST:
         raise UsageError("this command is too long")
+    try:
+        return _obey(paths, caller, text)
+    except Forbidden as error:
+        from skiff_device.crew import events
+
+        events.log(paths, caller, f"refused: {error.message}")
+        raise
+
+
+def _obey(paths: Paths, caller: Caller, text: str) -> int:
     if text.startswith(("git-receive-pack ", "git-upload-pack ", "git-upload-archive ")):
         from skiff_device.crew import receive
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import names, repo, store
-from skiff_device.crew.command import Caller
+from skiff_device.crew.command import Caller, Forbidden
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
@@ -53,7 +53,7 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     app = app_of(text)
     push = text.startswith("git-receive-pack ")
     if not caller.may("deploy" if push else "read", app):
-        raise DeviceError(f"key {caller.name} ({caller.role}) may not push to {app}", "ask an admin")
+        raise Forbidden(caller, f"push to {app}")
     if not store.exists(paths, app) and (not push or caller.role != "admin"):
         raise DeviceError(f"there is no app {app}", "an admin makes it: apps:create, or a first push")
     if not paths.persist_flag.exists():
