@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff.model.oci import Healthcheck, History, ImageConfig, RunConfig
+from skiff.model.oci import Healthcheck, History, ImageConfig, Rootfs, RunConfig
 from skiff.model.port import Action, ReconstructedSource
 from skiff.port.dockerfile import parse
 from skiff.port.reconstruct import Reconstructed, reconstruct
@@ -143,6 +143,27 @@ def test_a_plan_with_a_reconstructed_image(tmp_path: Path) -> None:
         "e.x/app:1 linux/amd64",
     ]
     assert {one.kind for one in node.findings} == {"lost", "flags"}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_base_that_is_there_takes_its_steps(tmp_path: Path, same: bool) -> None:
+    steps = [History(created_by=text) for text in (DEBIAN, 'CMD ["bash"]', "RUN node", "RUN app")]
+    labels = {"org.opencontainers.image.base.name": "node:20"}
+    layers = ("sha256:1", "sha256:2", "sha256:3")
+    config = ImageConfig(
+        config=RunConfig(labels=labels), history=tuple(steps), rootfs=Rootfs(diff_ids=layers)
+    )
+    base = ImageConfig(
+        history=tuple(steps[:3]), rootfs=Rootfs(diff_ids=layers[:2] if same else ("sha256:0",))
+    )
+    there = {"e.x/app:1": ("amd64",), "node:20": ("amd64", "arm64"), "debian:trixie": ("arm64",)}
+    plan = plan_of("e.x/app:1", Images(there, {"e.x/app:1": config, "node:20": base}), tmp_path)
+    runs = [line for line in root(plan).text.splitlines() if line.startswith(("FROM ", "RUN "))]
+    if same:
+        assert runs[1:] == ["FROM node:20", "RUN app"]
+    else:
+        # The label is the base's own, or of another day: all is done again on what the history begins with.
+        assert runs[1:] == ["FROM debian:trixie", "RUN node", "RUN app"]
 
 
 def test_a_plan_never_pretends(tmp_path: Path) -> None:

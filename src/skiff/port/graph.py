@@ -16,7 +16,8 @@ from skiff.model.oci import ImageConfig
 from skiff.model.port import Action, LocalSource, Node, Parent, Plan, Platform, ReconstructedSource, Reference
 from skiff.port.cpu_ties import examine
 from skiff.port.dockerfile import DockerfileError, parse
-from skiff.port.reconstruct import ORIGINAL, reconstruct
+from skiff.port.reconstruct import ORIGINAL, base_name, is_base, reconstruct
+from skiff.port.reference import parse_reference
 from skiff.port.sources import Found, Sources
 from skiff.port.stages import Need, choose, needed, read_stages
 from skiff.port.tie_rules import Rules
@@ -175,7 +176,7 @@ class _Planner:
     def _reconstructed(self, key: Key, there: Platform, config: ImageConfig) -> tuple[Node, tuple[Need, ...]]:
         """A node from the image's history: missing, if the history does not tell what it is based on."""
         reference, platform = key
-        made = reconstruct(reference, there, config)
+        made = reconstruct(reference, there, config, self._base_steps(there, config))
         name = f"Dockerfile of {reference.short}, from its history"
         lost = tuple(msgspec.structs.replace(one, file=name) for one in made.lost)
         if not made.based:
@@ -185,6 +186,15 @@ class _Planner:
         source = ReconstructedSource(reference, there)
         node, needs = self._rebuild(key, Found(source, _Empty(), made.text, name, why), root=False)
         return msgspec.structs.replace(node, findings=(*lost, *node.findings)), needs
+
+    def _base_steps(self, there: Platform, config: ImageConfig) -> int:
+        """How many steps of an image's history are those of the base that its label names; 0 if unknown."""
+        try:
+            base = parse_reference(base_name(config))
+        except UserError:
+            return 0
+        found = self._config(base, there) if there in (self._platforms(base) or ()) else None
+        return len(found.history) if found is not None and is_base(found, config) else 0
 
     def _rebuild(self, key: Key, found: Found, *, root: bool) -> tuple[Node, tuple[Need, ...]]:
         reference, platform = key

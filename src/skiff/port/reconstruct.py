@@ -43,12 +43,27 @@ class _Step(msgspec.Struct, frozen=True):
     blocks: bool = False
 
 
-def reconstruct(reference: Reference, platform: Platform, config: ImageConfig) -> Reconstructed:
+def base_name(config: ImageConfig) -> str:
+    """The image that a label names as the base; empty without one. It may be the base's own label."""
+    return config.labels.get(_BASE_LABEL, "")
+
+
+def is_base(base: ImageConfig, config: ImageConfig) -> bool:
+    """Whether an image begins with all layers and steps of another one."""
+    layers, steps = base.rootfs.diff_ids, [one.created_by for one in base.history]
+    began = [one.created_by for one in config.history[: len(steps)]]
+    return bool(layers) and config.rootfs.diff_ids[: len(layers)] == layers and began == steps
+
+
+def reconstruct(
+    reference: Reference, platform: Platform, config: ImageConfig, base_steps: int = 0
+) -> Reconstructed:
     """A Dockerfile for an image that is there for a platform.
 
     Files that came from a folder nobody has are copied out of that image: right for what is no program.
+    ``base_steps``: how many steps are those of the base that its label names, where that was seen.
     """
-    base, steps = _base(config)
+    base, steps = _base(config, base_steps)
     made = [base, *(step for text in steps for step in _steps(text)), *_configuration(config.run)]
     lines = [
         f"# Made by skiff from the history of {reference} for {platform}.",
@@ -63,10 +78,12 @@ def reconstruct(reference: Reference, platform: Platform, config: ImageConfig) -
     return Reconstructed("\n".join(lines) + "\n", tuple(lost), not base.blocks)
 
 
-def _base(config: ImageConfig) -> tuple[_Step, list[str]]:
+def _base(config: ImageConfig, base_steps: int) -> tuple[_Step, list[str]]:
     """FROM, and the history behind it."""
     history = [_plain(one.created_by) for one in config.history]
-    label = config.labels.get(_BASE_LABEL, "")
+    label = base_name(config)
+    if base_steps:
+        return _Step(f"FROM {label}"), history[base_steps:]
     found = _known_base(history, config)
     if found is not None:
         name, count = found
