@@ -38,7 +38,7 @@ def ensure(paths: Paths, app: str) -> Path:
         done = run.capture(words, env=environment(paths))
         if done.status:
             raise DeviceError(f"the repository cannot be made: {done.err.strip()[-200:]}", "is persist full?")
-        os.sync()
+        store.sync_disk(paths)
     return folder
 
 

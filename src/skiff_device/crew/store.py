@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
 from skiff_device.common.files import write_atomically
 from skiff_device.crew import names
@@ -139,6 +140,13 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sync_disk(paths: Paths) -> None:
+    """Wait until all that was written to persist, by the engine too, outlives a power cut."""
+    # Other disks have nothing to do with it; sync(1) of busybox and of coreutils know how to leave them out.
+    if run.capture(["sync", "-f", str(paths.crew)]).status:
+        os.sync()
 
 
 def _settings(paths: Paths, app: str | None) -> Path:
