@@ -218,15 +218,15 @@ def _load(roots: Sequence[Node], name: Reference, builder: Builder, shelf: Shelf
 def _told(plan: Plan, builder: Builder) -> tuple[Done, ...]:
     """All nodes: those of this run, and those that were there."""
     there = {tag for engine in builder.engines for tag in builder.have(engine)}
+
+    def outcome(node: Node) -> Outcome:
+        if node.id in plan.roots:
+            return Outcome.FETCHED if node.action is Action.REUSE else Outcome.KEPT
+        return Outcome.KEPT if builder.tags[node.id] in there else Outcome.UNUSED
+
     return tuple(
         builder.done.get(node.id)
-        or Done(
-            node.id,
-            node.reference.short,
-            node.platform,
-            node.action,
-            Outcome.KEPT if builder.tags[node.id] in there or node.id in plan.roots else Outcome.UNUSED,
-        )
+        or Done(node.id, node.reference.short, node.platform, node.action, outcome(node))
         for node in plan.nodes
     )
 
