@@ -199,7 +199,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
         if not was_stopped:
             ended = preflight.give_way(paths, app, engine, say)
         _start_and_check(paths, app, engine, release, say)
-        # The engine does not wait for the disk: a power cut would leave the release that serves half an image.
+        # The engine does not wait for the disk: a power cut would leave what serves with half an image.
         store.sync_disk(paths)
         # From here to the end of the switch nobody's Ctrl-C or lost connection interrupts.
         with _undisturbed():
