@@ -130,3 +130,12 @@ def test_a_folder_and_a_commit_hold_the_same_files(remote: Path, tmp_path: Path)
         assert tree.read("bin/a") == b"a"
         assert tree.read("bin") is None
     repository.close()
+
+
+def test_of_a_folder_with_very_many_files_not_all_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skiff.port.trees.MOST", 5)
+    write(tmp_path / ".git", x="1")
+    write(tmp_path / "a", **{f"file{number}": "" for number in range(10)})
+    assert [file.path for file in LocalTree(tmp_path).files("")] == [f"a/file{number}" for number in range(5)]

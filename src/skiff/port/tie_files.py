@@ -14,10 +14,8 @@ from skiff.model.arch import Arch
 from skiff.model.port import Platform
 from skiff.port.dockerfile import Instruction
 from skiff.port.tie_script import Tie
-from skiff.port.trees import File, Tree, head
+from skiff.port.trees import MOST, File, Tree, head
 
-# Files of a folder that are looked into; a folder with more is one of sources.
-_MOST = 3000
 _SHOWN = 3
 _PACKED = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
@@ -69,7 +67,7 @@ def _files(source: str, tree: Tree, ignored: Sequence[str]) -> Iterator[File]:
     while pattern and any(char in start for char in "*?["):
         start = start.rpartition("/")[0]
     for count, file in enumerate(tree.files(start)):
-        if count == _MOST:
+        if count == MOST:
             return
         parts = file.path.split("/")
         within = ["/".join(parts[: end + 1]) for end in range(len(parts))]

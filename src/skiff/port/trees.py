@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from skiff.port.git import Item, Repository
 from skiff.port.journal import Journal
 
+# Files of a folder that are looked at; one with more is one of sources.
+MOST = 3000
 # A program larger than this is not looked into while planning.
 _LARGEST = 256 << 20
 
@@ -56,14 +60,20 @@ class LocalTree:
 
     def _files(self, path: str) -> Iterator[File]:
         start = self.root / path
-        paths = sorted(start.rglob("*")) if start.is_dir() else [start]
-        for one in paths:
+        for one in islice(_walk(start), MOST) if start.is_dir() else [start]:
             try:
                 found = one.lstat()
             except OSError:
                 continue
-            if stat.S_ISREG(found.st_mode) and ".git" not in one.relative_to(self.root).parts:
-                yield File(one.relative_to(self.root).as_posix(), bool(found.st_mode & 0o111), found.st_size)
+            if stat.S_ISREG(found.st_mode):
+                name = one.relative_to(self.root).as_posix()
+                yield File(name, bool(found.st_mode & 0o111), found.st_size)
+
+
+def _walk(start: Path) -> Iterator[Path]:
+    for folder, names, files in os.walk(start):
+        names[:] = sorted(name for name in names if name != ".git")
+        yield from (Path(folder, name) for name in sorted(files))
 
 
 class GitTree:
