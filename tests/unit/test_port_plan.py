@@ -160,6 +160,20 @@ def test_what_is_missing_says_why(tmp_path: Path) -> None:
     ]
 
 
+def test_a_finished_image_of_the_library_is_for_its_cpus_only(tmp_path: Path) -> None:
+    made = commit(write(tmp_path / "oci", index_json="{}"))
+    entry = "Tags: 1\nArchitectures: amd64, arm64v8\nBuilder: oci-import\nFile: index.json\n"
+    write(
+        tmp_path / "lib", base=f"Maintainers: A (@a)\n\n{entry}GitRepo: {tmp_path}/oci\nGitCommit: {made}\n"
+    )
+    plan = plan_of("base:1", Images(), tmp_path, library=tmp_path / "lib")
+    assert (root(plan).action, root(plan).builder) == (Action.REBUILD, "oci-import")
+    plan = plan_of("base:1", Images(), tmp_path, library=tmp_path / "lib", platforms=("s390x",))
+    assert plan.missing[0].why == (
+        "no registry that answers has it, and the official library only for amd64, arm64v8"
+    )
+
+
 def test_from_the_ground_up_nothing_is_reused_that_can_be_made(tmp_path: Path) -> None:
     images = Images({"top": BOTH, "middle:1": BOTH, "bottom": BOTH, "x": BOTH}, bases=("bottom",))
     library = _library(tmp_path)

@@ -147,7 +147,9 @@ class _Planner:
             return self._instead_of_digest(key)
         if config is not None:
             return self._reconstructed(key, there[0], config)
-        why = "no registry that answers has it, and its source is not known"
+        cpus = self.sources.library_cpus(reference, platform)
+        known = f"the official library only for {', '.join(cpus)}" if cpus else "its source is not known"
+        why = f"no registry that answers has it, and {known}"
         return Node(_id(key), reference, platform, Action.MISSING, why), ()
 
     def _reuse(self, key: Key, fitting: Platform) -> Node:

@@ -180,12 +180,18 @@ class Sources:
             self.warn(f"the labels of an image name a source that is of no use: {error.message}")
             return None
 
-    def _from_library(self, reference: Reference, platform: Platform) -> Found | None:
+    def library_cpus(self, reference: Reference, platform: Platform) -> tuple[str, ...]:
+        """CPUs that the official library has an image for, by its own names; none if it has no such image."""
+        entry = self._entry(reference, platform)
+        return entry.architectures if entry is not None else ()
+
+    def _entry(self, reference: Reference, platform: Platform) -> Entry | None:
         name = _library_name(reference, platform)
         # A digest alone does not tell which entry it was made of.
-        if not name or not reference.tag:
-            return None
-        entry = find_entry(self._entries(name), reference.tag, platform)
+        return find_entry(self._entries(name), reference.tag, platform) if name and reference.tag else None
+
+    def _from_library(self, reference: Reference, platform: Platform) -> Found | None:
+        entry = self._entry(reference, platform)
         if entry is None:
             return None
         if entry.builder(platform) != "dockerfile" and not entry.supports(platform):
