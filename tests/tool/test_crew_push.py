@@ -1,0 +1,89 @@
+"""What a push leans on: its client, its turn, its repository, and what skiff-status tells after it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skiff_device.common import run
+from skiff_device.crew import cleanup, release, repo, status, store
+from skiff_device.crew.engine import Engine
+from tests.tool.crew_device import SOURCE, CrewDevice
+
+# Waits without a word, as a push does whose build is silent; standard output leads to the client.
+WAITS = """import signal, sys, time
+from skiff_device.crew import main
+signal.signal(signal.SIGHUP, signal.default_int_handler)
+main.end_with_client(1)
+print("waits", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+
+
+def test_a_client_that_goes_ends_what_waits() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(SOURCE)}
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"waits\n"
+    process.stdout.close()
+    assert process.wait(30) == 7
+
+
+def test_what_is_detached_keeps_no_lock(crew: CrewDevice, tmp_path: Path) -> None:
+    turn = store.hold(crew.paths, "push-app")
+    os.set_inheritable(turn, True)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    # Goes on until somebody reads.
+    run.detach(["sh", "-c", f"echo >{fifo}"])
+    os.close(turn)
+    os.close(store.hold(crew.paths, "push-app", lambda: pytest.fail("the lock is held")))
+    fifo.read_text()
+
+
+def test_a_redeploy_retires_what_is_older_and_forgets_the_oldest(crew: CrewDevice) -> None:
+    crew.app("app")
+    for _ in range(cleanup.KEEP + 1):
+        assert crew.run("ps:restart", "app").status == 0
+    now = cleanup.KEEP + 2
+    assert list(crew.engine.containers) == [f"app.worker.1-{now}"]
+    assert release.numbers(crew.paths, "app") == list(range(3, now + 1))
+
+
+def test_what_a_killed_git_left_is_put_away(crew: CrewDevice) -> None:
+    crew.app("app")
+    folder = repo.ensure(crew.paths, "app")
+    left = [folder / "HEAD.lock", folder / "refs/heads/main.lock", folder / "objects/tmp_objdir-incoming-1/x"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    repo.tidy(folder)
+    assert not any(path.exists() for path in left)
+    assert not left[2].parent.exists()
+    # Made right before a power cut: names without content.
+    for name in ("HEAD", "config"):
+        (folder / name).write_bytes(b"")
+    repo.ensure(crew.paths, "app")
+    assert (folder / "HEAD").read_text() == "ref: refs/heads/main\n"
+
+
+def test_skiff_status_tells_how_apps_are(crew: CrewDevice) -> None:
+    engine = Engine(crew.paths)
+    assert status.line(crew.paths, engine) == "ok\tno apps\t"
+    for name in ("one", "two", "three"):
+        crew.app(name)
+    store.create(crew.paths, "four")
+    assert crew.run("ps:stop", "two").status == 0
+    assert (crew.paths.run / "status").read_text() == "ok\t2 apps run, 1 stopped, 1 never deployed\t\n"
+    crew.engine.containers["three.worker.1-1"].status = "exited"
+    told = status.line(crew.paths, engine).split("\t")
+    assert told[:2] == ["fail", "do not run: three"]
+    assert "crew logs APP" in told[2]
