@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -55,17 +55,19 @@ def examine(
     """
     stages = [stage for stage in _wanted(file, args, target, platform, build) if not _is(stage, keep)]
     pinned = [tie for stage in stages for tie in _platform_ties(file, stage, platform, rules)]
-    # With these loosened, more stages may be for the target.
-    loose = parse(apply_edits(file.text, [edit for tie in pinned for edit in tie.edits]), file.name)
-    stages = [stage for stage in _wanted(loose, args, target, platform, build) if not _is(stage, keep)]
+    loose = file
+    if pinned:
+        # With these loosened, more stages may be for the target.
+        loose = parse(apply_edits(file.text, [edit for tie in pinned for edit in tie.edits]), file.name)
+        stages = [stage for stage in _wanted(loose, args, target, platform, build) if not _is(stage, keep)]
     # What runs on the builder may be for the builder.
     on_target = [stage for stage in stages if stage.platform == platform]
     made = [one for stage in on_target for one in (stage.start, *stage.instructions)]
     scripts = [script_of(loose, one) for one in made if one.keyword in _LOOKED_AT]
     within = list(download_ties(loose, scripts, platform, rules))
-    named = "".join(script.text for script in scripts)
     for script in scripts:
-        within += _script_ties(script, named, platform, rules)
+        within += _script_ties(script, platform, rules)
+    within += _word_ties(scripts, platform, rules)
     within += file_ties(made, tree, platform)
     text = apply_edits(loose.text, [edit for tie in within for edit in tie.edits])
     ties = [(file.place(tie.offset)[0], tie) for tie in pinned]
@@ -134,12 +136,11 @@ def _platform_ties(file: Dockerfile, stage: Stage, platform: Platform, rules: Ru
             )
 
 
-def _script_ties(script: Script, named: str, platform: Platform, rules: Rules) -> Iterator[Tie]:
+def _script_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
     if script.instruction.keyword == "RUN":
         yield from _case_ties(script, platform, rules)
         yield from _package_ties(script, platform, rules)
     yield from _option_ties(script, platform, rules)
-    yield from _word_ties(script, named, platform, rules)
 
 
 def _case_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
@@ -205,28 +206,26 @@ def _option_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
             yield Tie("flags", start, f"compiler option {match[0]}", why, (Edit(start, end, ""),), False)
 
 
-def _word_ties(script: Script, named: str, platform: Platform, rules: Rules) -> Iterator[Tie]:
-    """Names that mean a CPU wherever they stand: GNU and Rust triples, Java's folders of Debian.
-
-    ``named`` is the text of all scripts: where several CPUs are named, each is meant.
-    """
+def _word_ties(scripts: Sequence[Script], platform: Platform, rules: Rules) -> Iterator[Tie]:
+    """Names that mean a CPU wherever they stand: GNU and Rust triples, Java's folders of Debian."""
+    arch = platform.debian
     for convention in rules.file.everywhere.conventions:
         own = rules.word(convention, platform)
-        words = sorted(set(rules.file.conventions[convention].values()), key=lambda word: (-len(word), word))
-        pattern = word_pattern(words)
-        found = set(pattern.findall(named))
-        # Who names ARM on purpose compiles for it; who names x86 mostly meant "here".
+        pattern = word_pattern(tuple(dict.fromkeys(rules.file.conventions[convention].values())))
+        found = {word for script in scripts for word in pattern.findall(script.text)}
+        # Of several, each is meant; who names ARM compiles for it; who names x86 mostly meant "here".
         x86 = {rules.word(convention, Platform("linux", arch)) for arch in _X86}
         if not own or len(found) != 1 or (platform.arch not in _X86 and not found <= x86):
             continue
-        for match in pattern.finditer(script.text):
-            at = match.start()
-            if match[0] != own and not _decided(script, at, rules) and not _in_url(script.text, at):
-                yield _word_tie(script, match, own, platform)
-    arch = platform.debian
-    for match in _OPENJDK.finditer(script.text):
-        if arch and match[1] != arch.debian and rules.meant(match[1]):
-            yield _word_tie(script, match, arch.debian, platform)
+        for script in scripts:
+            for match in pattern.finditer(script.text):
+                at = match.start()
+                if match[0] != own and not _decided(script, at, rules) and not _in_url(script.text, at):
+                    yield _word_tie(script, match, own, platform)
+    for script in scripts:
+        for match in _OPENJDK.finditer(script.text):
+            if arch and match[1] != arch.debian and rules.meant(match[1]):
+                yield _word_tie(script, match, arch.debian, platform)
 
 
 def _word_tie(script: Script, match: re.Match[str], own: str, platform: Platform) -> Tie:

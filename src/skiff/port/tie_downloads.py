@@ -37,9 +37,10 @@ class Download(NamedTuple):
     project: Project | None
 
 
-def word_pattern(words: Sequence[str]) -> re.Pattern[str]:
-    """Finds the words where they stand by themselves; longer ones are to come first."""
-    choices = "|".join(re.escape(word) for word in words)
+@once
+def word_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the words where they stand by themselves."""
+    choices = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     return re.compile(rf"(?<![A-Za-z0-9])(?:{choices})(?![A-Za-z0-9])")
 
 
