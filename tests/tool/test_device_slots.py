@@ -302,6 +302,16 @@ def test_tries_of_a_good_slot_are_given_back(device: Device) -> None:
     assert slots.has_state() == b"a\xff"
 
 
+def test_a_good_slot_of_uefi_that_did_not_start_is_left_alone(device: Device) -> None:
+    slots = Slots(device, "uefi")
+    slots.fill("b", FILES)
+    slots.entry("skiff-b.conf", 2)
+    assert slots.does("slots_started") == ["second a b"]
+    slots.does("slots_well")
+    assert slots.entries == ["skiff-a.conf", "skiff-b+0-1.conf"]
+    assert slots.states() == ("good", "bad")
+
+
 def test_a_safe_start_is_for_once(slots: Slots) -> None:
     slots.does("slots_safe")
     assert slots.has_state()[3:] == b"s"

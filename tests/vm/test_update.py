@@ -13,7 +13,7 @@ from skiff.host.ui import Ui
 from skiff.machine.push import Wish, push, rollback
 from tests.vm.conftest import Images
 from tests.vm.driver import Device
-from tests.vm.updates import remote, running, slot_of, with_words
+from tests.vm.updates import damage, remote, running, slot_of, with_words
 
 MakeDevice = Callable[..., Device]
 
@@ -63,6 +63,13 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     assert rollback(remote(machine), Wish(), UI).slot == "a"
     assert running(machine) == "a"
     assert machine.failed() == {}
+    # What was good is damaged later.
+    damage(machine, "a")
+    machine.cut_power()
+    machine.boot(180)
+    assert "the image is damaged" in machine.console()
+    assert running(machine) == "b"
+    assert machine.wait_for_unit("slot", "did not start").state == "warn"
 
 
 @pytest.mark.timeout(600)
@@ -77,11 +84,8 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     assert (done.slot, running(machine)) == ("b", "b")
     assert state(machine) == b"SKIFFST1b\x05g"
     # In its last try the image turns out to be damaged: U-Boot, not a hand, starts the other one.
-    machine.succeed(
-        "mkdir -p /tmp/boot; mount -t vfat /dev/vda1 /tmp/boot; size=$(stat -c %s /tmp/boot/b/initramfs);"
-        " dd if=/dev/urandom of=/tmp/boot/b/initramfs bs=1 count=9 seek=$((size / 2)) conv=notrunc;"
-        " umount /tmp/boot; printf 'SKIFFST1b\\001g' | dd of=/dev/vda bs=512 seek=32784 conv=notrunc; sync"
-    )
+    damage(machine, "b")
+    machine.succeed("printf 'SKIFFST1b\\001g' | dd of=/dev/vda bs=512 seek=32784 conv=notrunc; sync")
     machine.cut_power()
     machine.boot(180)
     assert "the image is damaged" in machine.console()

@@ -38,3 +38,12 @@ def running(machine: Device) -> str:
     """The slot that it was started from."""
     words = machine.succeed("cat /proc/cmdline").split()
     return next(word.removeprefix("skiff.slot=") for word in words if word.startswith("skiff.slot="))
+
+
+def damage(machine: Device, slot: str) -> None:
+    """Change a few bytes in the middle of a slot's initramfs."""
+    machine.succeed(
+        "mkdir -p /tmp/boot; mount -t vfat /dev/vda1 /tmp/boot && cd /tmp/boot &&"
+        f" dd if=/dev/urandom of={slot}/initramfs bs=1 count=9 seek=$(($(stat -c %s {slot}/initramfs) / 2))"
+        " conv=notrunc; cd /; umount /tmp/boot"
+    )

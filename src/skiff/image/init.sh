@@ -4,9 +4,26 @@
 
 say() { echo "skiff: $*" >/dev/console; }
 
+# UEFI is asked to start the other slot next, once: systemd-boot(7), LoaderEntryOneShot. U-Boot counts by itself.
+other_slot() {
+	busybox mkdir -p /proc /efi
+	busybox mount -t proc proc /proc
+	read -r words </proc/cmdline
+	case " $words " in
+	*" skiff.slot=a "*) other=b ;;
+	*" skiff.slot=b "*) other=a ;;
+	*) return ;;
+	esac
+	busybox mount -t efivarfs efi /efi || return
+	# Attributes (kept, for loader and system), then UTF-16 with its end.
+	printf '\007\000\000\000s\000k\000i\000f\000f\000-\000%s\000*\000\000\000' $other \
+		>/efi/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f && say "slot $other is started next"
+} 2>/dev/null
+
 # The image is damaged or the machine too small: nothing below can help, another start may.
 die() {
 	say "cannot start: $*"
+	other_slot
 	say "restarting in 10 seconds"
 	/bin/busybox sleep 10
 	/bin/busybox reboot -f

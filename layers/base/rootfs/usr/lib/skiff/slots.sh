@@ -60,8 +60,13 @@ entry_of() { # SLOT
 	return 1
 }
 
+# Its version; 0 when there is none, or no try left. Sets REPLY.
 entry_version() { # SLOT
-	entry_of "$1" && manifest_value "$REPLY" version && [ -n "$REPLY" ] || REPLY=0
+	entry_of "$1" || REPLY=+0.conf
+	case $REPLY in
+	*+0.conf | *+0-*.conf) REPLY=0 ;;
+	*) manifest_value "$REPLY" version || REPLY=0 ;;
+	esac
 }
 
 # What is to be said of a slot. Sets SLOT_STATE to empty, good, trial, bad, or spare for one that is whole and

@@ -310,7 +310,10 @@ slots_started() {
 		line_of "$BOOT/$RUNNING/trial" || REPLY=300
 		echo "trial $RUNNING $REPLY"
 		;;
-	good) echo "good $RUNNING" ;;
+	good)
+		slot_look "$OTHER"
+		if [ "$SLOT_STATE" = bad ]; then echo "second $RUNNING $OTHER"; else echo "good $RUNNING"; fi
+		;;
 	*) echo "second $RUNNING $OTHER" ;;
 	esac
 }
@@ -319,11 +322,22 @@ slots_started() {
 slots_well() {
 	slots_open ro
 	slot_look "$RUNNING"
-	[ "$LOADER" = uboot ] && [ "$SLOT_STATE" != trial ] || return 0
+	[ "$SLOT_STATE" != trial ] || return 0
+	if [ "$LOADER" = uefi ]; then
+		[ "$SLOT_STATE" = good ] || uefi_settle
+		return
+	fi
 	case $ST_SLOT:$ST_TRIES in
 	"$RUNNING:255" | "$RUNNING:$GOOD_TRIES") ;;
 	*) state_write "$RUNNING" "$GOOD_TRIES" g ;;
 	esac
+}
+
+# A slot that UEFI would start, and that sent us here, is not started again: it has no tries left.
+uefi_settle() {
+	entry_of "$OTHER" && [ "${REPLY##*/}" = "skiff-$OTHER.conf" ] || return 0
+	boot_umount
+	boot_mount rw && mv "$ENTRIES/skiff-$OTHER.conf" "$ENTRIES/skiff-$OTHER+0-1.conf"
 }
 
 # For the guard: the next start leaves out overlay and persist.
