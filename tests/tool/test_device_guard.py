@@ -15,7 +15,7 @@ sync() { :; }
 ssh_pristine() { echo pristine; }
 """
 # A line of /proc/net/tcp: local address, remote one, state (01 established, 0A listening).
-LINE = " {n}: 0100007F:{port} 0200007F:1F90 {state} 00000000:00000000\n"
+LINE = " {n}: 0100007F:{port} 0200007F:1F90 {state} 00000000:{queue}\n"
 
 
 @pytest.fixture
@@ -24,9 +24,10 @@ def guarded(device: Device) -> Device:
     return device
 
 
-def connections(device: Device, count: int) -> None:
-    lines = [LINE.format(n=0, port="0016", state="0A"), LINE.format(n=1, port="1F90", state="01")]
-    lines += [LINE.format(n=2 + n, port="0016", state="01") for n in range(count)]
+def connections(device: Device, count: int, *, state: str = "0A", waiting: int = 0) -> None:
+    lines = [LINE.format(n=0, port="0016", state=state, queue=f"{waiting:08X}")]
+    lines += [LINE.format(n=1, port="1F90", state="0A", queue="00000007")]
+    lines += [LINE.format(n=2 + n, port="0016", state="01", queue="00000000") for n in range(count)]
     device.put("proc/net/tcp", "  sl local rem st\n" + "".join(lines))
 
 
@@ -46,6 +47,18 @@ def test_an_answer(guarded: Device, answer: str, strangers: int, well: str) -> N
     connections(guarded, strangers)
     script = f"{STUBS}timeout() {{ {answer}; }}\nif ssh_is_well; then echo yes; else echo no; fi"
     assert guarded.says(script) == well
+
+
+@pytest.mark.parametrize(
+    ("look", "state", "waiting", "asked"),
+    [(0, "0A", 0, True), (1, "0A", 0, False), (5, "0A", 0, True), (1, "0A", 2, True), (1, "06", 0, True)],
+)
+def test_the_server_is_asked_now_and_then_and_when_it_looks_odd(
+    guarded: Device, look: int, state: str, waiting: int, asked: bool
+) -> None:
+    connections(guarded, 0, state=state, waiting=waiting)
+    script = f"{STUBS}ssh_is_well() {{ echo asked; }}\nssh_looks_well {look} && echo well"
+    assert guarded.says(script).split() == (["asked", "well"] if asked else ["well"])
 
 
 def test_steps(guarded: Device) -> None:

@@ -10,6 +10,8 @@ cmdline_number skiff.guard 60
 LOOK=$REPLY AGAIN=10
 # Seconds within which a server greets, even on a small and busy machine.
 PATIENCE=10
+# So many looks for one question to the server: each is two lines in its log.
+ASK=5
 [ "$LOOK" -gt $AGAIN ] || AGAIN=$LOOK
 
 slots() { skiff-slots "$@" 2>/dev/null; }
@@ -35,17 +37,21 @@ ssh_says() {
 	fi
 }
 
-# Connections to port 22 that are open. Sets REPLY.
-ssh_connections() {
-	count=0
+# What the kernel knows of port 22: sets LISTENS when somebody does, WAITING when nobody takes a connection that has
+# come, and COUNT to the open ones. No program is started, and the server's log is left alone.
+ssh_sockets() {
+	LISTENS='' WAITING='' COUNT=0
 	for file in "$PROC/net/tcp" "$PROC/net/tcp6"; do
-		while read -r _ local _ state _; do
+		while read -r _ local _ state queues _; do
 			case $local:$state in
-			*:0016:01 | *:0016:03) count=$((count + 1)) ;;
+			*:0016:01 | *:0016:03) COUNT=$((COUNT + 1)) ;;
+			*:0016:0A)
+				LISTENS=yes
+				[ "${queues#*:}" = 00000000 ] || WAITING=yes
+				;;
 			esac
 		done 2>/dev/null <"$file"
 	done
-	REPLY=$count
 }
 
 # Whether SSH is well. A server that hangs up on newcomers because strangers keep it busy is: restarting it would
@@ -54,8 +60,14 @@ ssh_is_well() {
 	ssh_says
 	[ "$REPLY" != banner ] || return 0
 	[ "$REPLY" = closed ] || return 1
-	ssh_connections
-	[ "$REPLY" -ge 5 ]
+	ssh_sockets
+	[ "$COUNT" -ge 5 ]
+}
+
+# The same at less cost: it is asked for its banner now and then, and when something looks odd.
+ssh_looks_well() { # NUMBER OF THE LOOK
+	ssh_sockets
+	[ -n "$LISTENS" ] && [ -z "$WAITING" ] && [ $(($1 % ASK)) != 0 ] || ssh_is_well
 }
 
 # Everything that SSH reads, as the image has it.
@@ -128,10 +140,13 @@ trial_watch() {
 guard_loop() {
 	report guard ok "SSH is looked at every $LOOK s"
 	guard_start
-	failures=0 well=
+	failures=0 well='' looks=0
 	while :; do
 		next=$LOOK
-		if ssh_is_well; then
+		# After a failure only an answer counts.
+		[ $failures = 0 ] || looks=0
+		if ssh_looks_well $looks; then
+			looks=$((looks + 1))
 			# The tries of a good slot are given back once.
 			[ -n "$well" ] || ! slots well || well=yes
 			failures=0
