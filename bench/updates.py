@@ -20,7 +20,7 @@ from skiff.machine.push import Wish, push, restart_only
 from skiff.machine.qemu import Options
 from skiff.model.firmware import Boot
 from skiff.model.workspace import Workspace
-from tests.vm.updates import remote
+from tests.vm.updates import boot_and_keep_key, remote
 
 _LAYERS = ("pc/uefi",)
 # Small, and nothing else needs it.
@@ -42,8 +42,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
         tempfile.TemporaryDirectory(dir=setting.scratch) as folder,
     ):
         write_slot(Path(folder), after.image, setting.cache)
-        device.boot()
-        device.wait_for_persist()
+        boot_and_keep_key(device)
         plain = min(restart_only(remote(device), time.monotonic() + 300) for _ in range(setting.times(3, 1)))
         device.wait_for_persist()
         started = time.monotonic()

@@ -13,7 +13,7 @@ from skiff.host.errors import UserError
 from skiff.host.ui import Ui
 from skiff.machine.push import Wish, push
 from tests.vm.driver import Device, ProductFailure
-from tests.vm.updates import remote, running
+from tests.vm.updates import boot_and_keep_key, remote, running
 from torture.card import whole_slots
 from torture.verdict import Attack, Blow
 
@@ -28,7 +28,7 @@ def cut_updates(
 
     The moments are spread over what a whole update takes, its restart and its trial included.
     """
-    machine.boot()
+    boot_and_keep_key(machine)
     length = _measure(machine, slots[0])
     blows = []
     for number in range(1, count + 1):

@@ -7,6 +7,7 @@ import pytest
 from tests.tool.device import Device
 
 STUBS = """
+. "$LIB/slot-state.sh"
 . "$LIB/guard.sh"
 sv() { echo "sv $*"; }
 reboot() { echo "reboot $*"; }
@@ -21,6 +22,8 @@ LINE = " {n}: 0100007F:{port} 0200007F:1F90 {state} 00000000:{queue}\n"
 @pytest.fixture
 def guarded(device: Device) -> Device:
     device.put("proc/uptime", "100.00 1.00\n")
+    device.cmdline("quiet skiff.slot=b")
+    device.says('report persist ok "/dev/vda2"')
     return device
 
 
@@ -65,6 +68,19 @@ def test_steps(guarded: Device) -> None:
     told = guarded.sh(f"{STUBS}for n in 1 2 3 4 5 6 7 8 9 10 15; do guard_step $n; done").stdout.splitlines()
     assert told == ["pristine", "slots safe", "reboot ", "reboot -f"]
     assert guarded.status("guard")[0] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("uptime", "persist", "looked"), [(20, "wait", ""), (20, "ok", "yes"), (70, "wait", "yes")]
+)
+def test_the_disk_is_left_alone_while_its_partitions_are_made(
+    guarded: Device, uptime: int, persist: str, looked: str
+) -> None:
+    guarded.put("proc/uptime", f"{uptime}.00 1.00\n")
+    begun = f'{STUBS}report persist {persist} "x"\nSTARTED=\nslots() {{ echo good b; }}\nguard_start\n'
+    assert guarded.says(f"{begun}echo $STARTED") == looked
+    # A look that came to nothing is repeated.
+    assert guarded.says(f"{begun}STARTED=\nslots() {{ false; }}\nguard_start\necho $STARTED") == ""
 
 
 def trial(device: Device, then: str) -> list[str]:

@@ -13,7 +13,7 @@ from skiff.host.ui import Ui
 from skiff.machine.push import Wish, push, rollback
 from tests.vm.conftest import Images
 from tests.vm.driver import Device
-from tests.vm.updates import damage, remote, running, slot_of, with_words
+from tests.vm.updates import boot_and_keep_key, damage, remote, running, slot_of, with_words
 
 MakeDevice = Callable[..., Device]
 
@@ -24,7 +24,7 @@ UI = Ui(quiet=True)
 @pytest.mark.timeout(900)
 def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, tmp_path: Path) -> None:
     machine = from_disk("pc/uefi")
-    machine.boot()
+    boot_and_keep_key(machine)
     image = images.build("pc/uefi", "test/next", "--layers-dir", LAYERS)
     key = tmp_path / "signer"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
@@ -52,7 +52,6 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     assert running(machine) == "b"
     # One that the owner's own check finds wrong is taken back.
     check = "#!/bin/sh\\necho the pump is off\\n! grep -q skiff.slot=a /proc/cmdline\\n"
-    machine.wait_for_persist()
     machine.succeed(
         f"cd /mnt/persist/skiff; mkdir checks; printf '{check}' >checks/pump; chmod +x checks/pump; sync"
     )
@@ -78,7 +77,7 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
 ) -> None:
     words = ("virt/qemu", "--arch", "arm64")
     machine = from_disk(*words)
-    machine.boot()
+    boot_and_keep_key(machine)
     image = images.build(*words, "test/next", "--layers-dir", LAYERS)
     done = push(remote(machine), slot_of(image, tmp_path / "slot", images.cache), Wish(), UI)
     assert (done.slot, running(machine)) == ("b", "b")

@@ -18,6 +18,13 @@ def remote(machine: Device) -> Remote:
     return Remote(tuple(words[:-1]), words[-1])
 
 
+def boot_and_keep_key(machine: Device) -> None:
+    """Start it and let its key in by persist: images of other workspaces do not know it."""
+    machine.boot()
+    machine.wait_for_persist()
+    machine.succeed("cp /root/.ssh/authorized_keys /mnt/persist/skiff/keys/test.pub; sync")
+
+
 def slot_of(image: Image, folder: Path, cache: Path, key: Path | None = None) -> Path:
     """The files of a slot with this image."""
     folder.mkdir()

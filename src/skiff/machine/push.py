@@ -148,8 +148,8 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     found = slots.look(remote)
     if found.running != wanted:
         raise UserError(
-            f"{remote.host} runs slot {found.running} again: {wanted} did not start",
-            hint="its console tells more; nothing else was changed",
+            f"{remote.host} runs slot {found.running} again: {wanted} did not start, or was not reached",
+            hint="does the new image let your key in? its console tells more; nothing else was changed",
         )
     try:
         with ui.step("check") as step:

@@ -105,20 +105,30 @@ guard_step() { # FAILURES
 }
 
 # How this start is to be taken: good, from a slot on trial, or the second choice. Sets TRIAL to the second of
-# uptime until which a slot on trial has to be confirmed.
+# uptime until which a slot on trial has to be confirmed, and STARTED once it is known.
 guard_start() {
-	TRIAL=
+	if ! slot_running; then
+		report slot ok "none: this system was not started from a slot"
+		STARTED=yes
+		return
+	fi
+	# While the disk's partitions are being made or grown, none of them can be looked at.
+	guard_now
+	reported persist
+	case $STATE in
+	'' | wait) [ "$REPLY" -ge 60 ] || return 0 ;;
+	esac
 	# shellcheck disable=SC2046
 	set -- $(slots started)
-	case ${1-} in
+	[ $# -gt 0 ] || return 0
+	STARTED=yes
+	case $1 in
 	trial)
-		guard_now
 		TRIAL=$((REPLY + $3))
 		report slot wait "$2, on trial: confirmed within $3 s, or the other one is started again"
 		;;
 	good) report slot ok "$2" ;;
-	second) report slot warn "$2: the other one, $3, did not start or was not confirmed" "skiff-slots; push an image again" ;;
-	*) report slot ok "none: this system was not started from a slot" ;;
+	*) report slot warn "$2: the other one, $3, did not start or was not confirmed" "skiff-slots; push an image again" ;;
 	esac
 }
 
@@ -139,16 +149,16 @@ trial_watch() {
 
 guard_loop() {
 	report guard ok "SSH is looked at every $LOOK s"
-	guard_start
-	failures=0 well='' looks=0
+	failures=0 well='' looks=0 STARTED='' TRIAL=''
 	while :; do
 		next=$LOOK
+		[ -n "$STARTED" ] || guard_start
 		# After a failure only an answer counts.
 		[ $failures = 0 ] || looks=0
 		if ssh_looks_well $looks; then
 			looks=$((looks + 1))
 			# The tries of a good slot are given back once.
-			[ -n "$well" ] || ! slots well || well=yes
+			[ -n "$well" ] || [ -z "$STARTED" ] || ! slots well || well=yes
 			failures=0
 		else
 			failures=$((failures + 1))
@@ -156,7 +166,7 @@ guard_loop() {
 			next=$AGAIN
 		fi
 		trial_watch
-		[ -z "$TRIAL" ] || next=$AGAIN
+		[ -z "$TRIAL" ] && [ -n "$STARTED" ] || next=$AGAIN
 		pause "$next"
 	done
 }
