@@ -7,7 +7,7 @@ import pytest
 from tests.tool.device import Device
 
 STUBS = """
-. "$LIB/slot-state.sh"
+. "$LIB/slots.sh"
 . "$LIB/guard.sh"
 sv() { echo "sv $*"; }
 reboot() { echo "reboot $*"; }

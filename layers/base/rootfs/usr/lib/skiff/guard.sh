@@ -112,12 +112,8 @@ guard_start() {
 		STARTED=yes
 		return
 	fi
-	# While the disk's partitions are being made or grown, none of them can be looked at.
+	disk_settled || return 0
 	guard_now
-	reported persist
-	case $STATE in
-	'' | wait) [ "$REPLY" -ge 60 ] || return 0 ;;
-	esac
 	# shellcheck disable=SC2046
 	set -- $(slots started)
 	[ $# -gt 0 ] || return 0

@@ -21,6 +21,17 @@ boot_loader() {
 	fi
 }
 
+# While the disk's partitions are being made or grown for persist, none of them may be in use: not even to look.
+disk_settled() {
+	reported persist
+	case $STATE in
+	'' | wait) ;;
+	*) return 0 ;;
+	esac
+	line_of "$PROC/uptime" || return 0
+	[ "${REPLY%%.*}" -ge 60 ]
+}
+
 boot_find() {
 	scan_disks
 	[ -n "$BOOT_DEV" ]

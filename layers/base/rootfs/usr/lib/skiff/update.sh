@@ -30,6 +30,9 @@ slots_lock() {
 # One at a time, and the partition is never left mounted, however this ends.
 slots_open() { # ro|rw
 	slot_running || refuse "this system was not started from a slot" "write a disk image to the device once: skiff flash"
+	until disk_settled; do
+		pause 0.5
+	done
 	slots_lock
 	trap slots_close EXIT
 	trap 'exit 1' INT TERM
