@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 
 from skiff.host.run import CommandError, run
 from skiff.image.cpio import write_cpio
-from skiff.image.parts import OWN_PART, split
+from skiff.image.parts import FILTERED, OWN_PART, split
 from skiff.image.squashfs import Compression, pack_part
 from skiff.image.treemap import squarify
 from skiff.model.arch import Arch
@@ -77,6 +78,18 @@ def test_large_packages_of_a_layer_make_a_part_of_their_own() -> None:
     system, engine, files = ({path for path, e in part.entries.items() if e.size} for part in parts)
     assert (system, engine, files) == ({"usr/bin/small", "usr/lib/dep"}, {"usr/bin/big"}, {"etc/mine"})
     assert [part.first for part in parts] == [True, False, True]
+
+
+def test_only_the_largest_parts_go_without_the_filter(tmp_path: Path) -> None:
+    sizes = {"large": OWN_PART, "huge": FILTERED + 1}
+    tree = Tree()
+    for name, size in sizes.items():
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, size)
+        tree.add(f"usr/bin/{name}", Entry(Kind.FILE, 0o755, name, source=tmp_path / name))
+    parts = split(tree, _recipe(large="engine/large", huge="engine/huge"), frozenset())
+    filtered = {part.name: "-Xbcj" in part.compression.words for part in parts}
+    assert filtered == {"0-system": True, "1-engine-huge": False, "2-engine-large": True, "3-files": False}
 
 
 def test_early_files_are_in_no_part() -> None:
