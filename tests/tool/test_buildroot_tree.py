@@ -1,0 +1,105 @@
+"""Layers and packages against real trees: Buildroot's Kconfig (BUILDROOT), SkiffOS's scripts (SKIFFOS)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from skiff.builders.buildroot.build import How, configure
+from skiff.builders.buildroot.fragments import read
+from skiff.builders.buildroot.release import pin
+from skiff.builders.buildroot.toolchain import Toolchain
+from skiff.host.dirs import builtin_layers
+from skiff.host.run import run
+from skiff.layers import Search, available, checkout_recipe, load, resolve
+from skiff.model.arch import Arch
+from skiff.model.recipe import LayerRef
+
+SEARCH = Search(builtin=builtin_layers())
+LAYERS = {name: load(LayerRef(name, path)).file for name, path in available(SEARCH).items()}
+CHECKED = [
+    (name, arch) for name, file in LAYERS.items() for arch in file.arch or [arch.value for arch in Arch]
+]
+# Fragments, hooks, flags, external trees, patches: each in one of them.
+SKIFFOS_NAMES = [
+    "odroid/xu,apps/docker",
+    "jetson/agx,core/gentoo",
+    "valve/deck,util/gofast",
+    "allwinner/nezha,amd/zen4",
+]
+# Symbols whose value is a path in the workspace, or the tool's own.
+PLACES = (
+    "BR2_CCACHE_DIR",
+    "BR2_DEFCONFIG",
+    "BR2_EXTERNAL",
+    "BR2_LINUX_KERNEL_CONFIG_FRAGMENT_FILES",
+    "BR2_PACKAGE_BUSYBOX_CONFIG_FRAGMENT_FILES",
+    "BR2_ROOTFS_POST_BUILD_SCRIPT",
+    "BR2_ROOTFS_POST_IMAGE_SCRIPT",
+    "BR2_ROOTFS_USERS_TABLES",
+    "BR2_TARGET_UBOOT_CONFIG_FRAGMENT_FILES",
+)
+
+
+def folder_in(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} names no tree")
+    return Path(value).absolute()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("buildroot")
+
+
+@pytest.mark.parametrize(("name", "arch"), CHECKED)
+def test_kconfig_takes_every_setting_of_a_layer(name: str, arch: str, work: Path) -> None:
+    buildroot = folder_in("BUILDROOT")
+    recipe = resolve([name], Arch(arch), SEARCH, builder="buildroot")
+    configured = configure(recipe, work / arch, work / "cache", How(buildroot, strict=True))
+    assert configured.make.release.version.startswith(pin().version[:7])
+
+
+def test_kconfig_takes_debians_toolchain(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buildroot = folder_in("BUILDROOT")
+    made = Toolchain(work, "aarch64-linux-gnu", gcc=12, headers=(6, 1), cxx=True)
+    monkeypatch.setattr("skiff.builders.buildroot.build.debian_toolchain", lambda arch, cache: made)
+    layer = work / "my/compiler"
+    layer.mkdir(parents=True)
+    (layer / "layer.toml").write_text('description = "c"\n[buildroot]\ntoolchain = "debian"\n')
+    recipe = resolve(["virt/qemu", "engine/podman", str(layer)], Arch.ARM64, SEARCH, builder="buildroot")
+    configure(recipe, work / "toolchain", work / "cache", How(buildroot, strict=True))
+
+
+@pytest.mark.parametrize("names", SKIFFOS_NAMES)
+def test_the_configuration_is_that_of_skiffos_itself(names: str, work: Path) -> None:
+    buildroot, skiffos = folder_in("BUILDROOT"), folder_in("SKIFFOS")
+    theirs = work / "SkiffOS"
+    if not theirs.exists():
+        # Its scripts write into their own folder.
+        theirs.mkdir()
+        for path in skiffos.iterdir():
+            if path.name in ("configs", "configs-base", "overrides", "resources", "scripts", "build"):
+                shutil.copytree(path, theirs / path.name, symlinks=True)
+        shutil.copy(skiffos / "Makefile", theirs)
+        (theirs / "workspaces").mkdir()
+        (theirs / "buildroot").symlink_to(buildroot)
+    run(["make", "configure"], cwd=theirs, env={"SKIFF_CONFIG": names, "SKIFF_WORKSPACE": "", "TERM": "xterm"})
+    final = theirs / "workspaces/.config_default"
+    recipe = checkout_recipe(theirs, names.split(","), [], "default")
+    configured = configure(recipe, work / "ours", work / "cache", How(buildroot))
+    places = configured.make.places
+
+    def same(ours: Path, other: Path) -> None:
+        left, right = read(ours.read_text()), read(other.read_text())
+        keys = {key for key in {*left, *right} if not key.startswith(PLACES)}
+        assert {key: left.get(key, "n") for key in keys} == {key: right.get(key, "n") for key in keys}
+
+    same(places.config, final / "final/buildroot")
+    for kind in ("kernel", "busybox", "uboot"):
+        same(places.external / f"{kind}.config", final / kind / "config")
+    assert (places.external / "users").read_text() == (final / "users").read_text()
