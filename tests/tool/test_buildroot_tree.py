@@ -88,7 +88,8 @@ def test_the_configuration_is_that_of_skiffos_itself(names: str, work: Path) -> 
         shutil.copy(skiffos / "Makefile", theirs)
         (theirs / "workspaces").mkdir()
         (theirs / "buildroot").symlink_to(buildroot)
-    run(["make", "configure"], cwd=theirs, env={"SKIFF_CONFIG": names, "SKIFF_WORKSPACE": "", "TERM": "xterm"})
+    environment = {"SKIFF_CONFIG": names, "SKIFF_WORKSPACE": "", "TERM": "xterm"}
+    run(["make", "configure"], cwd=theirs, env=environment)
     final = theirs / "workspaces/.config_default"
     recipe = checkout_recipe(theirs, names.split(","), [], "default")
     configured = configure(recipe, work / "ours", work / "cache", How(buildroot))
