@@ -205,7 +205,7 @@ class Device:
                 self._check_alive()
                 self._fail(f"no end within {timeout:.0f} s: {command}")
             stderr = done.stderr.decode(errors="replace")
-            # Dropbear takes five log-ins at a time from one address. On a busy machine those that were given up
+            # Dropbear takes five log-ins at a time from one address. On a busy machine the given up ones
             # are among them. Nothing was run then.
             if not stderr.startswith("kex_exchange_identification: ") or time.monotonic() > deadline:
                 break
