@@ -15,7 +15,7 @@ from tests.vm.port_world import DOCKER, EMULATED, World, world
 
 FIGURES = (Figure("port-build", "port of three images against plain docker build --platform", "×", 1.1),)
 # Something to do for each image, under emulation: a figure of seconds, as compiling would be.
-_WORK = "RUN i=0; while [ $i -lt 15000 ]; do i=$((i + 1)); echo $i; done | sha256sum >/work-{name}\n"
+_WORK = "RUN i=0; while [ $i -lt 40000 ]; do i=$((i + 1)); echo $i; done | sha256sum >/work-{name}\n"
 
 
 def measure(setting: Setting) -> Iterator[Figure]:
