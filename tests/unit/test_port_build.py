@@ -115,8 +115,8 @@ def test_parents_come_first_and_are_named_in_the_dockerfile(tmp_path: Path) -> N
     run(made)
     assert [job.tag for job in engine.jobs] == list(made.tags.values())
     low, mid, top = made.tags.values()
-    assert engine.texts[mid] == f"FROM {low} AS s0\n"
-    assert engine.texts[top] == f"FROM {mid} AS s0\n"
+    assert engine.texts[mid] == f"FROM --platform=linux/arm64 {low} AS s0\n"
+    assert engine.texts[top] == f"FROM --platform=linux/arm64 {mid} AS s0\n"
     assert {str(job.platform) for job in engine.jobs} == {"linux/arm64"}
 
 
@@ -184,7 +184,7 @@ def test_a_device_builds_for_its_cpu_and_gets_what_was_made_here(tmp_path: Path)
     assert [job.tag for job in here.jobs] == [made.tags[tool.id], made.tags[cross.id]]
     assert [job.tag for job in device.jobs] == [made.tags[low.id], made.tags[top.id]]
     assert made.tags[cross.id] in device.kept
-    assert here.texts[made.tags[cross.id]] == f"FROM --platform=$BUILDPLATFORM {made.tags[tool.id]}\n"
+    assert here.texts[made.tags[cross.id]] == f"FROM --platform=linux/amd64 {made.tags[tool.id]}\n"
 
 
 def test_a_folder_that_changes_only_in_its_repository_is_the_same(tmp_path: Path) -> None:
@@ -218,8 +218,9 @@ def test_every_name_of_an_image_becomes_the_engine_s(tmp_path: Path, reader: boo
             Parent("tools", "tools:2", "COPY", 6),
         ),
     )
-    text = pin(made, {"tiny": "localhost/t:1", "tools": "localhost/t:2"}, lambda _: reader)
-    wanted = TEXT.replace("tiny:${V}", "localhost/t:1").replace("from=tools:2", "from=localhost/t:2")
+    text = pin(made, {"tiny": ("localhost/t:1", ARM), "tools": ("localhost/t:2", ARM)}, lambda _: reader)
+    wanted = TEXT.replace("$TARGETPLATFORM tiny:${V}", "linux/arm64 localhost/t:1")
+    wanted = wanted.replace("from=tools:2", "from=localhost/t:2")
     assert text == (wanted if reader else wanted.replace("# syntax=docker/dockerfile:1", "#"))
 
 

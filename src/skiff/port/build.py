@@ -185,8 +185,11 @@ class Builder:
             context = found or Path(scratch) / "context"
             context.mkdir(exist_ok=True)
             dockerfile = Path(scratch) / "Dockerfile"
-            tags = {parent.node: self.tags[parent.node] for parent in node.parents}
-            dockerfile.write_text(pin(node, tags, self._has_reader))
+            parents = {
+                parent.node: (self.tags[parent.node], self.nodes[parent.node].platform)
+                for parent in node.parents
+            }
+            dockerfile.write_text(pin(node, parents, self._has_reader))
             ignore = _ignore_file(node.source, context)
             if ignore is not None:
                 (Path(scratch) / "Dockerfile.dockerignore").write_bytes(ignore.read_bytes())

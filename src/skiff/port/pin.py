@@ -6,20 +6,22 @@ import re
 from collections.abc import Callable, Mapping
 
 from skiff.host.errors import UserError
-from skiff.model.port import Node, Parent
+from skiff.model.port import Node, Parent, Platform
 from skiff.port.dockerfile import Dockerfile, Instruction, parse
 
 Edit = tuple[int, int, str]
 
 
-def pin(node: Node, tags: Mapping[str, str], has_reader: Callable[[str], bool]) -> str:
-    """The text to build ``node`` with; ``tags`` are the names of nodes in the engine.
+def pin(node: Node, parents: Mapping[str, tuple[str, Platform]], has_reader: Callable[[str], bool]) -> str:
+    """The text to build ``node`` with; ``parents`` are names in the engine and platforms, by node.
 
+    Every FROM gets its platform, written out: not every builder puts variables in there, and podman's looks
+    for later stages' images by the platform of the first one.
     A ``# syntax=`` line whose image ``has_reader`` knows nowhere is taken out: the engine's own reader of
     Dockerfiles then does, and needs no registry.
     """
     file = parse(node.text, node.reference.short)
-    edits = [edit for parent in node.parents for edit in _edits(file, parent, tags[parent.node])]
+    edits = [edit for parent in node.parents for edit in _edits(file, parent, *parents[parent.node])]
     text = file.text
     for start, end, new in sorted(set(edits), reverse=True):
         text = text[:start] + new + text[end:]
@@ -31,7 +33,7 @@ def pin(node: Node, tags: Mapping[str, str], has_reader: Callable[[str], bool]) 
     return text
 
 
-def _edits(file: Dockerfile, parent: Parent, tag: str) -> list[Edit]:
+def _edits(file: Dockerfile, parent: Parent, tag: str, platform: Platform) -> list[Edit]:
     made = next((one for one in file.instructions if one.line == parent.line), None)
     if made is None:
         raise UserError(
@@ -42,7 +44,11 @@ def _edits(file: Dockerfile, parent: Parent, tag: str) -> list[Edit]:
         # Wanted by a trigger that the base of this FROM holds back: its name stands in the base.
         return []
     if inner.keyword == "FROM":
-        return [_edit(made, made.text_index, len(_first_word(inner)), tag)]
+        written = made.all_flags("platform")
+        own = f"--platform={platform}"
+        image = tag if written else f"{own} {tag}"
+        edits = [_edit(made, made.text_index, len(_first_word(inner)), image)]
+        return edits + [_edit(made, flag.index, len(flag.raw), own) for flag in written]
     edits = []
     for flag in inner.flags:
         # Written with quotes and variables, it is found by what it becomes.
