@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.run import require, run
+from skiff.host.run import require
 from skiff.host.ui import Ui
 from skiff.model.port import Action, Node, Plan, Platform, Reference
 from skiff.model.ported import Done, Outcome, Ported, Result
 from skiff.port import emulate, engines, index, report
+from skiff.port.archive import from_layout
 from skiff.port.base import Bases
 from skiff.port.build import Builder, Checkout, How
 from skiff.port.engines import Engine, Remote
@@ -171,9 +172,9 @@ def _in_engine(root: Node, engine: Engine, builder: Builder, shelf: Shelf) -> st
     if tag not in engine.tags():
         layout = shelf.layout(builder.keys[root.id])
         with tempfile.TemporaryDirectory(prefix="skiff-port-") as scratch:
-            archive = f"{scratch}/image.tar"
-            run(["skopeo", "copy", "--quiet", f"oci:{layout}:{index.ONE}", f"docker-archive:{archive}:{tag}"])
-            engine.load(Path(archive))
+            archive = Path(scratch) / "image.tar"
+            from_layout(layout, tag, archive)
+            engine.load(archive)
     return tag
 
 

@@ -232,6 +232,11 @@ def test_its_healthcheck_decides(net: World) -> None:
     good = net.folder_of("well", {"Dockerfile": text + "CMD touch /ready && sleep 900\n"})
     words = ["--arch", "arm64", "--verify", EMULATED]
     assert net.ported(f"{good}/", *words)["results"][0]["verified"] == "healthy"
+    # Pushed and fetched, it is still there: for who builds on it as well.
+    net.port(f"{good}/", *words[:2], "--push", f"{net.registry}/well:1", EMULATED)
+    upon = net.folder_of("upon", {"Dockerfile": f"FROM {net.registry}/well:1\nENV A=b\n"})
+    net.port(f"{upon}/", *words[:2], "--tag", "upon:1", "--load", EMULATED)
+    assert "/ready" in net.docker("image", "inspect", "--format", "{{json .Config.Healthcheck}}", "upon:1")
     bad = net.folder_of("unwell", {"Dockerfile": text + "CMD echo cannot start && sleep 900\n"})
     said = net.refused(f"{bad}/", *words, "--tag", "unwell:1", "--load")
     assert "does not run" in said and "cannot start" in said

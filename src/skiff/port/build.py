@@ -17,12 +17,14 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.run import CommandError, Group, run
+from skiff.host.run import Group
 from skiff.host.ui import Step, Ui
 from skiff.model.port import Action, GitSource, LocalSource, Node, Plan, Source
 from skiff.model.ported import Done, Outcome
+from skiff.port.archive import from_layout
 from skiff.port.base import Base, write_archive
 from skiff.port.engines import Engine, Job
+from skiff.port.index import ONE
 from skiff.port.keys import key_of, tag_of
 from skiff.port.lookup import Images, tagged
 from skiff.port.pin import pin
@@ -235,9 +237,11 @@ class Builder:
             with self._checkouts:
                 layout = self._checkout(node)
             assert layout is not None
-            _from_layout(node, layout, archive, tag)
+            from_layout(layout, tag, archive)
         else:
-            self.images.registry.copy(node.reference, self._digest(node), f"docker-archive:{archive}:{tag}")
+            layout = archive.with_name("oci")
+            self.images.registry.copy(node.reference, self._digest(node), f"oci:{layout}:{ONE}")
+            from_layout(layout, tag, archive)
 
     def _ensure(self, node: Node, engine: Engine) -> None:
         """Have a node that is done in an engine, brought from another one when it was made there."""
@@ -285,14 +289,3 @@ def _ignore_file(source: Source | None, context: Path) -> Path | None:
     name = source.file if isinstance(source, GitSource | LocalSource) else "Dockerfile"
     file = context / f"{name}.dockerignore"
     return file if file.is_file() else None
-
-
-def _from_layout(node: Node, layout: Path, archive: Path, tag: str) -> None:
-    """An image that its source has as an OCI layout (`Builder: oci-import`)."""
-    try:
-        run(["skopeo", "copy", "--quiet", f"oci:{layout}", f"docker-archive:{archive}:{tag}"], input=b"")
-    except CommandError as error:
-        raise UserError(
-            f"{node.reference.short}: its source is no OCI layout with one image: "
-            f"{error.output.strip().splitlines()[-1:]}"
-        ) from error

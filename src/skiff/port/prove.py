@@ -10,11 +10,10 @@ from pathlib import Path
 import msgspec
 
 from skiff.host import json
-from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
-from skiff.host.run import CommandError, run
 from skiff.model.port import Action, Node
 from skiff.port import elfcheck
+from skiff.port.archive import to_layout
 from skiff.port.build import Builder
 from skiff.port.index import ONE
 
@@ -61,29 +60,17 @@ class Shelf:
 
     def _fill(self, node: Node, builder: Builder, allowed: Sequence[str], scratch: Path) -> Proven:
         arch = node.platform.debian
-        layout = f"oci:{scratch / 'oci'}:{ONE}"
         manifest = builder.images.manifest(node.reference, node.found or node.platform)
         if node.action is Action.REUSE and manifest:
             # As it is in its registry, so that its digest stays.
-            builder.images.registry.copy(node.reference, manifest, layout)
+            builder.images.registry.copy(node.reference, manifest, f"oci:{scratch / 'oci'}:{ONE}")
             proof = elfcheck.check_layout(scratch / "oci", arch, allowed)
         else:
             archive = scratch / "image.tar"
             builder.engine(node).save(builder.tags[node.id], archive)
             proof = elfcheck.check(archive, arch, allowed)
             proof.require(f"{node.reference.short} for {node.platform}", arch)
-            _convert(archive, layout)
+            to_layout(archive, scratch / "oci")
             archive.unlink()
         proof.require(f"{node.reference.short} for {node.platform}", arch)
         return Proven(tuple(allowed), proof.files)
-
-
-def _convert(archive: Path, layout: str) -> None:
-    try:
-        run(["skopeo", "copy", "--quiet", f"docker-archive:{archive}", layout], input=b"")
-    except CommandError as error:
-        if "no space left" in error.output:
-            raise UserError(
-                "the disk is full", hint="free some space and run it again: what was built is kept"
-            ) from error
-        raise
