@@ -24,6 +24,7 @@ from bench import (
     port,
     port_build,
     sizes,
+    source,
     updates,
 )
 from bench.setting import Setting, host_facts
@@ -56,6 +57,7 @@ MEASUREMENTS = {
     "builds": Measurement(builds.FIGURES, builds.measure),
     "port": Measurement(port.FIGURES, port.measure),
     "port-build": Measurement(port_build.FIGURES, port_build.measure),
+    "source": Measurement(source.FIGURES, source.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }
 ORDER = [figure.key for item in MEASUREMENTS.values() for figure in item.figures]

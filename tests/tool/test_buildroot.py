@@ -224,6 +224,23 @@ def test_paths_that_break_buildroot_are_refused(bench: Bench, monkeypatch: pytes
         bench.configure()
 
 
+def test_a_folder_of_somebody_elses_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(UserError, match="not yours to write to") as caught:
+        bench.configure()
+    assert f'chown -R "$(id -u)" {bench.folder}' in caught.value.hint
+
+
+def test_a_disk_without_capitals_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.name == ".cASE" or exists(path))
+    with pytest.raises(UserError, match="capitals and small letters"):
+        bench.configure()
+
+
 def test_missing_programs_are_named_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_PROGRAMS", ("make", "no-such-a", "no-such-b"))
     with pytest.raises(UserError, match="no-such-a, no-such-b") as caught:

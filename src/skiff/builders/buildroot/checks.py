@@ -37,23 +37,13 @@ def _check_path(output: Path) -> None:
     except PermissionError as error:
         raise UserError(
             f"{error.filename}: it is not yours to write to",
-            hint=f'sudo chown -R "$(id -u)" {_first_foreign(output)}: did root build here?',
+            hint=f'did root build here? sudo chown -R "$(id -u)" {output.parent}',
         ) from error
     if same:
         raise UserError(
             f"{output}: this disk takes capitals and small letters for the same",
             hint="choose a folder on another disk for workspaces: SKIFF_WORKSPACES=…",
         )
-
-
-def _first_foreign(path: Path) -> Path:
-    """The topmost folder on the way that this user may not write to."""
-    for folder in (*reversed(path.parents), path):
-        if folder.exists() and not os.access(folder, os.W_OK) and not os.access(folder.parent, os.W_OK):
-            continue
-        if folder.exists() and not os.access(folder, os.W_OK):
-            return folder
-    return path
 
 
 def _check_environment() -> None:

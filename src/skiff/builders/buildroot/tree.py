@@ -98,36 +98,46 @@ def _add_compiled(tree: Tree, output: Path) -> None:
     owners = _owners(output / "build/packages-file-list.txt")
     with tarfile.open(archive) as tar:
         for member in tar:
-            path = member.name.removeprefix("./").strip("/")
-            if not path or member.type not in _KINDS or path.startswith(_LEFT_OUT):
-                continue
-            source: Path | bytes = b""
-            if member.isreg():
-                source = files / path
-                source.parent.mkdir(parents=True, exist_ok=True)
-                content = tar.extractfile(member)
-                assert content is not None
-                with source.open("wb") as out:
-                    shutil.copyfileobj(content, out)
-            elif member.islnk():
-                continue
-            tree.add(
-                path,
-                Entry(
-                    kind=_KINDS[member.type],
-                    mode=member.mode,
-                    origin=owners.get(path, _SKELETON),
-                    uid=member.uid,
-                    gid=member.gid,
-                    source=source,
-                    target=member.linkname,
-                ),
-            )
+            path = _plain(member.name)
+            if path and member.islnk():
+                # A second name of a file: a file of its own here, packed once all the same.
+                tree.add(path, tree[tree.canonical(_plain(member.linkname))])
+            elif path and member.type in _KINDS and not _is_left_out(path):
+                source = _unpacked(tar, member, files / path) if member.isreg() else b""
+                tree.add(
+                    path,
+                    Entry(
+                        kind=_KINDS[member.type],
+                        mode=member.mode,
+                        origin=owners.get(path, _SKELETON),
+                        uid=member.uid,
+                        gid=member.gid,
+                        source=source,
+                        target=member.linkname,
+                    ),
+                )
     for path, mode in _DIRS.items():
         tree.add(path, Entry(Kind.DIR, mode, _SKELETON))
     for path, target in _LINKS.items():
         tree.remove(path)
         tree.add(path, Entry(Kind.LINK, 0o777, _SKELETON, target=target))
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("./").strip("/")
+
+
+def _is_left_out(path: str) -> bool:
+    return any(path == name or path.startswith(f"{name}/") for name in _LEFT_OUT)
+
+
+def _unpacked(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    assert content is not None
+    with target.open("wb") as out:
+        shutil.copyfileobj(content, out)
+    return target
 
 
 def _owners(listing: Path) -> dict[str, str]:
