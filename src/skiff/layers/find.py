@@ -89,7 +89,7 @@ def find(name: str, search: Search, *, base: Path | None = None, wanted_by: str 
 
 def _at_path(path: Path, wanted_by: str) -> LayerRef:
     path = Path(os.path.normpath(path))
-    if skiffos.is_package(path):
+    if skiffos.is_certainly_package(path):
         return LayerRef(name="/".join(path.parts[-2:]).lstrip("/"), path=path, skiffos=True)
     if not (path / FILE).is_file():
         prefix = f"{wanted_by}: " if wanted_by else ""

@@ -39,6 +39,11 @@ def is_package(path: Path) -> bool:
     return not (path / "layer.toml").exists() and any((path / part).is_dir() for part in PARTS)
 
 
+def is_certainly_package(path: Path) -> bool:
+    """The same of a folder that anybody may have named: many a folder has a `kernel`, `/etc` for one."""
+    return is_package(path) and any((path / part).is_dir() for part in ("metadata", "buildroot"))
+
+
 def variable(name: str) -> str:
     """The variable that names another folder for a package: `odroid/xu` → SKIFF_CONFIG_PATH_ODROID_XU."""
     return f"SKIFF_CONFIG_PATH_{name.upper().replace('/', '_')}"
