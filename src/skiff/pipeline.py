@@ -60,6 +60,7 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
     """The image for a recipe, and whether it had to be built. Raises UserError for what the user can mend."""
     if recipe.builder == "buildroot":
         return _build_from_source(recipe, workspace, cache, options, ui)
+    _refuse_packages_of_skiffos(recipe)
     packages = resolve_packages(recipe, workspace, cache, options, ui)
     fingerprint = fingerprint_of(recipe, packages)
     present = load(workspace.image)
@@ -73,6 +74,16 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         for one in (item.package for item in unpacked)
     ]
     return _pack(recipe, workspace, built, fingerprint, packages.epoch, facts, cache, ui), True
+
+
+def _refuse_packages_of_skiffos(recipe: Recipe) -> None:
+    """Nothing of them but files would get in: everything else they say is for Buildroot."""
+    for layer in recipe.layers:
+        if layer.skiffos and not layer.name.startswith("overrides"):
+            raise UserError(
+                f"{layer.name} is a config package of SkiffOS, and speaks of Buildroot alone",
+                hint="build with --builder buildroot, or make a layer of it: `skiff import-skiffos`",
+            )
 
 
 def _build_from_source(
@@ -299,6 +310,11 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
 
 def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
     """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
+    if recipe.builder == "buildroot":
+        raise UserError(
+            "what Buildroot compiles needs no lock: its release says every version",
+            hint="`skiff br fetch` collects the sources with their checksums",
+        )
     packages = resolve_packages(recipe, workspace, cache, options, ui)
     if recipe.uboot_defconfig or recipe.boot_files:
         boot = _boot_lock(recipe, workspace, cache, options, ui)

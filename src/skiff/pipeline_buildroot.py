@@ -22,6 +22,9 @@ def configure(
         configured = source.configure(recipe, workspace.buildroot, cache, how)
     for line in configured.warnings:
         ui.warn(line)
+    disputed = [] if recipe.skiffos else source.contested(configured)
+    if disputed:
+        ui.notice(f"set by several layers, the last one counts: {', '.join(disputed)} (skiff show --why)")
     return configured
 
 

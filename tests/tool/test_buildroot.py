@@ -136,6 +136,18 @@ def test_a_setting_without_effect_is_told_with_its_layer(bench: Bench) -> None:
         bench.configure(strict=True)
 
 
+def test_layers_that_fight_are_told(bench: Bench) -> None:
+    bench.write("buildroot/b.config", "BR2_EXTRA=y\n")
+    for name, value in (("a/one", "y"), ("a/two", "n")):
+        ref = bench.tree.add(name)
+        (ref.path / "buildroot").mkdir()
+        (ref.path / "buildroot/x.config").write_text(f"BR2_TINY={value}\nBR2_EXTRA=n\n")
+    recipe = resolve(["a/one", "a/two"], Arch.ARM64, bench.tree.search, builder="buildroot")
+    configured = build.configure(recipe, bench.folder, bench.cache, bench.how)
+    # `base` is there to be overruled.
+    assert build.contested(configured) == ["BR2_TINY"]
+
+
 def test_progress_counts_packages_and_the_log_is_whole(bench: Bench) -> None:
     warnings, done, steps = bench.compile()
     assert (warnings, done) == ([], 2)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff.builders.buildroot.dropped import disputes
-from skiff.builders.buildroot.external import Places, plan, write_external
+from skiff.builders.buildroot.external import Places, explain, plan, write_external
 from skiff.builders.buildroot.fragments import Kind, collect, merge, read
 from skiff.host.errors import UserError
 from skiff.layers import resolve
@@ -41,7 +40,7 @@ def test_a_later_layer_wins_and_both_are_known(tree: LayerTree) -> None:
     made = recipe(tree, "my/app")
     values = defconfig(tree, made)
     assert (values["BR2_PACKAGE_NANO"], values["BR2_TARGET_X"]) == ("y", '"a b"')
-    assert disputes(plan(made).buildroot) == ["BR2_PACKAGE_NANO: n by base, then y by my/app"]
+    assert explain(made, "BR2_PACKAGE_NANO") == [("buildroot", "n", "base"), ("buildroot", "y", "my/app")]
 
 
 def test_fragments_for_one_cpu_count_for_it_alone(tree: LayerTree) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from skiff.builders.buildroot import release
 from skiff.builders.buildroot.checks import check_host
-from skiff.builders.buildroot.dropped import disputes, dropped, report
+from skiff.builders.buildroot.dropped import dropped, report
 from skiff.builders.buildroot.external import Places, Plan, externals, plan, write_external
 from skiff.builders.buildroot.fragments import Kind, read
 from skiff.builders.buildroot.kconfig import Kconfig
@@ -94,8 +94,13 @@ def _key(external: Path, found: release.Release) -> str:
 
 
 def contested(configured: Configured) -> list[str]:
-    """Lines on the symbols that layers set differently."""
-    return [line for kind in Kind for line in disputes(configured.plan.of(kind))]
+    """Symbols that layers set differently; `base` is there to be overruled."""
+    return [
+        symbol
+        for kind in Kind
+        for symbol, setting in configured.plan.of(kind).items()
+        if len({value for layer, value in setting.said if layer != "base"}) > 1
+    ]
 
 
 def compile_all(

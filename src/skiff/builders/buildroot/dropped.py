@@ -88,12 +88,3 @@ def report(lost: Sequence[Dropped], what: str, *, strict: bool) -> list[str]:
             hint="mend or take out these lines of the layers; without --strict they are warnings",
         )
     return lines
-
-
-def disputes(settings: Mapping[str, Setting]) -> list[str]:
-    """A line for each symbol that layers set differently: the last one wins."""
-    return [
-        f"{symbol}: " + ", then ".join(f"{value} by {layer}" for layer, value in setting.said)
-        for symbol, setting in settings.items()
-        if setting.disputed
-    ]

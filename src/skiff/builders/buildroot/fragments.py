@@ -53,11 +53,6 @@ class Setting(msgspec.Struct, frozen=True):
         """The layer whose word counts."""
         return self.said[-1][0]
 
-    @property
-    def disputed(self) -> bool:
-        """Whether layers differ over it."""
-        return len({value for _, value in self.said}) > 1
-
 
 def read(text: str) -> dict[str, str]:
     """Symbol → value of every line that sets one, `n` for what is not set, in the order of the last word."""
