@@ -121,6 +121,8 @@ def crewed(device: MakeDevice) -> Callable[..., Device]:
         machine.wait_for_ssh()
         machine.wait_for_engine()
         make_bases(machine)
+        if "apps/core" in layers:
+            configure(machine)
         machine.wait_for_unit("crew", "no apps", 60)
         return machine
 
@@ -365,7 +367,6 @@ def a_key_for_one_app(machine: Device, folder: Path) -> None:
 
 def core_as_an_app(machine: Device, folder: Path) -> None:
     """What is pushed to an app marked so becomes the environment of the user core."""
-    configure(machine)
     crew(machine, "apps:create env")
     crew(machine, "apps:core env")
     env = Repository(folder / "env", Dockerfile="FROM box\nRUN echo pushed >/etc/pushed\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
@@ -103,6 +104,18 @@ class Engine:
     def version(self) -> dict[str, Any]:
         """Version and components."""
         return dict(self.ask("GET", "/version"))
+
+    def wait_until_up(self, timeout: float) -> None:
+        """Come back when it answers. Raises EngineDown when it does not within that many seconds."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                self.version()
+                return
+            except EngineDown:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(1)
 
     def info(self) -> dict[str, Any]:
         """What it knows of the machine."""

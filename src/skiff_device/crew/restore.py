@@ -13,12 +13,16 @@ from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
 
+# How long an engine that was reported ready may be down, for it may have ended since; in seconds.
+_ENGINE = 300.0
+
 
 def restore(paths: Paths) -> int:
     """Bring all apps back, and tell skiff-status; one that does not come back does not keep the others."""
     from skiff_device.crew import crontab, router, status
 
     engine = Engine(paths)
+    engine.wait_until_up(_ENGINE)
     # A backup that was being taken in when the power went.
     for leftover in paths.crew.glob("import.*"):
         shutil.rmtree(leftover, ignore_errors=True)
