@@ -107,11 +107,13 @@ def test_the_starter_sets_what_was_checked(tmp_path: Path) -> None:
     file.write_bytes(b"0" * 100)
     load = LoadPart(kernel=0x400000, initramfs=0x4000000, unpack=0x2000000)
     plan = DiskPlan("gpt", 16, 512, "uboot", load=load, dtbs=("v/one.dtb",))
-    text = starter(plan, Arch.ARM64, BootKernel(file, True, 1000), ["quiet"])
+    text = starter(plan, Arch.ARM64, BootKernel(file, True, 1000), file, ["quiet"])
     assert "setenv bootargs 'quiet'\nsetenv bootargs \"${bootargs} skiff.slot=${skiff_try}\"" in text
     assert "setenv kernel_comp_addr_r 0x2000000" in text and "setenv kernel_comp_size 0x64" in text
     assert "setenv fdtfile v/one.dtb" in text and "fdt_addr_r 0x" not in text
     assert "booti ${kernel_addr_r} ${ramdisk_addr_r}:${skiff_size} ${skiff_fdt}" in text
+    # CRC-32 of a hundred digits 0 is 53a46077, and its highest byte is stored first.
+    assert text.count("itest.l *${skiff_sum} == 0x7760a453 || setenv skiff_bad") == 2
 
 
 def test_both_slots_give_way_to_further_files() -> None:

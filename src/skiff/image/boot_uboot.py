@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import zlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -34,8 +35,8 @@ def chooser(plan: DiskPlan) -> str:
     return "\n".join([*_address("scriptaddr", plan.load.script), text])
 
 
-def starter(plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[str]) -> str:
-    """The text of a slot's script: loads the slot's other files and starts the kernel.
+def starter(plan: DiskPlan, arch: Arch, kernel: BootKernel, initramfs: Path, cmdline: Sequence[str]) -> str:
+    """The text of a slot's script: loads the slot's other files, checks them, and starts the kernel.
 
     It is the same in both slots: ``skiff_try`` is the chooser's name for the one it tries.
     """
@@ -59,14 +60,38 @@ def starter(plan: DiskPlan, arch: Arch, kernel: BootKernel, cmdline: Sequence[st
     lines += _device_tree(plan.dtbs)
     start = f"{_BOOT[arch]} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{skiff_size}} ${{skiff_fdt}}"
     lines += [
+        "setexpr skiff_sum ${scriptaddr} + 0x30000",
+        "setenv skiff_bad",
         "if load ${skiff_part} ${kernel_addr_r} /${skiff_try}/kernel; then",
+        *_check("kernel", "${kernel_addr_r}", kernel.path),
         "  if load ${skiff_part} ${ramdisk_addr_r} /${skiff_try}/initramfs; then",
         "    setenv skiff_size ${filesize}",
-        f"    {start}",
+        *_check("initramfs", "${ramdisk_addr_r}", initramfs),
+        '    if test -n "${skiff_bad}"; then',
+        '      echo "Skiff: damaged:${skiff_bad}"',
+        "    else",
+        f"      {start}",
+        "    fi",
         "  fi",
         "fi",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _check(name: str, address: str, file: Path) -> list[str]:
+    """Compare what was loaded: a damaged kernel may hang, and nothing would end that. U-Boot does not look at
+    the checksum of a compressed one. One that has no `crc32` starts it unseen."""
+    crc = 0
+    with file.open("rb") as data:
+        while part := data.read(1 << 20):
+            crc = zlib.crc32(part, crc)
+    # It is stored with the highest byte first, and read as these CPUs do.
+    wanted = int.from_bytes(crc.to_bytes(4, "big"), "little")
+    return [
+        f"if crc32 {address} ${{filesize}} ${{skiff_sum}}; then",
+        f'  itest.l *${{skiff_sum}} == {wanted:#x} || setenv skiff_bad "${{skiff_bad}} {name}"',
+        "fi",
+    ]
 
 
 def _address(variable: str, address: int) -> list[str]:

@@ -17,7 +17,7 @@ _OVERHEAD = 4 * MIB
 # FAT32 needs 65525 clusters at least; below this size not even the smallest clusters give that many.
 _SMALLEST = 64
 
-# Room in memory for U-Boot's scripts and the sector with the state (boot_uboot.txt uses three places in it).
+# Room in memory for U-Boot's scripts and the sector with the state (four places in it are used).
 SCRIPTS = 256 << 10
 
 BOOT = "boot partition"

@@ -46,7 +46,7 @@ def slot_files(image: Image, plan: DiskPlan, kernel: BootKernel) -> dict[str, by
     files: dict[str, bytes | Path] = {"kernel": kernel.path, "initramfs": image.artefact("initramfs").path}
     files.update({f"dtbs/{name}": image.artefact(f"dtbs/{name}").path for name in plan.dtbs})
     if plan.loader == "uboot":
-        text = boot_uboot.starter(plan, image.arch, kernel, image.cmdline)
+        text = boot_uboot.starter(plan, image.arch, kernel, image.artefact("initramfs").path, image.cmdline)
         files["boot.scr"] = boot_uboot.script(text, "Skiff, slot", image.arch, image.epoch)
     return {**files, MANIFEST: manifest(image, plan, files)}
 
