@@ -82,12 +82,11 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     done = push(remote(machine), slot_of(image, tmp_path / "slot", images.cache), Wish(), UI)
     assert (done.slot, running(machine)) == ("b", "b")
     assert state(machine) == b"SKIFFST1b\x05g"
-    # In its last try the image turns out to be damaged: U-Boot, not a hand, starts the other one.
+    # U-Boot, not a hand, starts the other one.
     damage(machine, "b")
-    machine.succeed("printf 'SKIFFST1b\\001g' | dd of=/dev/vda bs=512 seek=32784 conv=notrunc; sync")
     machine.cut_power()
     machine.boot(180)
-    assert "the image is damaged" in machine.console()
+    assert "Skiff: damaged: initramfs" in machine.console()
     assert running(machine) == "a"
     assert "did not start" in machine.wait_for_unit("slot", "did not start").text
     machine.wait_until_succeeds("dd if=/dev/vda bs=512 skip=32784 count=1 | grep -q SKIFFST1a")
