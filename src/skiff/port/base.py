@@ -179,7 +179,7 @@ def command(base: Base, scratch: Path) -> tuple[list[str], dict[str, str]]:
     words = [
         *("mmdebstrap", "--variant=minbase", f"--architectures={base.arch.debian}", "--format=tar"),
         # Whether this machine runs its programs was looked at before, without a further program.
-        *("--skip=check/qemu", "--skip=output/dev", "--skip=check/empty"),
+        *("--skip=check/qemu", "--skip=output/dev", "--skip=check/empty", "--skip=cleanup/apt"),
         *(f"--keyring={keyring}" for keyring in keyrings),
         *((f"--include={','.join(include)}",) if include else ()),
         *((f"--hook-dir={_HOOKS / hooks}",) if hooks else ()),
