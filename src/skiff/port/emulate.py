@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from skiff.host.errors import UserError
@@ -98,7 +99,9 @@ def _register(target: Arch) -> None:
     if (REGISTER / target.qemu_user).exists():
         # There, but switched off or without the flag: made anew.
         _write(REGISTER / target.qemu_user, "-1")
-    _write(REGISTER / "register", rule(file.read_text()))
+    # Another process may do the same at this moment; what came of it is looked at in the end.
+    with suppress(FileExistsError):
+        _write(REGISTER / "register", rule(file.read_text()))
 
 
 def _write(path: Path, text: str) -> None:
