@@ -75,8 +75,8 @@ ssh_pristine() {
 	for path in etc/service/ssh/run etc/ssh etc/passwd etc/shadow etc/group usr/sbin/dropbear usr/sbin/sshd root/.ssh; do
 		[ -e "$IMAGE/$path" ] || continue
 		! cmp -s "$IMAGE/$path" "$ROOT/$path" || continue
-		rm -rf "${ROOT:?}/$path.image"
-		cp -a "$IMAGE/$path" "$ROOT/$path.image" && rm -rf "${ROOT:?}/$path" && mv "$ROOT/$path.image" "$ROOT/$path"
+		rm -rf "$ROOT/${path:?}.image"
+		cp -a "$IMAGE/$path" "$ROOT/$path.image" && rm -rf "$ROOT/${path:?}" && mv "$ROOT/$path.image" "$ROOT/$path"
 	done
 	write_keys
 }
