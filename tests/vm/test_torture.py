@@ -23,8 +23,8 @@ LAYERS = str(Path(__file__).parent / "layers")
 
 @pytest.mark.timeout(900)
 def test_cut_and_bad_updates(from_disk: MakeDevice, images: Images, tmp_path: Path) -> None:
-    machine = from_disk("pc/uefi")
-    next_image = images.build("pc/uefi", "test/next", "--layers-dir", LAYERS)
+    machine = from_disk("pc/uefi", "update/signed")
+    next_image = images.build("pc/uefi", "update/signed", "test/next", "--layers-dir", LAYERS)
     slots = [
         slot_of(image, tmp_path / name, images.cache)
         for name, image in (("next", next_image), ("this", machine.image))

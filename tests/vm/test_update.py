@@ -23,9 +23,9 @@ UI = Ui(quiet=True)
 
 @pytest.mark.timeout(900)
 def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, tmp_path: Path) -> None:
-    machine = from_disk("pc/uefi")
+    machine = from_disk("pc/uefi", "update/signed")
     boot_and_keep_key(machine)
-    image = images.build("pc/uefi", "test/next", "--layers-dir", LAYERS)
+    image = images.build("pc/uefi", "update/signed", "test/next", "--layers-dir", LAYERS)
     key = tmp_path / "signer"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
     slot = slot_of(image, tmp_path / "slot", images.cache)

@@ -15,6 +15,9 @@ from skiff.model.recipe import LayerRef, Recipe
 from skiff.model.tree import Entry, Kind, Tree
 
 ORIGIN = "skiff"
+# Whose updates a device takes, and what verifies them (layer update/signed).
+SIGNERS = "etc/skiff/signers"
+VERIFIER = "usr/bin/ssh-keygen"
 
 
 def file(text: str | bytes, mode: int = 0o644, *, gid: int = 0) -> Entry:
@@ -107,6 +110,15 @@ def check_programs(tree: Tree, recipe: Recipe) -> None:
         )
         raise UserError(
             f"programs that layers promise are not in the image: {origins}", hint=_HINTS[recipe.builder]
+        )
+
+
+def check_signers(tree: Tree) -> None:
+    """Raise UserError for a device that takes signed images only and cannot verify a signature."""
+    if SIGNERS in tree and tree.resolve(VERIFIER) is None:
+        raise UserError(
+            f"/{SIGNERS}: the image has no /{VERIFIER}, so its device would refuse every update",
+            hint='let the layer that brings the file say `requires = ["update/signed"]`',
         )
 
 

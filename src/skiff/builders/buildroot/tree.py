@@ -12,7 +12,14 @@ from skiff.builders.device_python import device_modules
 from skiff.builders.driver_firmware import missing_firmware
 from skiff.builders.elf import Linker
 from skiff.builders.kernel import Kernel, add_modules, select_kernel
-from skiff.builders.lay import add_extras, add_layer, add_settings, check_programs, early_files
+from skiff.builders.lay import (
+    add_extras,
+    add_layer,
+    add_settings,
+    check_programs,
+    check_signers,
+    early_files,
+)
 from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
 from skiff.host.errors import UserError
 from skiff.model.recipe import Recipe
@@ -75,6 +82,7 @@ def compose(
     drop_unneeded_libraries(tree, recipe.arch, keep)
     step("check")
     check_programs(tree, recipe)
+    check_signers(tree)
     linker = Linker(tree, recipe.arch)
     linker.check()
     return Built(
