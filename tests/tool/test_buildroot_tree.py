@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from skiff.builders.buildroot.build import How, configure
+from skiff.builders.buildroot.external import plan
 from skiff.builders.buildroot.fragments import read
 from skiff.builders.buildroot.release import pin
 from skiff.builders.buildroot.toolchain import Toolchain
@@ -104,3 +105,24 @@ def test_the_configuration_is_that_of_skiffos_itself(names: str, work: Path) -> 
     for kind in ("kernel", "busybox", "uboot"):
         same(places.external / f"{kind}.config", final / kind / "config")
     assert (places.external / "users").read_text() == (final / "users").read_text()
+
+
+# Applets whose symbol has another name, or that come with another one's.
+APPLETS = {
+    "[": "TEST1",
+    "[[": "TEST2",
+    "arch": "BB_ARCH",
+    "nbd_client": "NBDCLIENT",
+    "sh": "SH_IS_ASH",
+    "sysctl": "BB_SYSCTL",
+}
+
+
+def test_busybox_has_every_applet_that_base_lists() -> None:
+    defaults = read((folder_in("BUILDROOT") / "package/busybox/busybox.config").read_text())
+    recipe = resolve(["base"], Arch.ARM64, SEARCH, builder="buildroot")
+    wanted = {symbol: setting.value for symbol, setting in plan(recipe).busybox.items()}
+    config = {**defaults, **wanted}
+    names = [path.rpartition("/")[2].replace("-", "_") for path in recipe.applets]
+    missing = [name for name in names if config.get(f"CONFIG_{APPLETS.get(name, name.upper())}") != "y"]
+    assert missing == []
