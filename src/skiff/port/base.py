@@ -122,7 +122,7 @@ class Bases:
             name = f"{base.release.distribution}:{base.release.suite} for {base.arch.debian}"
             full = "No space left" in text
             raise UserError(
-                f"the base {name} cannot be made:\n{shell_form(words)}\n" + "\n".join(lines[-12:]),
+                f"the base {name} cannot be made:\n{shell_form(words)}\n" + "\n".join(line[:200] for line in lines[-12:]),
                 hint="free some space and try again"
                 if full
                 else "check the network, or the mirror (--mirror)",
