@@ -119,10 +119,11 @@ class Bases:
 
         if group.stream(words, hear, env=env):
             text = "\n".join(lines)
+            shown = "\n".join(line[:200] for line in lines[-12:])
             name = f"{base.release.distribution}:{base.release.suite} for {base.arch.debian}"
             full = "No space left" in text
             raise UserError(
-                f"the base {name} cannot be made:\n{shell_form(words)}\n" + "\n".join(line[:200] for line in lines[-12:]),
+                f"the base {name} cannot be made:\n{shell_form(words)}\n{shown}",
                 hint="free some space and try again"
                 if full
                 else "check the network, or the mirror (--mirror)",
