@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from skiff.host.errors import UserError
+from skiff.host.files import digest
 from skiff.host.keys import sign
 from skiff.host.run import run
 from skiff.host.ui import Ui
@@ -66,11 +67,21 @@ def _bad(slot: Path, folder: Path, owner: Path, stranger: Path) -> Iterator[tupl
     tampered = changed("tampered", owner)
     (tampered / "manifest").write_text((tampered / "manifest").read_text().replace("quiet", "quie1"))
     yield "changed after signing", tampered
-    short = changed("short", owner)
-    data = (short / "initramfs").read_bytes()
-    (short / "initramfs").unlink()
-    (short / "initramfs").write_bytes(data[: len(data) // 2])
-    yield "cut short", short
+    yield "cut short", _short(changed("short", None), owner)
+
+
+def _short(slot: Path, key: Path) -> Path:
+    """An image that no slot has, signed, and half of it missing."""
+    whole = (slot / "initramfs").read_bytes() + b"more"
+    manifest = slot / "manifest"
+    lines = manifest.read_text().splitlines()
+    new = f"file {digest(whole)} {len(whole)} initramfs"
+    lines = [new if line.endswith(" initramfs") else line for line in lines]
+    manifest.write_text("".join(f"{line}\n" for line in lines))
+    sign(manifest, key, NAMESPACE)
+    (slot / "initramfs").unlink()
+    (slot / "initramfs").write_bytes(whole[: len(whole) // 2])
+    return slot
 
 
 def _key(folder: Path, name: str) -> Path:
