@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache as once
 from pathlib import Path
 
 import msgspec
 
-import skiff
+from skiff.builders import fingerprint
 from skiff.builders.buildroot import build as source
 from skiff.builders.buildroot import skiffos
 from skiff.builders.buildroot.tree import compose as source_tree
@@ -22,14 +21,12 @@ from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.one_package import find_package, package_file
 from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, licences, unpack_all
-from skiff.builders.device_python import device_modules
 from skiff.builders.hooks import generated
-from skiff.builders.lay import scan
 from skiff.builders.uboot.compile import UBOOT, Job, compile_uboot
 from skiff.host import json
 from skiff.host.dirs import blobs_dir
 from skiff.host.errors import UserError
-from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.files import write_atomic
 from skiff.host.ui import Ui
 from skiff.image.assemble import assemble, load
 from skiff.image.disk import STEPS, check_fits, write_disk
@@ -62,9 +59,9 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return _build_from_source(recipe, workspace, cache, options, ui)
     _refuse_packages_of_skiffos(recipe)
     packages = resolve_packages(recipe, workspace, cache, options, ui)
-    fingerprint = fingerprint_of(recipe, packages)
+    key = fingerprint.of_packages(recipe, packages)
     present = load(workspace.image)
-    if present is not None and present.recipe_sha256 == fingerprint:
+    if present is not None and present.recipe_sha256 == key:
         return present, False
     unpacked = _unpack(recipe, packages, cache, options, ui)
     built = _compose(recipe, unpacked, packages, cache, ui)
@@ -73,7 +70,7 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name])
         for one in (item.package for item in unpacked)
     ]
-    return _pack(recipe, workspace, built, fingerprint, packages.epoch, facts, cache, ui), True
+    return _pack(recipe, workspace, built, key, packages.epoch, facts, cache, ui), True
 
 
 def _refuse_packages_of_skiffos(recipe: Recipe) -> None:
@@ -97,7 +94,9 @@ def _build_from_source(
     configured = configure(recipe, workspace, cache, options.source, ui)
     epoch = configured.make.release.epoch
     present = load(workspace.image)
-    if present is not None and present.recipe_sha256 == _fingerprint(recipe, source.state(configured)):
+    if present is not None and present.recipe_sha256 == fingerprint.of_recipe(
+        recipe, source.state(configured)
+    ):
         return present, False
     for script in skiffos.scripts(recipe):
         ui.notice(f"will run {script}")
@@ -113,10 +112,10 @@ def _build_from_source(
         ui.warn(line)
     # A layer's own packages are a part of their own here too.
     owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
-    fingerprint = _fingerprint(recipe, source.state(configured))
+    key = fingerprint.of_recipe(recipe, source.state(configured))
     facts = source.facts(recipe.arch, packages, configured.make.places)
     recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
-    return _pack(recipe, workspace, built, fingerprint, epoch, facts, cache, ui), True
+    return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True
 
 
 def _source_loader(recipe: Recipe, cache: Path, options: Options, ui: Ui) -> dict[str, Path]:
@@ -132,7 +131,7 @@ def _pack(
     recipe: Recipe,
     workspace: Workspace,
     built: Built,
-    fingerprint: str,
+    key: str,
     epoch: int,
     packages: list[PackageFact],
     cache: Path,
@@ -145,7 +144,7 @@ def _pack(
         return assemble(
             workspace.image,
             recipe,
-            fingerprint=fingerprint,
+            fingerprint=key,
             epoch=epoch,
             parts=parts,
             early={path: built.tree[path] for path in built.early},
@@ -352,34 +351,3 @@ def _stepper(detail: Callable[[str], None], advance: Callable[[int], None]) -> C
         advance(1)
 
     return step
-
-
-def fingerprint_of(recipe: Recipe, packages: PackageSet) -> str:
-    """One hash over all that an image depends on: recipe, packages, the layers' files and this tool."""
-    lines = [
-        *(item.sha256 for item in packages.packages),
-        str(packages.epoch),
-        *(digest(entry.read()) for _, entry in base_files(packages.arch, packages.suite, packages.bases)),
-    ]
-    return _fingerprint(recipe, lines)
-
-
-def _fingerprint(recipe: Recipe, lines: Sequence[str]) -> str:
-    """``lines``: what the builder's own part of it depends on."""
-    # Where a layer lies on disk does not matter, what is in it does.
-    plain = msgspec.structs.replace(recipe, layers=())
-    lines = [skiff.__version__, _tool_digest(), *lines, json.encode(plain).decode(), *recipe.names]
-    for layer in recipe.layers:
-        for path, entry in scan(layer.path, layer.name):
-            content = file_digest(entry.source) if isinstance(entry.source, Path) else entry.target
-            lines.append(f"{layer.name}\0{path}\0{entry.mode:o}\0{content}")
-    lines += [f"{path}\0{digest(entry.read())}" for path, entry in device_modules(recipe)]
-    return digest("\n".join(lines))
-
-
-@once
-def _tool_digest() -> str:
-    """Hash of this package's own source: another version of the tool may build another image."""
-    folder = Path(skiff.__file__).parent
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".sh", ".txt"))
-    return digest("".join(file_digest(path) for path in files if "_layers" not in path.parts))
