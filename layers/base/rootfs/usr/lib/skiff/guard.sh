@@ -67,7 +67,9 @@ ssh_is_well() {
 # The same at less cost: it is asked for its banner now and then, and when something looks odd.
 ssh_looks_well() { # NUMBER OF THE LOOK
 	ssh_sockets
-	[ -n "$LISTENS" ] && [ -z "$WAITING" ] && [ $(($1 % ASK)) != 0 ] || ssh_is_well
+	if [ -z "$LISTENS" ] || [ -n "$WAITING" ] || [ $(($1 % ASK)) = 0 ]; then
+		ssh_is_well
+	fi
 }
 
 # Everything that SSH reads, as the image has it.
