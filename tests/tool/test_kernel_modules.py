@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,10 @@ def package(tmp_path: Path) -> Unpacked:
     )
 
 
-def pick(package: Unpacked, tmp_path: Path, *names: str) -> Kernel:
+def pick(package: Unpacked, tmp_path: Path, *names: str, boot: Sequence[str] = ()) -> Kernel:
     folder = package.root / "files/usr/lib/modules" / VERSION
     file = package.root / "files/boot" / f"vmlinuz-{VERSION}"
-    return select_kernel(file, folder, tmp_path / "cache/lists", package.package.name, names, [])
+    return select_kernel(file, folder, tmp_path / "cache/lists", package.package.name, names, boot)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,18 @@ def test_what_a_module_wants_beside_it_comes_along(
     add_modules(tree, kernel, tmp_path / "scratch")
     for name in comes:
         assert f"usr/lib/modules/{VERSION}/kernel/{name}.ko" in tree
+
+
+def test_what_init_loads_is_not_in_the_image_twice(package: Unpacked, tmp_path: Path) -> None:
+    kernel = pick(package, tmp_path, "ccm", "ext4", boot=["ccm"])
+    assert kernel.boot == ("ccm",) and "ccm" in kernel.modules
+    tree = Tree()
+    (tmp_path / "scratch").mkdir()
+    add_modules(tree, kernel, tmp_path / "scratch")
+    folder = f"usr/lib/modules/{VERSION}"
+    assert f"{folder}/kernel/ext4.ko" in tree and f"{folder}/kernel/ccm.ko" not in tree
+    # modprobe must know that it is there already.
+    assert b"ccm.ko" in tree[f"{folder}/modules.dep"].read()
 
 
 @pytest.mark.parametrize(

@@ -164,17 +164,21 @@ def _plain(available: _Available, name: str) -> Path:
 
 
 def add_modules(tree: Tree, kernel: Kernel, cache: Path) -> None:
-    """Put the chosen modules and their lists under /usr/lib/modules of a tree."""
+    """Put the chosen modules and their lists under /usr/lib/modules of a tree.
+
+    Those that `/init` loads are not among them: they are in the initramfs, and in the kernel from then on.
+    """
     base = f"usr/lib/modules/{kernel.version}"
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         folder = Path(scratch) / "all"
         (folder / "kernel").mkdir(parents=True)
         for name, file in kernel.modules.items():
             (folder / "kernel" / f"{name}.ko").hardlink_to(file)
-            tree.add(
-                f"{base}/kernel/{name}.ko",
-                Entry(Kind.FILE, 0o644, f"{kernel.package} (modules)", source=file),
-            )
+            if name not in kernel.boot:
+                tree.add(
+                    f"{base}/kernel/{name}.ko",
+                    Entry(Kind.FILE, 0o644, f"{kernel.package} (modules)", source=file),
+                )
         lists = Path(scratch) / "lists"
         _depmod(folder, kernel.version, lists)
         for name in _LISTS:

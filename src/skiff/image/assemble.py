@@ -79,7 +79,7 @@ def assemble(
             PartFact("early", first),
             *(PartFact(name, path.stat().st_size) for name, path in packed.items()),
         ]
-        manifest = Manifest(tuple(sizes), tuple(_files(parts, early)), tuple(packages))
+        manifest = Manifest(tuple(sizes), tuple(_files(parts, early, boot_modules)), tuple(packages))
         write_atomic(new / "image.json", json.encode(image))
         write_atomic(new / "manifest.json", json.encode(manifest))
         swap_folder(new, target)
@@ -105,8 +105,14 @@ def _artefact(name: str, path: Path, target: Path) -> Artefact:
     return Artefact(name, target / name, path.stat().st_size, file_digest(path))
 
 
-def _files(parts: Sequence[Part], early: Mapping[str, Entry]) -> list[FileFact]:
+def _files(
+    parts: Sequence[Part], early: Mapping[str, Entry], boot_modules: Sequence[tuple[str, Path]]
+) -> list[FileFact]:
     facts = [FileFact(path, entry.size, entry.origin, "early") for path, entry in sorted(early.items())]
+    facts += [
+        FileFact(f"modules/{name}.ko", path.stat().st_size, "kernel (modules of /init)", "early")
+        for name, path in boot_modules
+    ]
     for part in parts:
         facts += [
             FileFact(path, entry.size, entry.origin, part.name)

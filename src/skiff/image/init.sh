@@ -32,13 +32,15 @@ die() {
 export PATH=/bin
 busybox mount -t devtmpfs dev /dev
 exec </dev/console >/dev/console 2>&1
+cd /parts || die "no parts"
+# What SSH needs, while the modules load. The other parts (sums in later.sha256) are checked by the services
+# that use them.
+busybox sha256sum -c -s first.sha256 &
+sums=$!
 while read -r module; do
 	busybox insmod "/modules/$module.ko" || say "module $module: not loaded"
 done </modules/order
-
-# What SSH needs. The other parts (sums in later.sha256) are checked by the services that use them.
-cd /parts || die "no parts"
-busybox sha256sum -c -s first.sha256 || die "the image is damaged (checksum)"
+wait "$sums" || die "the image is damaged (checksum)"
 
 lower=/early
 for part in /parts/*.squashfs; do

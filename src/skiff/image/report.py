@@ -54,7 +54,7 @@ def kernel_modules(manifest: Manifest) -> list[Row]:
     return [
         Row(PurePosixPath(row.name).stem, row.bytes, row.compressed)
         for row in by_origin(manifest, single=True)
-        if row.name.startswith("/usr/lib/modules/") and row.name.endswith(".ko")
+        if row.name.startswith(("/modules/", "/usr/lib/modules/")) and row.name.endswith(".ko")
     ]
 
 

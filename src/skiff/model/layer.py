@@ -106,7 +106,7 @@ class TreePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Doc(
             description=(
-                "Path globs of programs that boot runs before SSH answers. They and the "
+                "Path globs of programs and kernel modules that boot needs before SSH answers. They and the "
                 "libraries they load lie unpacked in RAM: faster to start, at the price of "
                 "their unpacked size."
             )
