@@ -66,7 +66,6 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     damage(machine, "a")
     machine.cut_power()
     machine.boot(180)
-    assert "the image is damaged" in machine.console()
     assert running(machine) == "b"
     assert machine.wait_for_unit("slot", "did not start").state == "warn"
 
