@@ -21,8 +21,10 @@ from skiff_device.crew.engine import Engine, Refused, records
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
-# The part of the tree of cgroups that builds are put into, made by the service crew.
+# Where builds are in the tree of cgroups; the service crew makes one of them. Podman is told of its part, the
+# BuildKit within dockerd has this one whatever it is told.
 CGROUP = "/crew-build"
+_BUILDKIT_CGROUP = "/docker/buildkit"
 _CPU_PERIOD = 100_000
 _DOCKERFILE_LIMIT = 1 << 20
 _PRAGMA = re.compile(rb"^#\s*syntax\s*=\s*(\S+)\s*$", re.IGNORECASE)
@@ -41,11 +43,11 @@ class Limits(NamedTuple):
 
 def bound(paths: Paths, limits: Limits) -> None:
     """Set the limits of the part of the tree of cgroups that builds are in, which all of them share."""
-    group = paths.root / "sys/fs/cgroup" / CGROUP.lstrip("/")
-    for name, value in (("pids.max", limits.pids), ("memory.max", limits.memory or "max")):
-        # A kernel without that controller, or an engine that puts builds elsewhere, has no such file.
-        with suppress(OSError):
-            (group / name).write_text(f"{value}\n")
+    for group in (CGROUP, _BUILDKIT_CGROUP):
+        for name, value in (("pids.max", limits.pids), ("memory.max", limits.memory or "max")):
+            # The other engine's part is not there, nor the file of a controller that the kernel lacks.
+            with suppress(OSError):
+                (paths.root / "sys/fs/cgroup" / group.lstrip("/") / name).write_text(f"{value}\n")
 
 
 def build(
@@ -74,10 +76,11 @@ def build(
     context.seek(0)
     query: dict[str, Any] = {
         "t": tag, "dockerfile": dockerfile, "target": target, "buildargs": args or None,
-        "labels": labels or None, "rm": 1, "forcerm": 1, "cgroupparent": CGROUP,
+        "labels": labels or None, "rm": 1, "forcerm": 1,
     }  # fmt: skip
     if podman:
         query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
+        query |= {"cgroupparent": CGROUP}
     else:
         query |= {"version": 2}
     late = DeviceError(
