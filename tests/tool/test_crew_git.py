@@ -249,8 +249,9 @@ def test_settings_of_builds(crew: CrewDevice, app: Any) -> None:
     assert "memory" not in store.section(crew.paths, "app", "build")
 
 
-def test_limits_of_builds_reach_the_kernel(crew: CrewDevice, app: Any) -> None:
-    group = crew.paths.root / "sys/fs/cgroup/crew-build"
+@pytest.mark.parametrize("part", ["crew-build", "docker/buildkit"])
+def test_limits_of_builds_reach_the_kernel(crew: CrewDevice, app: Any, part: str) -> None:
+    group = crew.paths.root / "sys/fs/cgroup" / part
     group.mkdir(parents=True)
     for name, value in (("pids", "100"), ("memory", "64m"), ("time-limit", "60")):
         assert app("builder:set", "app", name, value, caller=Caller("root")).status == 0

@@ -229,7 +229,7 @@ def at_rest(machine: Device) -> None:
 
 
 def none_runs(machine: Device, pattern: str, timeout: float) -> None:
-    """Wait until no command line matches; the pattern must not match its own grep. The device has no pgrep."""
+    """Wait until no command line matches a pattern, which must not match itself. The device has no pgrep."""
     machine.wait_until_succeeds(f"ps -o args >/tmp/ps && ! grep -q '{pattern}' /tmp/ps", timeout)
 
 
