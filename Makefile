@@ -49,7 +49,7 @@ check: setup-tests ## Lint, types, generated pages, unit and tool tests: under a
 	@tools/check
 
 test: check ## All tests, with virtual machines too
-	@$(PYTHON) -m pytest -m vm -n 2 --dist worksteal
+	@tools/vm-tests
 
 bench: setup-tests ## Measure, and print the figures
 	@$(PYTHON) -m bench
