@@ -23,7 +23,7 @@ def environment(paths: Paths) -> dict[str, str]:
     for name in [name for name in os.environ if name.startswith("GIT_") and name != "GIT_PROTOCOL"]:
         del os.environ[name]
     config = str(paths.root / _GITCONFIG.lstrip("/"))
-    return {"HOME": "/", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": config}
+    return {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": config}
 
 
 def ensure(paths: Paths, app: str) -> Path:
