@@ -79,6 +79,8 @@ def build(
         "labels": labels or None, "rm": 1, "forcerm": 1,
     }  # fmt: skip
     if podman:
+        # Podman takes it for the cgroup itself, and removes that after each step.
+        query["cgroupparent"] = f"{CGROUP}/{os.getpid()}"
         query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
         query |= {"cgroupparent": CGROUP}
     else:
