@@ -162,6 +162,8 @@ def compile_all() -> None:
 
     Without it most of what a command takes would be Python compiling the same modules again.
     """
+    # The engine comes up meanwhile. Not every busybox has a program `nice`.
+    os.nice(10)
     folder = Path(__file__).parent
     for file in sorted(folder.rglob("*.py")):
         if file.name != "__main__.py":
