@@ -14,7 +14,7 @@ from pathlib import Path
 
 from skiff.host.run import run
 from tests.vm.driver import Device, ProductFailure, Result
-from tests.vm.environments import BOX, enter
+from tests.vm.environments import enter
 
 # The device's own Python over the tree of `box`, as the image `snake`: no registry is asked.
 SNAKE = """
@@ -116,12 +116,6 @@ def page(machine: Device, app: str, path: str = "/") -> str:
     """What the router answers for an app's own name."""
     words = f"wget -q -O - -T 20 --header 'Host: {app}.skiff.local' http://127.0.0.1{path}"
     return machine.succeed(words)
-
-
-def make_bases(machine: Device) -> None:
-    """Images to build on, in the device's engine, which must be up."""
-    machine.succeed(BOX, timeout=180)
-    machine.succeed(SNAKE, timeout=180)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from skiff.host.run import run
-from tests.vm.apps import Repository, crew, make_bases, page, tunnel
+from tests.vm.apps import SNAKE, Repository, crew, page, tunnel
 from tests.vm.driver import Device
-from tests.vm.environments import configure, enter
+from tests.vm.environments import BOX, configure, enter
 
 MakeDevice = Callable[..., Device]
 
@@ -120,7 +120,7 @@ def crewed(device: MakeDevice) -> Callable[..., Device]:
         machine.start(memory=1024)
         machine.wait_for_ssh()
         machine.wait_for_engine()
-        make_bases(machine)
+        machine.succeed(BOX, timeout=180)
         if "apps/core" in layers:
             configure(machine)
         machine.wait_for_unit("crew", "no apps", 60)
@@ -235,6 +235,7 @@ def none_runs(machine: Device, pattern: str, timeout: float) -> None:
 
 def several_apps(machine: Device, folder: Path, hello: Repository) -> None:
     """Two more, in Python and C, built side by side and reached by their names."""
+    machine.succeed(SNAKE, timeout=180)
     crew(machine, "apps:create pie")
     crew(machine, "storage:mount pie pie:/data")
     (folder / "server.c").write_text(C_SERVER)
