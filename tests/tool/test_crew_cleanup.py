@@ -29,6 +29,8 @@ def test_nothing_that_serves_or_is_kept_goes(crew: CrewDevice) -> None:
         "crew/app:build-99",
         "crew/app:build-77",
         "crew/gone:3",
+        # As podman tells them.
+        "docker.io/crew/gone:4",
         "crew/app:1000",
         "crew/backup:empty",
     ):
@@ -45,9 +47,10 @@ def test_nothing_that_serves_or_is_kept_goes(crew: CrewDevice) -> None:
     assert {"alpine:3", "registry.example/crew/app:9", "crew/app:build-77", "crew/other:1"} <= images(crew)
     assert {f"crew/app:{number}" for number in (1, 2, 3, 4)} <= images(crew)
     assert images(crew).isdisjoint({"crew/app:build-99", "crew/gone:3", "crew/app:1000", "crew/backup:empty"})
+    assert "docker.io/crew/gone:4" not in images(crew)
     assert set(crew.engine.containers) == {"app.worker.1-4", "app.run.1", "app.new", "other.worker.1-1"}
     rows = json.loads(done.text)
-    assert (rows["images"], rows["containers"], rows["cache"]) == (4, 1, 3000)
+    assert (rows["images"], rows["containers"], rows["cache"]) == (5, 1, 3000)
     assert crew.engine.pruned[-1] == ("build", {"keep-storage": str(1 << 30), "all": "1"})
 
 

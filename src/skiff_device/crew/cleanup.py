@@ -18,7 +18,8 @@ KEEP = 5
 CACHE = 1 << 30
 # The label of images that crew built.
 IMAGE_LABEL = "crew.app.image"
-_TAG = re.compile(r"(?:localhost/)?crew/([a-z0-9-]+):(?:(\d+)|build-(\d+)|empty)")
+# Podman writes a registry in front.
+_TAG = re.compile(r"(?:localhost/|docker\.io/)?crew/([a-z0-9-]+):(?:(\d+)|build-(\d+)|empty)")
 
 
 class Freed(NamedTuple):
