@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import zipfile
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from skiff_device.common.errors import DeviceError
 from skiff_device.crew import archive, build, release, repo, store
 from skiff_device.crew.command import Caller
+from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import Answer, CrewDevice
 
 FILES = {"Dockerfile": b"FROM box\n", "bin/run": b"#!/bin/sh\n", 'päth "x"\n': b"odd\n"}
@@ -56,7 +59,7 @@ def app(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answ
     # Nothing listens behind the stand-in for the engine.
     store.change(crew.paths, "app", "checks", lambda section: section.update(skipped=["web"]))
 
-    def made(engine: Any, context: Any, tag: str, **options: Any) -> str:
+    def made(paths: Any, engine: Any, context: Any, tag: str, **options: Any) -> str:
         context.seek(0)
         with tarfile.open(fileobj=context) as file:
             crew.built = {m.name: (oct(m.mode & 0o111), m.linkname) for m in file}  # type: ignore[attr-defined]
@@ -259,3 +262,23 @@ def test_limits_of_builds_reach_the_kernel(crew: CrewDevice, app: Any, part: str
     assert (group / "pids.max").read_text() == "100\n"
     assert (group / "memory.max").read_text() == f"{64 << 20}\n"
     assert crew.options["options"] == build.Limits(64 << 20, 100, 60.0)  # type: ignore[attr-defined]
+
+
+def test_a_lost_build_on_podman_ends_by_its_cgroup(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    crew.engine.image("box")
+    part = crew.paths.root / "sys/fs/cgroup/crew-build"
+    part.mkdir(parents=True)
+    step = []
+
+    def lose(engine: Engine, query: dict[str, Any], *rest: Any) -> None:
+        step.append(query["cgroupparent"])
+        raise DeviceError("lost")
+
+    monkeypatch.setattr(Engine, "is_podman", lambda self: True)
+    monkeypatch.setattr(build, "_run", lose)
+    monkeypatch.setattr(build, "_LAST_BREATH", 0)
+    with pytest.raises(DeviceError, match="lost"):
+        build.build(crew.paths, Engine(crew.paths), io.BytesIO(tar()), "crew/app:build-1", say=print)
+    # Its own: builds go on side by side.
+    assert step == [f"/crew-build/{os.getpid()}/step"]
+    assert (part / str(os.getpid()) / "cgroup.kill").read_text() == "1\n"

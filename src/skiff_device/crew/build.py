@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import tarfile
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
@@ -25,7 +26,9 @@ Say = Callable[[str], None]
 # BuildKit within dockerd has this one whatever it is told.
 CGROUP = "/crew-build"
 _BUILDKIT_CGROUP = "/docker/buildkit"
-_CPU_PERIOD = 100_000
+# How long processes of a build that was ended may take to be gone, and between looks at them; in seconds.
+_LAST_BREATH = 5.0
+_PAUSE = 0.05
 _DOCKERFILE_LIMIT = 1 << 20
 _PRAGMA = re.compile(rb"^#\s*syntax\s*=\s*(\S+)\s*$", re.IGNORECASE)
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
@@ -50,7 +53,30 @@ def bound(paths: Paths, limits: Limits) -> None:
                 (paths.root / "sys/fs/cgroup" / group.lstrip("/") / name).write_text(f"{value}\n")
 
 
+@contextmanager
+def _ending(paths: Paths) -> Iterator[str]:
+    """A cgroup for the steps of a build on podman, by which they end: a step of a lost build would go on.
+
+    The name is that of a cgroup below: podman takes it for the step's own, and removes it after the step.
+    """
+    group = paths.root / "sys/fs/cgroup" / CGROUP.lstrip("/") / str(os.getpid())
+    with suppress(OSError):
+        group.mkdir()
+    try:
+        yield f"{CGROUP}/{group.name}/step"
+    finally:
+        with suppress(OSError):
+            (group / "cgroup.kill").write_text("1\n")
+        end = time.monotonic() + _LAST_BREATH
+        while group.exists() and time.monotonic() < end:
+            for folder in (group / "step", group):
+                with suppress(OSError):
+                    folder.rmdir()
+            time.sleep(_PAUSE)
+
+
 def build(
+    paths: Paths,
     engine: Engine,
     context: BinaryIO,
     tag: str,
@@ -79,8 +105,6 @@ def build(
         "labels": labels or None, "rm": 1, "forcerm": 1,
     }  # fmt: skip
     if podman:
-        # Podman takes it for the cgroup itself, and removes that after each step.
-        query["cgroupparent"] = f"{CGROUP}/{os.getpid()}"
         query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
         query |= {"cgroupparent": CGROUP}
     else:
@@ -89,7 +113,10 @@ def build(
         f"the build took longer than {options.seconds:g} s and was ended",
         "make it shorter, or: builder:set APP time-limit SECONDS",
     )
-    with deadline.within(options.seconds, late):
+    with ExitStack() as stack:
+        if podman:
+            query["cgroupparent"] = stack.enter_context(_ending(paths))
+        stack.enter_context(deadline.within(options.seconds, late))
         _run(engine, query, context, say)
     found = engine.image(tag)
     if found is None:

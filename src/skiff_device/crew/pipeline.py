@@ -52,6 +52,7 @@ def build_and_deploy(
         arguments |= source.build_argument(words)
     with tar.open("r+b") as context:
         image = build.build(
+            paths,
             engine,
             context,
             tag,
