@@ -133,6 +133,7 @@ def crewed(device: MakeDevice) -> Callable[..., Device]:
 def test_on_podman(crewed: Callable[..., Device], tmp_path: Path) -> None:
     machine = crewed("engine/podman")
     one_app(machine, Repository(tmp_path / "app", Dockerfile=SHELL, serve=serve("one"), Procfile=PROCFILE))
+    builds_within_limits(machine, tmp_path)
     machine.cut_power()
     machine.boot()
     machine.wait_for_unit("crew", "1 app runs", 240)
@@ -351,7 +352,8 @@ def builds_within_limits(machine: Device, folder: Path) -> None:
     none_runs(machine, "[w]hile :; do :; done", 60)
     crew(machine, "builder:set limited time-limit")
     # The usual limit would take long to reach under emulation.
-    assert machine.succeed("cat /sys/fs/cgroup/docker/buildkit/pids.max") == "2048\n"
+    limit = "cd /sys/fs/cgroup && cat crew-build/pids.max || cat docker/buildkit/pids.max"
+    assert machine.succeed(limit) == "2048\n"
     crew(machine, "builder:set limited pids 100")
     endless.commit(Dockerfile="FROM box\nRUN n=0; while [ $n -lt 300 ]; do sleep 60 & n=$((n + 1)); done\n")
     status, shown = endless.push(machine, "limited")

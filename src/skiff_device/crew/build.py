@@ -106,7 +106,6 @@ def build(
     }  # fmt: skip
     if podman:
         query |= {"memory": options.memory or None, "layers": 1, "pullpolicy": "missing"}
-        query |= {"cgroupparent": CGROUP}
     else:
         query |= {"version": 2}
     late = DeviceError(
