@@ -267,7 +267,10 @@ def test_limits_of_builds_reach_the_kernel(crew: CrewDevice, app: Any, part: str
 def test_a_lost_build_on_podman_ends_by_its_cgroup(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     crew.engine.image("box")
     part = crew.paths.root / "sys/fs/cgroup/crew-build"
-    part.mkdir(parents=True)
+    # Of lost builds: one long ago, and one that podman may still be at.
+    for name in ("999998", "999999"):
+        (part / name).mkdir(parents=True)
+    os.utime(part / "999998", (0, 0))
     step = []
 
     def lose(engine: Engine, query: dict[str, Any], *rest: Any) -> None:
@@ -276,9 +279,10 @@ def test_a_lost_build_on_podman_ends_by_its_cgroup(crew: CrewDevice, monkeypatch
 
     monkeypatch.setattr(Engine, "is_podman", lambda self: True)
     monkeypatch.setattr(build, "_run", lose)
-    monkeypatch.setattr(build, "_LAST_BREATH", 0)
     with pytest.raises(DeviceError, match="lost"):
         build.build(crew.paths, Engine(crew.paths), io.BytesIO(tar()), "crew/app:build-1", say=print)
     # Its own: builds go on side by side.
     assert step == [f"/crew-build/{os.getpid()}/step"]
     assert (part / str(os.getpid()) / "cgroup.kill").read_text() == "1\n"
+    assert (part / str(os.getpid()) / "cgroup.max.descendants").read_text() == "0\n"
+    assert {path.name for path in part.iterdir()} == {str(os.getpid()), "999999"}

@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
@@ -26,9 +27,8 @@ Say = Callable[[str], None]
 # BuildKit within dockerd has this one whatever it is told.
 CGROUP = "/crew-build"
 _BUILDKIT_CGROUP = "/docker/buildkit"
-# How long processes of a build that was ended may take to be gone, and between looks at them; in seconds.
-_LAST_BREATH = 5.0
-_PAUSE = 0.05
+# How long podman may take to see that a build is lost, in seconds.
+_LOST = 600.0
 _DOCKERFILE_LIMIT = 1 << 20
 _PRAGMA = re.compile(rb"^#\s*syntax\s*=\s*(\S+)\s*$", re.IGNORECASE)
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
@@ -60,19 +60,28 @@ def _ending(paths: Paths) -> Iterator[str]:
     The name is that of a cgroup below: podman takes it for the step's own, and removes it after the step.
     """
     group = paths.root / "sys/fs/cgroup" / CGROUP.lstrip("/") / str(os.getpid())
+    _tidy(paths, group.parent)
     with suppress(OSError):
-        group.mkdir()
+        group.mkdir(exist_ok=True)
+        (group / "cgroup.max.descendants").write_text("max\n")
     try:
         yield f"{CGROUP}/{group.name}/step"
-    finally:
+    except BaseException:
+        # Podman may be about to start a step: it finds no room for it.
         with suppress(OSError):
+            (group / "cgroup.max.descendants").write_text("0\n")
             (group / "cgroup.kill").write_text("1\n")
-        end = time.monotonic() + _LAST_BREATH
-        while group.exists() and time.monotonic() < end:
-            for folder in (group / "step", group):
-                with suppress(OSError):
-                    folder.rmdir()
-            time.sleep(_PAUSE)
+        raise
+    with suppress(OSError):
+        group.rmdir()
+
+
+def _tidy(paths: Paths, part: Path) -> None:
+    """Remove the cgroups of builds that were lost some time ago."""
+    for old in part.glob("[0-9]*"):
+        with suppress(OSError):
+            if not (paths.root / "proc" / old.name).exists() and time.time() - old.stat().st_mtime > _LOST:
+                old.rmdir()
 
 
 def build(
