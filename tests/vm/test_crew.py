@@ -130,7 +130,7 @@ def crewed(device: MakeDevice) -> Callable[..., Device]:
     return make
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_on_podman(crewed: Callable[..., Device], tmp_path: Path) -> None:
     machine = crewed("engine/podman")
     one_app(machine, Repository(tmp_path / "app", Dockerfile=SHELL, serve=serve("one"), Procfile=PROCFILE))
