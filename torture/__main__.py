@@ -51,7 +51,7 @@ def main(cuts: int, mutations: int, seed: int) -> None:
 
 
 def _updates(setting: Setting, folder: Path, count: int, chance: random.Random) -> list[Attack]:
-    this, following = setting.image("pc/uefi"), _next(setting)
+    this, following = setting.image("pc/uefi", "update/signed"), _next(setting)
     slots = [
         slot_of(built.image, folder / name, setting.cache)
         for name, built in (("next", following), ("this", this))
@@ -76,7 +76,7 @@ def _next(setting: Setting) -> Built:
     """The image of a PC with one file more."""
     workspace = Workspace("torture", setting.scratch / "images" / "torture")
     with setting.ui.step("the next image"):
-        build(workspace, setting.cache, "pc/uefi", str(_NEXT))
+        build(workspace, setting.cache, "pc/uefi", "update/signed", str(_NEXT))
     image = load(workspace.image)
     if image is None:
         raise UserError(f"{workspace.image}: built, but there is no image")

@@ -23,6 +23,8 @@ def refuse_updates(machine: Device, slot: Path, folder: Path, say: Callable[[str
     owner, stranger = (_key(folder, name) for name in ("owner", "stranger"))
     machine.copy_to(owner.with_name("owner.pub"), "/tmp/owner")
     machine.succeed("{ printf 'me '; cat /tmp/owner; } >/etc/skiff/signers; touch /etc/skiff/no-older")
+    # A cut may have left the running slot on trial.
+    machine.execute("skiff-slots confirm")
     before = running(machine)
     blows = []
     for what, bad in _bad(slot, folder, owner, stranger):
