@@ -88,12 +88,12 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     assert "Skiff: damaged: initramfs" in machine.console()
     assert running(machine) == "a"
     assert "did not start" in machine.wait_for_unit("slot", "did not start").text
-    machine.wait_until_succeeds("dd if=/dev/vda bs=512 skip=32784 count=1 | grep -q SKIFFST1a")
+    machine.wait_until_succeeds("dd if=/dev/vda1 bs=512 skip=16 count=1 | grep -q SKIFFST1a", 180)
     with pytest.raises(UserError, match="not whole"):
         rollback(remote(machine), Wish(), UI)
 
 
 def state(machine: Device) -> bytes:
     """What U-Boot remembers of the slots."""
-    text = machine.succeed("dd if=/dev/vda bs=512 skip=32784 count=1 2>/dev/null | head -c 11 | xxd -p")
+    text = machine.succeed("dd if=/dev/vda1 bs=512 skip=16 count=1 2>/dev/null | head -c 11 | xxd -p")
     return bytes.fromhex(text.strip())
