@@ -143,7 +143,6 @@ def test_on_podman(crewed: Callable[..., Device], tmp_path: Path) -> None:
     assert machine.failed() == {}
 
 
-@pytest.mark.skip(reason="held back: its parts were not seen passing in one run yet")
 @pytest.mark.timeout(1800)
 def test_on_docker(crewed: Callable[..., Device], tmp_path: Path) -> None:
     machine = crewed("engine/docker")
