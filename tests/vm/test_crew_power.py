@@ -21,7 +21,7 @@ from tests.vm.environments import BOX, enter
 
 MakeDevice = Callable[..., Device]
 
-CUTS = int(os.environ.get("SKIFF_CUTS", "3"))
+CUTS = int(os.environ.get("SKIFF_CUTS", "1"))
 SEED = int(os.environ.get("SKIFF_SEED", "1"))
 
 DOCKERFILE = """FROM box
