@@ -69,7 +69,7 @@ class App:
 @pytest.mark.timeout(150 * CUTS + 600)
 def test_power_cuts_of_pushes_and_backups(device: MakeDevice, tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    machine = device("virt/qemu", "engine/docker", "apps/core", "apps/crew")
+    machine = device("virt/qemu", "engine/docker", "apps/crew")
     machine.start(memory=1024)
     boot = machine.wait_for_ssh()
     machine.wait_for_engine()
