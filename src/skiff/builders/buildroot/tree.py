@@ -8,19 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skiff.builders.built import Built
-from skiff.builders.device_python import device_modules
-from skiff.builders.driver_firmware import missing_firmware
-from skiff.builders.elf import Linker
+from skiff.builders.finish import finish
 from skiff.builders.kernel import Kernel, add_modules, select_kernel
-from skiff.builders.lay import (
-    add_extras,
-    add_layer,
-    add_settings,
-    check_programs,
-    check_signers,
-    early_files,
-)
-from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
 from skiff.host.errors import UserError
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Kind, Tree
@@ -68,30 +57,7 @@ def compose(
     kernel = _kernel(recipe, output)
     add_modules(tree, kernel, output)
     step("layers")
-    add_settings(tree, recipe, epoch)
-    for path, entry in device_modules(recipe):
-        tree.add(path, entry)
-    for layer in recipe.layers:
-        add_layer(tree, layer)
-    for path, entry in generated:
-        tree.add(path, entry)
-    add_extras(tree, recipe)
-    step("trim")
-    keep = Globs(recipe.trim_keep)
-    drop(tree, recipe.trim_drop, keep)
-    drop_unneeded_libraries(tree, recipe.arch, keep)
-    step("check")
-    check_programs(tree, recipe)
-    check_signers(tree)
-    linker = Linker(tree, recipe.arch)
-    linker.check()
-    return Built(
-        tree,
-        kernel,
-        early_files(tree, recipe, linker),
-        {**_device_trees(recipe, output), **boot},
-        tuple(missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
-    )
+    return finish(tree, recipe, kernel, generated, {**_device_trees(recipe, output), **boot}, epoch, step)
 
 
 def _add_compiled(tree: Tree, output: Path) -> None:

@@ -9,19 +9,9 @@ from skiff.builders.built import Built
 from skiff.builders.debian import skeleton
 from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, loader_packages
 from skiff.builders.debian.unpack import Unpacked
-from skiff.builders.device_python import device_modules
-from skiff.builders.driver_firmware import missing_firmware
-from skiff.builders.elf import Linker
+from skiff.builders.finish import finish
 from skiff.builders.kernel import Kernel, add_modules, select_kernel
-from skiff.builders.lay import (
-    add_extras,
-    add_layer,
-    add_settings,
-    check_programs,
-    check_signers,
-    early_files,
-)
-from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
+from skiff.builders.trim import Globs
 from skiff.host.errors import UserError
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Kind, Tree
@@ -53,30 +43,7 @@ def compose(
     add_modules(tree, kernel, cache)
     step("layers")
     skeleton.add_accounts(tree, recipe)
-    add_settings(tree, recipe, epoch)
-    for path, entry in device_modules(recipe):
-        tree.add(path, entry)
-    for layer in recipe.layers:
-        add_layer(tree, layer)
-    for path, entry in generated:
-        tree.add(path, entry)
-    add_extras(tree, recipe)
-    step("trim")
-    keep = Globs(recipe.trim_keep)
-    drop(tree, recipe.trim_drop, keep)
-    drop_unneeded_libraries(tree, recipe.arch, keep)
-    step("check")
-    check_programs(tree, recipe)
-    check_signers(tree)
-    linker = Linker(tree, recipe.arch)
-    linker.check()
-    return Built(
-        tree,
-        kernel,
-        early_files(tree, recipe, linker),
-        boot_files(recipe, unpacked, kernel.package),
-        tuple(missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
-    )
+    return finish(tree, recipe, kernel, generated, boot_files(recipe, unpacked, kernel.package), epoch, step)
 
 
 def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> Unpacked:

@@ -1,0 +1,62 @@
+"""What every builder does once its packages lie in the tree: layers over them, trim, and the last checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from skiff.builders.built import Built
+from skiff.builders.device_python import device_modules
+from skiff.builders.driver_firmware import missing_firmware
+from skiff.builders.elf import Linker
+from skiff.builders.kernel import Kernel
+from skiff.builders.lay import (
+    add_extras,
+    add_layer,
+    add_settings,
+    check_programs,
+    check_signers,
+    early_files,
+)
+from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
+from skiff.model.recipe import Recipe
+from skiff.model.tree import Entry, Tree
+
+
+def finish(
+    tree: Tree,
+    recipe: Recipe,
+    kernel: Kernel,
+    generated: Sequence[tuple[str, Entry]],
+    boot: Mapping[str, Path],
+    epoch: int,
+    step: Callable[[str], None],
+) -> Built:
+    """Lay layers and settings over what packages brought, trim, and check the result.
+
+    Raises UserError when a program is missing or a library cannot be found.
+    """
+    add_settings(tree, recipe, epoch)
+    for path, entry in device_modules(recipe):
+        tree.add(path, entry)
+    for layer in recipe.layers:
+        add_layer(tree, layer)
+    for path, entry in generated:
+        tree.add(path, entry)
+    add_extras(tree, recipe)
+    step("trim")
+    keep = Globs(recipe.trim_keep)
+    drop(tree, recipe.trim_drop, keep)
+    drop_unneeded_libraries(tree, recipe.arch, keep)
+    step("check")
+    check_programs(tree, recipe)
+    check_signers(tree)
+    linker = Linker(tree, recipe.arch)
+    linker.check()
+    return Built(
+        tree,
+        kernel,
+        early_files(tree, recipe, linker),
+        dict(boot),
+        tuple(missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
+    )
