@@ -85,11 +85,13 @@ def _check(name: str, address: str, file: Path) -> list[str]:
     with file.open("rb") as data:
         while part := data.read(1 << 20):
             crc = zlib.crc32(part, crc)
-    # It is stored with the highest byte first, and read as these CPUs do.
-    wanted = int.from_bytes(crc.to_bytes(4, "big"), "little")
+    # U-Boot with CONFIG_HASH stores it with the highest byte first, one without as its CPU does
+    # (common/hash.c, hash_command).
+    high_first = int.from_bytes(crc.to_bytes(4, "big"), "little")
+    is_it = " || ".join(f"itest.l *${{skiff_sum}} == {value:#x}" for value in (high_first, crc))
     return [
         f"if crc32 {address} ${{filesize}} ${{skiff_sum}}; then",
-        f'  itest.l *${{skiff_sum}} == {wanted:#x} || setenv skiff_bad "${{skiff_bad}} {name}"',
+        f'  {is_it} || setenv skiff_bad "${{skiff_bad}} {name}"',
         "fi",
     ]
 
