@@ -6,10 +6,12 @@ HarnessError, so that nobody hunts a ghost in the product.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -296,6 +298,9 @@ class Device:
         """Type on its console."""
         if self._keyboard is None:
             self._keyboard = qmp.connect(self.files.console, timeout=5.0)
+            self._keyboard.settimeout(None)
+            # QEMU holds the console back once some 300 bytes are unread; its log has them all.
+            threading.Thread(target=_drain, args=(self._keyboard,), daemon=True).start()
         self._keyboard.sendall(text.encode())
 
     # Looking at it
@@ -349,6 +354,9 @@ class Device:
     def _hang_up(self) -> None:
         """Close the shared connections; a new start must not meet an old one."""
         if self._keyboard is not None:
+            with contextlib.suppress(OSError):
+                # Ends the reader too, which `close` alone does not.
+                self._keyboard.shutdown(socket.SHUT_RDWR)
             self._keyboard.close()
             self._keyboard = None
         if self._state is None:
@@ -373,3 +381,10 @@ class Device:
 
     def _fail(self, message: str) -> NoReturn:
         raise ProductFailure(f"{self.name}: {message}")
+
+
+def _drain(link: socket.socket) -> None:
+    """Read what comes, until the other side ends."""
+    with contextlib.suppress(OSError):
+        while link.recv(1 << 16):
+            pass
