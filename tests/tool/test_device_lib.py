@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,19 +25,6 @@ def scripts() -> list[Path]:
 
 def test_there_are_scripts() -> None:
     assert LAYERS / "base/rootfs/usr/lib/skiff/boot" in scripts()
-
-
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs the program shellcheck")
-def test_shellcheck_finds_nothing() -> None:
-    done = subprocess.run(
-        ["shellcheck", "-s", "sh", "-x", *map(str, scripts())],
-        cwd=LAYERS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == ""
-    assert done.returncode == 0
 
 
 def test_scripts_that_are_started_are_executable() -> None:

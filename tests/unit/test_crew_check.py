@@ -78,7 +78,8 @@ def test_a_port_that_nobody_listens_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0.0.0.0" in raised.value.hint
 
 
-def test_a_container_that_ends_is_no_release(port: int) -> None:
+def test_a_container_that_ends_is_no_release(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_NEXT_END", 0.3)
     with pytest.raises(DeviceError, match="ended with status 3"):
         ready(Engine(Running=False, ExitCode=3), Plan((), port))
     again = Engine()

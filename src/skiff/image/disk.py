@@ -76,14 +76,14 @@ def check_fits(image: Image, cache: Path, beside: Mapping[str, Path]) -> dict[st
     """The files of a slot. Raises UserError when they do not fit into it, or into the board's memory."""
     plan = _plan(image)
     kernel = prepare(image.artefact("kernel").path, image.arch, plan.loader, cache)
-    files = slot_files(image, plan, kernel)
-    check_slot(
-        plan,
-        {name: size(content) for name, content in files.items()},
-        sum(path.stat().st_size for path in beside.values()),
-    )
+    further = sum(path.stat().st_size for path in beside.values())
+    # The large ones by their sizes alone, before anything is read for its checksum.
+    sizes = {"kernel": kernel.path.stat().st_size, "initramfs": image.artefact("initramfs").bytes}
+    check_slot(plan, sizes, further)
     if plan.loader == "uboot":
         check_load(plan, _sizes_in_memory(image, plan, kernel))
+    files = slot_files(image, plan, kernel)
+    check_slot(plan, {name: size(content) for name, content in files.items()}, further)
     return files
 
 
