@@ -278,6 +278,18 @@ def test_the_configuration_is_seeded_once(board: Board) -> None:
     assert board.read("mnt/persist/skiff/core/config.yaml") == CONFIG.format(7)
 
 
+def test_no_configuration_at_all_is_no_failure(board: Board) -> None:
+    (board.root / "mnt/persist/skiff/core/config.yaml").unlink()
+    done = board.run("apply")
+    assert done.returncode == 0, done.stderr
+    assert board.read("run/skiff/status/core").startswith("ok\tno configuration yet: write /mnt/")
+    assert board.run("plan").stdout == "nothing to do\n"
+    # Persist may hold one; it is not there to tell.
+    (board.root / "run/skiff/persist").unlink()
+    assert board.run("apply").returncode == 0
+    assert board.read("run/skiff/status/core").startswith("wait\tcore waits for persist")
+
+
 def test_one_that_fails_does_not_hold_up_the_other(board: Board) -> None:
     more = "containers:\n  far: {image: 'far.invalid/x:1', startAfterCreate: true}\n"
     more += "  lost: {image: 'local/core:latest', mounts: ['/nowhere:/x']}\n"

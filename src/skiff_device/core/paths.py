@@ -8,6 +8,7 @@ from pathlib import Path
 LOGIN = "/usr/lib/skiff/core/login"
 SESSIONS = "/tmp/skiff-core"
 PERSIST = "/mnt/persist"
+CONFIG = f"{PERSIST}/skiff/core/config.yaml"
 
 
 class Paths:
@@ -29,7 +30,7 @@ class Paths:
         self.seed = self.image / "config.yaml"
         self.persist_flag = self.root / "run/skiff/persist"
         self.persist = self.at(PERSIST) / "skiff/core"
-        self.config = self.persist / "config.yaml"
+        self.config = self.at(CONFIG)
         self.good = self.persist / "config.good.yaml"
         self.known = self.persist / "known.json"
         self.env = self.persist / "env"

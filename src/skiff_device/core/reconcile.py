@@ -14,7 +14,7 @@ from skiff_device.core import accounts, config, desired, observe, people, plan, 
 from skiff_device.core.apply import Applier, look, settle
 from skiff_device.core.errors import ConfigError
 from skiff_device.core.model import Config
-from skiff_device.core.paths import Paths
+from skiff_device.core.paths import CONFIG, Paths
 
 Say = Callable[[str], None]
 
@@ -49,13 +49,16 @@ class Outcome:
 def load(paths: Paths) -> Loaded:
     """The configuration on persist, or the last good one, or (persist away) the image's for its users.
 
-    Raises DeviceError when there is none at all.
+    An image need not have one, nor anybody have written one yet: that is an empty configuration.
+    Raises DeviceError when what there is cannot be used.
     """
     reserved = accounts.reserved(paths)
     if not paths.persist_is_there():
-        return Loaded(config.read(paths.seed, reserved), whole=False)
+        return Loaded(config.read(paths.seed, reserved) if paths.seed.exists() else Config(), whole=False)
     if not paths.config.exists() and paths.seed.exists():
         write_atomically(paths.config, paths.seed.read_text())
+    if not paths.config.exists() and not paths.good.exists():
+        return Loaded(Config())
     try:
         loaded = config.read(paths.config, reserved)
     except DeviceError as error:
@@ -118,6 +121,9 @@ def _apply(paths: Paths, say: Say, renew: str, outcome: Outcome) -> None:
     if not loaded.whole:
         _all_wait(paths, loaded.config, "waits for persist", "skiff-status persist")
         state.report(paths, "wait", "core waits for persist", "see the line persist")
+        return
+    if not paths.config.exists() and loaded.error is None:
+        state.report(paths, "ok", f"no configuration yet: write {CONFIG}")
         return
     try:
         _containers(loaded, paths, say, renew, outcome, warn)
