@@ -150,5 +150,5 @@ def test_suspended_by_command(crew: CrewDevice, job: crontab.Job) -> None:
     assert crew.run("cron:resume", "app", job.id).status == 0 and table.exists()
     assert json.loads(crew.run("cron:report", "--json", "app").text)["suspended"] == 0
     assert crew.run("apps:destroy", "--force", "app").status == 0 and not table.exists()
-    assert os.read(reader, 100) == b"tudtud"
+    assert os.read(reader, 100) == b"tuttut"
     os.close(reader)

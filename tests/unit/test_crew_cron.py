@@ -114,7 +114,7 @@ def test_crond_runs_only_while_there_is_a_job(paths: Paths, asked: Any) -> None:
 
     store.change(paths, "app", "cron", lambda section: section.update(jobs={job.id: True}))
     crontab.write(paths)
-    assert table(paths) == [] and asked() == b"d"
+    assert table(paths) == [] and asked() == b"t"
 
 
 def test_maintenance_holds_jobs_back_until_they_are_resumed(paths: Paths, asked: Any) -> None:

@@ -91,7 +91,8 @@ def write(paths: Paths) -> None:
                     service.control(paths, SERVICE, b"tu")
             elif table.exists():
                 table.unlink()
-                service.control(paths, SERVICE, b"d")
+                # Started anew it goes down by itself, and says that it has nothing to do.
+                service.control(paths, SERVICE, b"t")
         except DeviceError as error:
             # So that the next change tries it again.
             table.unlink(missing_ok=True)
