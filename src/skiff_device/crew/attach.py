@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew.engine import VERSION, Refused
+from skiff_device.crew.engine_api import VERSION, Refused
 from skiff_device.crew.http_unix import Connection
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from typing import Any, BinaryIO, NamedTuple
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import deadline
 from skiff_device.crew.buildkit import Trace
-from skiff_device.crew.engine import Engine, Refused, records
+from skiff_device.crew.engine import Engine
+from skiff_device.crew.engine_api import Refused, records
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
