@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import names, store
+from skiff_device.crew import names, routed, store
 from skiff_device.crew.command import Args, Context, Family
 
 COMMANDS = Family("names by which a web app is reached")
 
 
-def _apply(context: Context, app: str, change: Any, text: str) -> None:
-    from skiff_device.crew import events, router
-
-    store.change(context.paths, app, "domains", change)
-    router.apply(context.paths, context.note)
-    events.log(context.paths, context.caller, f"{app}: {text}")
+def _apply(context: Context, app: str, edit: routed.Edit, text: str) -> None:
+    routed.change(context, app, "domains", edit, text)
 
 
 def _words(args: Args) -> list[str]:
@@ -104,10 +100,5 @@ def enable(context: Context, args: Args) -> int | None:
 @COMMANDS.command("domains:report [--json] APP", "names and addresses", access="read")
 def report(context: Context, args: Args) -> int | None:
     """What the router makes of the settings."""
-    from skiff_device.crew import router
-
-    as_json = args.flag("--json")
-    app = context.app(args)
-    args.none_left()
-    context.report(router.settings(context.paths, app), as_json, f"{app} domains")
+    routed.report(context, args, "domains")
     return None

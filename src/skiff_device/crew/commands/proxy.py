@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import names, store
+from skiff_device.crew import names, routed
 from skiff_device.crew.command import Args, Context, Family
 
 COMMANDS = Family("whether the router publishes an app, and how")
 
 
-def _apply(context: Context, app: str, change: Any, text: str) -> None:
-    from skiff_device.crew import events, router
-
-    store.change(context.paths, app, "proxy", change)
-    router.apply(context.paths, context.note)
-    events.log(context.paths, context.caller, f"{app}: {text}")
+def _apply(context: Context, app: str, edit: routed.Edit, text: str) -> None:
+    routed.change(context, app, "proxy", edit, text)
 
 
 @COMMANDS.command("proxy:enable APP", "publish its web process", access="deploy")
@@ -63,10 +58,5 @@ def set_(context: Context, args: Args) -> int | None:
 @COMMANDS.command("proxy:report [--json] APP", "how the router publishes an app", access="read")
 def report(context: Context, args: Args) -> int | None:
     """What it makes of the settings."""
-    from skiff_device.crew import router
-
-    as_json = args.flag("--json")
-    app = context.app(args)
-    args.none_left()
-    context.report(router.settings(context.paths, app), as_json, f"{app} proxy")
+    routed.report(context, args, "proxy")
     return None
