@@ -38,3 +38,11 @@ def swap_folder(new: Path, target: Path) -> None:
         target.rename(old)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def shown(path: Path) -> str:
+    """A path as messages show it: relative to the current folder when it lies there."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -12,6 +12,7 @@ import msgspec
 
 from skiff.host.dirs import builtin_layers
 from skiff.host.errors import UserError
+from skiff.host.files import shown
 from skiff.layers import skiffos
 from skiff.model.recipe import LayerRef
 
@@ -118,11 +119,3 @@ def override_folders(project: Path, workspace: str) -> tuple[LayerRef, ...]:
         for name in names
         if (project / name).is_dir()
     )
-
-
-def shown(path: Path) -> str:
-    """A path as messages show it: relative to the current folder when it lies there."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

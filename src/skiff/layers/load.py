@@ -1,35 +1,17 @@
-"""Reads layer.toml into its type, and says of a mistake in it: which file, which key, what to do."""
+"""Reads layer.toml into its type, and checks what types cannot say."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
-from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
-
 import msgspec
 
+from skiff.host import toml
 from skiff.host.errors import UserError
+from skiff.host.files import shown
 from skiff.layers import skiffos
-from skiff.layers.find import FILE, shown
+from skiff.layers.find import FILE
 from skiff.model.arch import Arch
 from skiff.model.layer import LayerFile
 from skiff.model.recipe import LayerRef
-
-# msgspec's words for types → ours.
-_TYPES = {
-    "array": "a list",
-    "object": "a table",
-    "str": "a string",
-    "int": "a whole number",
-    "float": "a number with a point",
-    "bool": "true or false",
-    "null": "nothing",
-    "datetime": "a date",
-    "date": "a date",
-    "time": "a time",
-}
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -59,34 +41,12 @@ def load(ref: LayerRef, *, bare: bool = False) -> Layer:
         return Layer(ref, skiffos.file_of(ref))
     if bare and not path.is_file():
         return Layer(ref, LayerFile(description=ref.name))
-    data = _parse(path)
+    data = toml.parse(path)
     if bare:
         data.setdefault("description", ref.name)
-    try:
-        file = msgspec.convert(data, LayerFile)
-    except msgspec.ValidationError as error:
-        raise _explain(path, str(error)) from error
-    layer = Layer(ref, file)
+    layer = Layer(ref, toml.convert(path, data, LayerFile, "docs/reference/layer-toml.md"))
     _check_cpus(layer)
     return layer
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        text = str(error)
-        place = re.search(r" \(at line (\d+), column (\d+)\)$", text)
-        where = f"line {place[1]}, column {place[2]}: " if place else ""
-        what = _lower(text[: place.start()] if place else text.removesuffix(" (at end of document)"))
-        raise UserError(
-            f"{shown(path)}: {where}not TOML: {what}",
-            hint="mend that line; strings stand in quotes, lists in [ ]",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{shown(path)}: not UTF-8", hint="save the file in UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{shown(path)}: {error.strerror}", hint="make the file readable") from error
 
 
 def _check_cpus(layer: Layer) -> None:
@@ -107,80 +67,3 @@ def _check_cpus(layer: Layer) -> None:
                 raise UserError(
                     f"{layer.toml}: {key}: unknown CPU {name!r}", hint=f"one of {', '.join(known)}"
                 )
-
-
-def _explain(path: Path, message: str) -> UserError:
-    """msgspec's message, ``Expected `array`, got `str` - at `$.kernel.modules```, in our words."""
-    what, _, place = message.partition(" - at ")
-    steps = _steps(place.strip("`"))
-    if match := re.match(r"Object contains unknown field `(.*)`", what):
-        return _unknown_key(path, steps, match[1])
-    key = "".join(step if step.startswith("[") else f".{step}" for step in steps).lstrip(".")
-    start = f"{shown(path)}: {key}: " if key else f"{shown(path)}: "
-    if match := re.match(r"Object missing required field `(.*)`", what):
-        return UserError(f"{start}{match[1]} is missing", hint=f"add a line `{match[1]} = …`")
-    if match := re.match(r"Expected `str` matching regex '(.*)'", what):
-        return UserError(f"{start}not an allowed value", hint=f"it has to match {match[1]}")
-    if match := re.match(r"Expected `(\w+)`, got `(\w+)`$", what):
-        return UserError(
-            f"{start}expected {_TYPES.get(match[1], match[1])}, got {_TYPES.get(match[2], match[2])}",
-            hint=_example(match[1], steps),
-        )
-    if match := re.match(r"Expected `int` (>=|<=) (-?\d+)", what):
-        bound = "at least" if match[1] == ">=" else "at most"
-        return UserError(f"{start}expected a whole number of {bound} {match[2]}", hint="put the number right")
-    return UserError(f"{start}{_lower(what)}", hint="docs/reference/layer-toml.md lists all keys")
-
-
-def _steps(place: str) -> list[str]:
-    """``$.tree.users[0].uid`` → tree, users, [0], uid. `[...]` stands for some key of a table."""
-    return re.findall(r"\[[^\]]*\]|[^.\[\]$]+", place)
-
-
-def _unknown_key(path: Path, steps: list[str], key: str) -> UserError:
-    known = _keys_at(steps)
-    section = "".join(step if step.startswith("[") else f".{step}" for step in steps).lstrip(".")
-    near = difflib.get_close_matches(key, known, n=1)
-    where = f"{shown(path)}: {section}.{key}" if section else f"{shown(path)}: {key}"
-    guess = f"did you mean {near[0]}? " if near else ""
-    elsewhere = "" if near else _other_section(key)
-    return UserError(f"{where}: unknown key", hint=f"{guess}{elsewhere}known here: {', '.join(known)}")
-
-
-def _keys_at(steps: list[str]) -> list[str]:
-    """Names of the keys that the table at this place may have."""
-    kind: Any = LayerFile
-    for step in steps:
-        # A list or a table of tables: what one of them may hold.
-        inner = get_args(kind)[1 if get_origin(kind) is dict else 0 :]
-        kind = inner[0] if step.startswith("[") else get_type_hints(kind)[step]
-    return [field.name for field in msgspec.structs.fields(kind)]
-
-
-def _other_section(key: str) -> str:
-    """A remark when the key belongs to another section."""
-    for section in msgspec.structs.fields(LayerFile):
-        if isinstance(section.type, type) and issubclass(section.type, msgspec.Struct):
-            if key in [field.name for field in msgspec.structs.fields(section.type)]:
-                return f"{key} belongs in [{section.name}]; "
-        elif key == section.name:
-            return f"{key} belongs at the top of the file, before the first [section]; "
-    return ""
-
-
-def _example(kind: str, steps: list[str]) -> str:
-    name = steps[-1] if steps and not steps[-1].startswith("[") else "key"
-    forms = {
-        "array": f'{name} = ["…", "…"]',
-        "str": f'{name} = "…"',
-        "int": f"{name} = 1",
-        "bool": f"{name} = true",
-        "object": f"[{'.'.join(steps)}] begins a table",
-    }
-    return (
-        f"write it as {forms[kind]}" if kind in forms and "[" not in "".join(steps) else "put its type right"
-    )
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -1,0 +1,134 @@
+"""Reads a TOML file into its type, and says of a mistake in it: which file, which key, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.files import shown
+
+T = TypeVar("T")
+
+# msgspec's words for types → ours.
+_TYPES = {
+    "array": "a list",
+    "object": "a table",
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number with a point",
+    "bool": "true or false",
+    "null": "nothing",
+    "datetime": "a date",
+    "date": "a date",
+    "time": "a time",
+}
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises UserError that names file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        text = str(error)
+        place = re.search(r" \(at line (\d+), column (\d+)\)$", text)
+        where = f"line {place[1]}, column {place[2]}: " if place else ""
+        what = _lower(text[: place.start()] if place else text.removesuffix(" (at end of document)"))
+        raise UserError(
+            f"{shown(path)}: {where}not TOML: {what}",
+            hint="mend that line; strings stand in quotes, lists in [ ]",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shown(path)}: not UTF-8", hint="save the file in UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{shown(path)}: {error.strerror}", hint="make the file readable") from error
+
+
+def convert(path: Path, data: object, kind: type[T], page: str, at: str = "") -> T:
+    """Tables of the file ``path`` as a value of a type; ``at`` is the key where they lie, if not the top.
+
+    ``page`` of the documentation lists all keys. Raises UserError that names file and key.
+    """
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(f"{shown(path)}: ", str(error), kind, page, at) from error
+
+
+def _explain(file: str, message: str, kind: type[Any], page: str, at: str) -> UserError:
+    """msgspec's message, ``Expected `array`, got `str` - at `$.kernel.modules```, in our words."""
+    what, _, place = message.partition(" - at ")
+    steps = _steps(place.strip("`"))
+    key = "".join(step if step.startswith("[") else f".{step}" for step in [*_steps(at), *steps]).lstrip(".")
+    if match := re.match(r"Object contains unknown field `(.*)`", what):
+        return _unknown_key(file + (f"{key}." if key else ""), steps, match[1], kind)
+    start = f"{file}{key}: " if key else file
+    if match := re.match(r"Object missing required field `(.*)`", what):
+        return UserError(f"{start}{match[1]} is missing", hint=f"add a line `{match[1]} = …`")
+    if match := re.match(r"Expected `str` matching regex '(.*)'", what):
+        return UserError(f"{start}not an allowed value", hint=f"it has to match {match[1]}")
+    if match := re.match(r"Expected `(\w+)`, got `(\w+)`$", what):
+        return UserError(
+            f"{start}expected {_TYPES.get(match[1], match[1])}, got {_TYPES.get(match[2], match[2])}",
+            hint=_example(match[1], [*_steps(at), *steps]),
+        )
+    if match := re.match(r"Expected `int` (>=|<=) (-?\d+)", what):
+        bound = "at least" if match[1] == ">=" else "at most"
+        return UserError(f"{start}expected a whole number of {bound} {match[2]}", hint="put the number right")
+    return UserError(f"{start}{_lower(what)}", hint=f"{page} lists all keys")
+
+
+def _steps(place: str) -> list[str]:
+    """``$.tree.users[0].uid`` → tree, users, [0], uid. `[...]` stands for some key of a table."""
+    return re.findall(r"\[[^\]]*\]|[^.\[\]$]+", place)
+
+
+def _unknown_key(where: str, steps: list[str], key: str, kind: type[Any]) -> UserError:
+    known = _keys_at(kind, steps)
+    near = difflib.get_close_matches(key, known, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    elsewhere = "" if near else _other_section(kind, key)
+    return UserError(f"{where}{key}: unknown key", hint=f"{guess}{elsewhere}known here: {', '.join(known)}")
+
+
+def _keys_at(kind: Any, steps: list[str]) -> list[str]:
+    """Names of the keys that the table at this place may have."""
+    for step in steps:
+        # A list or a table of tables: what one of them may hold.
+        inner = get_args(kind)[1 if get_origin(kind) is dict else 0 :]
+        kind = inner[0] if step.startswith("[") else get_type_hints(kind)[step]
+    return [field.name for field in msgspec.structs.fields(kind)]
+
+
+def _other_section(kind: type[Any], key: str) -> str:
+    """A remark when the key belongs to another section."""
+    for section in msgspec.structs.fields(kind):
+        if isinstance(section.type, type) and issubclass(section.type, msgspec.Struct):
+            if key in [field.name for field in msgspec.structs.fields(section.type)]:
+                return f"{key} belongs in [{section.name}]; "
+        elif key == section.name:
+            return f"{key} belongs at the top of the file, before the first [section]; "
+    return ""
+
+
+def _example(kind: str, steps: list[str]) -> str:
+    name = steps[-1] if steps and not steps[-1].startswith("[") else "key"
+    forms = {
+        "array": f'{name} = ["…", "…"]',
+        "str": f'{name} = "…"',
+        "int": f"{name} = 1",
+        "bool": f"{name} = true",
+        "object": f"[{'.'.join(steps)}] begins a table",
+    }
+    return (
+        f"write it as {forms[kind]}" if kind in forms and "[" not in "".join(steps) else "put its type right"
+    )
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
