@@ -116,7 +116,12 @@ def verbs_page() -> str:
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
         assert command is not None
-        parts += [f"## {name}", VERBS[name], _help(click.Context(command, parent=root, info_name=name))]
+        context = click.Context(command, parent=root, info_name=name)
+        parts += [f"## {name}", VERBS[name], _help(context)]
+        if isinstance(command, click.Group):
+            for word, one in command.commands.items():
+                inner = click.Context(one, parent=context, info_name=word)
+                parts += [f"### {name} {word}", _help(inner)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,8 +13,7 @@ from skiff.host.errors import UserError
 from skiff.host.run import which
 from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
-from skiff.machine import fleet
-from skiff.machine.push import Done, Wish, push, rollback
+from skiff.machine.push import Wish, push, rollback
 from skiff.machine.remote import Remote, device
 from skiff.model.disk import DiskPlan
 from tests.tool.fake_machine import small_image
@@ -242,29 +241,3 @@ def test_a_signature_over_the_manifest(fake: FakeDevice, tmp_path: Path) -> None
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="cannot sign"):
         write_slot(tmp_path / "other", image, tmp_path / "cache", tmp_path / "none")
-
-
-def test_a_fleet_in_waves() -> None:
-    order: list[str] = []
-
-    def update(address: str, _: Ui) -> Done:
-        order.append(address)
-        if address in ("c", "d"):
-            raise UserError("it is off")
-        return Done("b", 1.0)
-
-    hosts = fleet.Fleet(("a", "b", "c", "d", "e", "f"), wave=2, failures=2)
-    outcome = fleet.roll_out(hosts, update, UI)
-    assert order[0] == "a" and sorted(order[1:3]) == ["b", "c"] and sorted(order[3:]) == ["d", "e"]
-    assert (sorted(outcome.updated), sorted(outcome.failed)) == (["a", "b", "e"], ["c", "d"])
-    assert outcome.untried == ("f",)
-
-
-@pytest.mark.parametrize(
-    "text", ["hosts = []", 'hosts = ["a"]\nwave = 0', "host = 1", "hosts = [", 'hosts = "a"']
-)
-def test_a_file_of_devices_that_is_none(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "hosts.toml"
-    file.write_text(text)
-    with pytest.raises(UserError, match=r"hosts\.toml"):
-        fleet.load(file)

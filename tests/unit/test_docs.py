@@ -46,7 +46,11 @@ def verb_of(words: list[str]) -> click.Command | None:
     """The verb that words begin with; None for options of the group itself and for `VERB`."""
     if words[0].startswith("-") or words[0] == "VERB":
         return None
-    return cli.get_command(click.Context(cli), words[0])
+    verb = cli.get_command(click.Context(cli), words[0])
+    if isinstance(verb, click.Group) and len(words) > 1:
+        # `fleet status|push` names several.
+        return verb.get_command(click.Context(verb), words[1].split("|")[0])
+    return verb
 
 
 def options_of(verb: click.Command) -> set[str]:
@@ -152,7 +156,7 @@ def test_every_service_is_in_the_reference() -> None:
 
 def test_the_tool_s_environment_is_in_the_reference() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src/skiff").rglob("*.py"))
-    read = set(re.findall(r"environ(?:\.get)?[(\[]\"(SKIFF_\w+)\"", source))
+    read = set(re.findall(r"(?:environ(?:\.get)?[(\[]|envvar=)\"(SKIFF_\w+)\"", source))
     documented = set(re.findall(r"\| `(SKIFF_\w+)` \|", (ROOT / "docs/reference/README.md").read_text()))
     assert read == documented
 

@@ -11,7 +11,7 @@ import skiff
 
 PACKAGE = Path(skiff.__file__).parent
 DEVICE = PACKAGE.parent / "skiff_device"
-STAGES = ("layers", "builders", "image", "machine", "port", "kernel")
+STAGES = ("layers", "builders", "image", "machine", "port", "fleet", "kernel")
 # Attributes of `os` that start a program.
 STARTERS = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import msgspec
 
 from skiff import pipeline
-from skiff.cli.build import build_image, build_options
-from skiff.cli.common import print_json, resolve_recipe
+from skiff.cli.build import build_options
+from skiff.cli.common import print_json
+from skiff.cli.fleet_push import Source, roll_out, update_options
+from skiff.cli.fleet_work import Work, all_options
 from skiff.cli.options import (
     Choice,
     examples,
@@ -24,10 +22,7 @@ from skiff.cli.options import (
     workspace_option,
 )
 from skiff.cli.reach import Way, way_options
-from skiff.host.dirs import cache_dir
-from skiff.host.errors import UserError
 from skiff.host.ui import Ui
-from skiff.machine import fleet
 from skiff.machine.push import Done, Wish, push
 from skiff.model.workspace import Workspace
 
@@ -48,25 +43,10 @@ from skiff.model.workspace import Workspace
     "hosts",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Update all devices of this file, in waves; stop after so many failures.",
+    help="Update the devices of this inventory, in waves, as `skiff fleet push` does.",
 )
-@click.option(
-    "--sign",
-    type=click.Path(path_type=Path),
-    metavar="KEY",
-    help="Sign the image with this private SSH key. [default: SKIFF_SIGN_KEY]",
-)
-@click.option("--tries", default=3, show_default=True, help="Starts in which the new image has to come up.")
-@click.option(
-    "--confirm-within",
-    default=300,
-    show_default=True,
-    metavar="SECONDS",
-    help="After a start that nobody confirms the device waits so long, then goes back by itself.",
-)
-@click.option(
-    "--patience", default=900, show_default=True, metavar="SECONDS", help="How long to wait for its return."
-)
+@all_options
+@update_options
 @way_options
 @build_options
 @workspace_option
@@ -75,7 +55,7 @@ from skiff.model.workspace import Workspace
 def command(
     device: str | None,
     choice: Choice,
-    hosts: Path | None,
+    work: Work | None,
     sign: Path | None,
     tries: int,
     confirm_within: int,
@@ -92,47 +72,20 @@ def command(
     device has is sent, into the slot that does not run. If the device does not come up with the new image, or
     is less well than before, it goes back to the old one, by itself if need be.
     """
-    choice, device = _words(choice, device, hosts)
-    if hosts is not None:
-        listed = fleet.load(hosts)
-    recipe = resolve_recipe(choice, workspace, ui)
-    image, _ = build_image(recipe, workspace, ui, how)
-    wish = Wish(tries, confirm_within, patience)
-    with _slot_folder(workspace) as folder:
-        pipeline.slot(folder, image, cache_dir(), sign or _usual_key(), ui)
-        if hosts is None:
-            _tell(push(way.to(device, workspace), folder, wish, ui), as_json)
-            return
-        outcome = fleet.roll_out(
-            listed, lambda address, quiet: push(way.to(address, workspace), folder, wish, quiet), ui
-        )
-    if as_json:
-        print_json(outcome)
-    if outcome.failed:
-        raise UserError(
-            f"{len(outcome.failed)} of {len(listed.hosts)} devices failed, "
-            f"{len(outcome.untried)} were not tried",
-            hint="see above for each; they run what they ran before",
-        )
+    choice, device = _words(choice, device, work is not None)
+    source, wish = Source(choice, workspace, how, sign), Wish(tries, confirm_within, patience)
+    if work is not None:
+        roll_out(work, source, wish, way, ui, as_json)
+        return
+    with source.slot(ui) as folder:
+        _tell(push(way.to(device, workspace), folder, wish, ui), as_json)
 
 
-def _words(choice: Choice, device: str | None, hosts: Path | None) -> tuple[Choice, str | None]:
+def _words(choice: Choice, device: str | None, fleet: bool) -> tuple[Choice, str | None]:
     """The first word is a layer, not a device, when it looks like one, or when a file names the devices."""
-    if device is not None and (hosts is not None or "/" in device):
+    if device is not None and (fleet or "/" in device):
         return msgspec.structs.replace(choice, layers=(*split_names(device), *choice.layers)), None
     return choice, device
-
-
-def _usual_key() -> Path | None:
-    named = os.environ.get("SKIFF_SIGN_KEY", "")
-    return Path(named).expanduser() if named else None
-
-
-@contextmanager
-def _slot_folder(workspace: Workspace) -> Iterator[Path]:
-    workspace.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".slot-", dir=workspace.root) as folder:
-        yield Path(folder)
 
 
 def _tell(done: Done, as_json: bool) -> None:

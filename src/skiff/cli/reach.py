@@ -11,9 +11,11 @@ import click
 
 from skiff.cli.options import Verb
 from skiff.host.errors import UserError
+from skiff.host.run import Group
 from skiff.machine import bringup, lifecycle, remote, ssh
 from skiff.machine.files import MachineFiles
 from skiff.machine.remote import Remote
+from skiff.model.fleet import Host
 from skiff.model.workspace import Workspace
 
 
@@ -39,6 +41,11 @@ class Way:
         target = lifecycle.target(files, state, ssh.usable_keys(workspace.private_key, Path.home()))
         words = ssh.argv(target, batch=True, connect_timeout=10, options=self.options)
         return Remote(tuple(words[:-1]), words[-1])
+
+    def host(self, host: Host, group: Group) -> Remote:
+        """A device of an inventory, which goes before the command line."""
+        address, port, key = f"{host.user}@{host.address}", host.port or self.port, host.key or self.key
+        return remote.device(address, port, key, self.options, more=host.ssh, group=group)
 
 
 def way_options(verb: Verb) -> Verb:

@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -185,27 +186,50 @@ class Group:
 
         Raises Stopped when the group was stopped meanwhile, or before.
         """
+        with self.started(argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=env, cwd=cwd) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                say(line.decode(errors="replace").rstrip("\r\n"))
+        return process.returncode
+
+    def run(self, argv: Argv, *, input: bytes, timeout: float) -> subprocess.CompletedProcess[bytes]:
+        """Run a program to its end, whatever its status, output captured. Raises as `run` and `stream`."""
+        with self.started(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+            try:
+                stdout, stderr = process.communicate(input, timeout)
+            except subprocess.TimeoutExpired as late:
+                process.kill()
+                raise CommandError(argv, -signal.SIGALRM, f"no end after {timeout} s") from late
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    @contextmanager
+    def started(
+        self,
+        argv: Argv,
+        *,
+        stdin: IO[bytes] | int | None = None,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a program; the block is left when it has ended. Raises Stopped as `stream` does."""
         with self._lock:
             if self._stopped:
                 raise Stopped
             # Its own process group: Ctrl-C reaches it through `stop` and not twice.
             process = spawn(
-                argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=env, cwd=cwd, new_session=True
+                argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, new_session=True
             )
             self._running.add(process)
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                say(line.decode(errors="replace").rstrip("\r\n"))
-            status = process.wait()
+            with process:
+                yield process
         finally:
             with self._lock:
                 self._running.discard(process)
-            if process.stdout is not None:
-                process.stdout.close()
         if self._stopped:
             raise Stopped
-        return status
 
     def stop(self) -> None:
         """End all that run, and let none start any more."""

@@ -72,10 +72,12 @@ def _explain(file: str, message: str, kind: type[Any], page: str, at: str) -> Us
         return UserError(f"{start}{match[1]} is missing", hint=f"add a line `{match[1]} = …`")
     if match := re.match(r"Expected `str` matching regex '(.*)'", what):
         return UserError(f"{start}not an allowed value", hint=f"it has to match {match[1]}")
-    if match := re.match(r"Expected `(\w+)`, got `(\w+)`$", what):
+    if match := re.match(r"Expected `([\w |]+)`, got `(\w+)`$", what):
+        kinds = [one for one in match[1].split(" | ") if one != "null"]
+        expected = " or ".join(_TYPES.get(one, one) for one in kinds)
         return UserError(
-            f"{start}expected {_TYPES.get(match[1], match[1])}, got {_TYPES.get(match[2], match[2])}",
-            hint=_example(match[1], [*_steps(at), *steps]),
+            f"{start}expected {expected}, got {_TYPES.get(match[2], match[2])}",
+            hint=_example(kinds[0], [*_steps(at), *steps]),
         )
     if match := re.match(r"Expected `int` (>=|<=) (-?\d+)", what):
         bound = "at least" if match[1] == ">=" else "at most"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -67,6 +67,10 @@ class Ui:
         count = f" {step.done} of {total}," if total else ""
         self._line(f"{title}:{count} {time.monotonic() - started:.1f} s")
 
+    def relayed(self, say: Callable[[str], None]) -> Ui:
+        """For one of several pieces of work that share the screen: titles of steps go to ``say``."""
+        return _Relay(say)
+
     def _line(self, text: str) -> None:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
@@ -78,3 +82,14 @@ class Ui:
     def warn(self, text: str) -> None:
         """Something the user should know; shown even when quiet."""
         print(f"skiff: warning: {text}", file=sys.stderr, flush=True)
+
+
+class _Relay(Ui):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(quiet=True)
+        self._say = say
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Step]:
+        self._say(title)
+        yield Step(title, total, None)

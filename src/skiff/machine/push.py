@@ -110,7 +110,8 @@ def _rsync(remote: Remote, folder: Path, names: list[str], basis: str, step: Ste
             f"{folder}/",
             f"{host}:{_NEW}",
         ]
-        with spawn(words, stdout=PIPE, stderr=PIPE) as process:
+        start = remote.group.started if remote.group else spawn
+        with start(words, stdout=PIPE, stderr=PIPE) as process:
             assert process.stdout is not None and process.stderr is not None
             said = _follow(process.stdout.fileno(), step)
             problem = process.stderr.read().decode(errors="replace").strip()
@@ -187,10 +188,13 @@ def restart_only(remote: Remote, deadline: float) -> float:
 
 
 def _check(remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step) -> None:
-    """Wait until nothing fails that did not before, then run the device's own checks.
+    """Wait until nothing fails that did not before, then run the device's own checks."""
+    wait_until_well(remote, before, deadline, step)
+    remote.run(["skiff-slots", "check"], timeout=600)
 
-    Raises UserError when that is not so at the deadline.
-    """
+
+def wait_until_well(remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step) -> None:
+    """Wait until nothing fails that did not before. Raises UserError when that is not so at the deadline."""
     while True:
         now = slots.units(remote)
         bad = _worse(before, now)
@@ -200,10 +204,9 @@ def _check(remote: Remote, before: dict[str, slots.Unit], deadline: float, step:
         if time.monotonic() >= deadline:
             name = bad[0]
             raise UserError(
-                f"{remote.host} is not well with the new image: {name}: {now[name].text}", hint=now[name].hint
+                f"{remote.host} is not as well as before: {name}: {now[name].text}", hint=now[name].hint
             )
         time.sleep(1)
-    remote.run(["skiff-slots", "check"], timeout=600)
 
 
 def _worse(before: dict[str, slots.Unit], now: dict[str, slots.Unit]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.run import run
+from skiff.host.run import Group, run
 
 # ssh's own exit status when it could not connect or log in.
 _SSH_FAILED = 255
@@ -31,6 +31,8 @@ class Remote(msgspec.Struct, frozen=True):
     ssh: tuple[str, ...]
     # As ssh takes it: `root@10.0.0.5`, or a name of ssh_config.
     host: str
+    # Programs that reach it end together with these; None: with Ctrl-C, as usual.
+    group: Group | None = None
 
     def argv(self, words: Sequence[str]) -> list[str]:
         """The command line that runs a program there; the words arrive exactly as they are here."""
@@ -44,7 +46,11 @@ class Remote(msgspec.Struct, frozen=True):
         Raises UserError when the device cannot be reached, and with what the program said when it failed
         (unless ``check`` is False).
         """
-        done = run(self.argv(words), input=input, timeout=timeout, check=False)
+        argv = self.argv(words)
+        if self.group is not None:
+            done = self.group.run(argv, input=input, timeout=timeout)
+        else:
+            done = run(argv, input=input, timeout=timeout, check=False)
         text, said = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
         reply = Reply(done.returncode, text, said.strip())
         if reply.status == _SSH_FAILED:
@@ -64,8 +70,19 @@ class Remote(msgspec.Struct, frozen=True):
             return ""
 
 
-def device(address: str, port: int | None, key: Path | None, options: Sequence[str] = ()) -> Remote:
-    """A device by its address; root unless another user is named. ``options`` are ssh's own `Key=value`."""
+def device(
+    address: str,
+    port: int | None,
+    key: Path | None,
+    options: Sequence[str] = (),
+    *,
+    more: Sequence[str] = (),
+    group: Group | None = None,
+) -> Remote:
+    """A device by its address; root unless another user is named.
+
+    ``options`` are ssh's own `Key=value`, ``more`` are words of its command line.
+    """
     settings = [
         *options,
         "BatchMode=yes",
@@ -74,7 +91,8 @@ def device(address: str, port: int | None, key: Path | None, options: Sequence[s
         "ServerAliveInterval=10",
         "LogLevel=ERROR",
     ]
-    words = ["ssh", "-T", *(w for setting in settings for w in ("-o", setting))]
+    # Of a setting that is there twice, ssh takes the first.
+    words = ["ssh", "-T", *more, *(w for setting in settings for w in ("-o", setting))]
     words += ["-p", str(port)] if port else []
     words += ["-i", str(key)] if key else []
-    return Remote(tuple(words), address if "@" in address else f"root@{address}")
+    return Remote(tuple(words), address if "@" in address else f"root@{address}", group)

@@ -74,6 +74,8 @@ def look(remote: Remote) -> Slots:
 def units(remote: Remote) -> dict[str, Unit]:
     """The lines of its `skiff-status`."""
     done = remote.run(["skiff-status", "--json"], check=False)
+    if done.status == 127:
+        raise UserError(f"{remote.host}: no skiff-status there", hint="is that a device of Skiff?")
     try:
         return msgspec.json.decode(done.text, type=_Status).units
     except msgspec.DecodeError as error:
