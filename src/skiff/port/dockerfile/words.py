@@ -67,12 +67,15 @@ def split_quoted(text: str, escape: str, start: int = 0) -> list[Word]:
     return words
 
 
-def _end_of_word(text: str, index: int, escape: str) -> int:
-    """Where the word that begins at ``index`` ends. An open quote reaches to the end of the text."""
+def _end_of_word(text: str, index: int, escape: str, plain_in: str = "'") -> int:
+    """Where the word that begins at ``index`` ends. An open quote reaches to the end of the text.
+
+    ``plain_in``: between these quotes an escape is a character as any other.
+    """
     quote = ""
     while index < len(text):
         char = text[index]
-        if char == escape and quote != "'":
+        if char == escape and (not quote or quote not in plain_in):
             index += 2
             continue
         if quote:
@@ -92,30 +95,13 @@ def take_flags(text: str, index: int, escape: str) -> tuple[list[RawFlag], int]:
         index = skip_space(text, index)
         if not text.startswith("--", index):
             return flags, index
-        end = _end_of_flag(text, index, escape)
+        # In flags an escape counts in single quotes too, unlike in words.
+        end = _end_of_word(text, index, escape, plain_in="")
         raw = text[index:end]
         if raw == "--":
             return flags, skip_space(text, end)
         flags.append(RawFlag(_unquoted(raw, escape), raw, index))
         index = end
-
-
-def _end_of_flag(text: str, index: int, escape: str) -> int:
-    # Unlike in words, an escape counts in single quotes too.
-    quote = ""
-    while index < len(text):
-        char = text[index]
-        if char == escape:
-            index += 2
-            continue
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-        elif is_space(char):
-            return index
-        index += 1
-    return len(text)
 
 
 def _unquoted(raw: str, escape: str) -> str:
