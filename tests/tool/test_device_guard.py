@@ -103,6 +103,12 @@ def test_a_confirmed_trial_goes_on(guarded: Device) -> None:
     assert trial(guarded, 'touch "$RUN/confirmed"; echo "900.00 1" >"$PROC/uptime"; trial_watch') == []
 
 
+def test_what_was_confirmed_before_the_guard_looked_stays_told(guarded: Device) -> None:
+    look = f"{STUBS}slots() {{ echo good b; }}\n"
+    guarded.says(f'{look}guard_start\nreport slot ok "b, confirmed"; touch "$RUN/confirmed"\nguard_start')
+    assert guarded.status("slot")[1] == "b, confirmed"
+
+
 def test_the_second_choice_is_told(guarded: Device) -> None:
     guarded.says(f"{STUBS}slots() {{ echo second a b; }}\nguard_start")
     assert guarded.status("slot")[:2] == ["warn", "a: the other one, b, did not start or was not confirmed"]

@@ -44,7 +44,7 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     with pytest.raises(UserError, match="runs slot b again: a did not start"):
         push(remote(machine), with_words(slot, tmp_path / "panics", "rdinit=/nothing"), Wish(tries=1), UI)
     assert running(machine) == "b"
-    assert "did not start" in machine.wait_for_unit("slot", "did not start").text
+    assert "did not start" in machine.wait_for_unit("slot", "did not start", 180).text
     # One that nobody can reach goes back by itself.
     deaf = with_words(slot, tmp_path / "deaf", "initcall_blacklist=virtio_net_driver_init")
     with pytest.raises(UserError, match="runs slot b again"):
@@ -67,7 +67,7 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     machine.cut_power()
     machine.boot(180)
     assert running(machine) == "b"
-    assert machine.wait_for_unit("slot", "did not start").state == "warn"
+    assert machine.wait_for_unit("slot", "did not start", 180).state == "warn"
 
 
 @pytest.mark.timeout(600)
@@ -87,7 +87,7 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     machine.boot(180)
     assert "Skiff: damaged: initramfs" in machine.console()
     assert running(machine) == "a"
-    assert "did not start" in machine.wait_for_unit("slot", "did not start").text
+    assert "did not start" in machine.wait_for_unit("slot", "did not start", 180).text
     machine.wait_until_succeeds("dd if=/dev/vda1 bs=512 skip=16 count=1 | grep -q SKIFFST1a", 180)
     with pytest.raises(UserError, match="not whole"):
         rollback(remote(machine), Wish(), UI)
