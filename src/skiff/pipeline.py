@@ -67,7 +67,7 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
     built = _compose(recipe, unpacked, packages, cache, ui)
     named = licences(unpacked)
     facts = [
-        PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name])
+        PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name], one.source)
         for one in (item.package for item in unpacked)
     ]
     return _pack(recipe, workspace, built, key, packages.epoch, facts, cache, ui), True

@@ -72,6 +72,8 @@ class PackageFact(msgspec.Struct, frozen=True):
     arch: str
     sha256: str
     licences: tuple[str, ...]
+    # Debian's source package that it was made of; empty when it is not Debian's.
+    source: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import msgspec
 
 from skiff.model.arch import Arch
@@ -18,6 +20,11 @@ class Package(msgspec.Struct, frozen=True, order=True):
     # Where it lies: the archive's base URL and the path below it.
     base: str
     path: str
+
+    @property
+    def source(self) -> str:
+        """The source package that it was made of: the archive keeps its packages in a folder of that name."""
+        return PurePosixPath(self.path).parent.name
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -1,0 +1,75 @@
+"""Debian's security tracker: what is known of holes in packages, from its web page or a file."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from pathlib import Path
+
+import msgspec
+
+from skiff.host.errors import UserError
+from skiff.host.files import write_atomic
+
+# Described at https://security-tracker.debian.org/tracker/ under "JSON".
+TRACKER = "https://security-tracker.debian.org/tracker/data/json"
+# Seconds for which a copy of the page is good enough; and without a byte until it counts as out of reach.
+_FRESH, _TIMEOUT = 12 * 3600, 60.0
+
+
+class Release(msgspec.Struct, frozen=True):
+    """How one hole stands in one release of Debian."""
+
+    # `open`, `resolved` or `undetermined`.
+    status: str
+    # Of the source package; "0" when it never had the hole.
+    fixed_version: str = ""
+    urgency: str = ""
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """One hole in one source package."""
+
+    description: str = ""
+    releases: dict[str, Release] = {}
+
+
+# By source package, then by the hole's name, such as CVE-2024-0001.
+Tracker = dict[str, dict[str, Hole]]
+
+
+def read(place: str, cache: Path) -> Tracker:
+    """The tracker's data, from a file or URL. Raises UserError when it cannot be had or is something else."""
+    data = _fetch(place, cache) if "://" in place else _file(Path(place))
+    try:
+        return msgspec.json.decode(data, type=Tracker)
+    except msgspec.DecodeError as error:
+        raise UserError(
+            f"{place}: not the data of Debian's security tracker: {error}",
+            hint=f"it is what {TRACKER} has; `--data FILE` takes a copy of that",
+        ) from error
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"--data {path}: {error.strerror}", hint="name a file that can be read") from error
+
+
+def _fetch(url: str, cache: Path) -> bytes:
+    """The page, or a copy of it that is some hours old: it is some 60 MB."""
+    kept = cache / "security-tracker" / url.rpartition("/")[2]
+    if url == TRACKER and kept.exists() and time.time() - kept.stat().st_mtime < _FRESH:
+        return kept.read_bytes()
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as source:
+            data: bytes = source.read()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{url}: cannot be reached: {getattr(error, 'reason', error)}; nothing was looked up",
+            hint="fetch it elsewhere and give it with `--data FILE`",
+        ) from error
+    if url == TRACKER:
+        write_atomic(kept, data)
+    return data

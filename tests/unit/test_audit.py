@@ -1,0 +1,107 @@
+"""`skiff audit`: versions in Debian's order, and which holes of a lock's packages are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skiff.__main__ import main
+from skiff.host import json as typed
+from skiff.host.workspace import open_workspace
+from skiff.model.arch import Arch
+from skiff.model.packages import Package, PackageSet
+from skiff.model.version import key, without_rebuild
+
+# In rising order, as `dpkg --compare-versions` has them.
+RISING = (
+    "0",
+    "1~rc1",
+    "1~rc1-1",
+    "1",
+    "1.0-1~bpo",
+    "1.0-1",
+    "1.0-1+b1",
+    "1.0a",
+    "1.0+dfsg",
+    "9",
+    "10",
+    "1:0.1",
+)
+
+TRACKER = {
+    "openssl": {
+        "CVE-1": {"releases": {"trixie": {"status": "resolved", "fixed_version": "3.5.1-1+deb13u2"}}},
+        "CVE-2": {"releases": {"trixie": {"status": "resolved", "fixed_version": "3.5.1-1"}}},
+        "CVE-3": {"releases": {"trixie": {"status": "resolved", "fixed_version": "0"}}},
+        "CVE-4": {"releases": {"bookworm": {"status": "open"}}},
+    },
+    "linux": {
+        "CVE-5": {"releases": {"trixie": {"status": "open", "urgency": "not yet assigned"}}},
+        "CVE-6": {"releases": {"trixie": {"status": "open", "urgency": "unimportant"}}},
+        "CVE-7": {"releases": {"trixie": {"status": "undetermined"}}},
+    },
+    "emacs": {"CVE-8": {"releases": {"trixie": {"status": "open"}}}},
+}
+
+
+def package(name: str, version: str, path: str) -> Package:
+    return Package(name, version, "amd64", "", 1, "", path)
+
+
+@pytest.fixture
+def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace with a lock, and the tracker's data in a file whose path this is."""
+    monkeypatch.setenv("SKIFF_WORKSPACES", str(tmp_path))
+    packages = (
+        package("libssl3t64", "3.5.1-1+deb13u1+b2", "pool/updates/main/o/openssl/libssl3t64_3.5.1.deb"),
+        package("linux-image-6", "6.12.57-1", "pool/main/l/linux-signed-amd64/linux-image-6_6.12.57.deb"),
+    )
+    lock = PackageSet(Arch.AMD64, "trixie", (), (), 0, packages)
+    workspace = open_workspace("default")
+    workspace.lock.parent.mkdir(parents=True, exist_ok=True)
+    workspace.lock.write_bytes(typed.encode(lock))
+    data = tmp_path / "tracker.json"
+    data.write_text(json.dumps(TRACKER))
+    return data
+
+
+def test_versions_in_debians_order() -> None:
+    assert sorted(reversed(RISING), key=key) == list(RISING)
+    assert key("1.00") == key("1.0") and without_rebuild("1-2+b10") == "1-2"
+
+
+def test_only_what_holds_for_this_version_and_release_is_told(
+    audited: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "--lock", "--data", str(audited), "--json"]) == 1
+    told = {one["hole"]: (one["source"], one["fixed"]) for one in json.loads(capsys.readouterr().out)}
+    assert told == {"CVE-1": ("openssl", "3.5.1-1+deb13u2"), "CVE-5": ("linux", "")}
+
+
+def test_a_hole_that_nobody_has_mended_is_no_failure(
+    audited: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audited.write_text(json.dumps({"linux": TRACKER["linux"]}))
+    assert main(["audit", "--lock", "--data", str(audited)]) == 0
+    assert "not mended yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", ["[1, 2]", "<html>"])
+def test_other_data_is_refused(audited: Path, data: str, capsys: pytest.CaptureFixture[str]) -> None:
+    audited.write_text(data)
+    assert main(["audit", "--lock", "--data", str(audited)]) == 2
+    assert "not the data of Debian's security tracker" in capsys.readouterr().err
+
+
+def test_a_tracker_that_is_not_reached_is_said_to_be(
+    audited: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "--lock", "--data", "http://127.0.0.1:1/data.json"]) == 2
+    assert "nothing was looked up" in capsys.readouterr().err
+
+
+def test_without_an_image_it_says_so(audited: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--data", str(audited)]) == 2
+    assert "no image there" in capsys.readouterr().err
