@@ -20,6 +20,7 @@ from skiff.machine import push as update
 from skiff.machine.push import Done, Wish
 from skiff.machine.remote import Remote
 from skiff.model.fleet import Host, Outcome
+from tests.tool.ssh_server import missing, ssh_servers
 
 # Devices are the folders below $FLEET. One with a file `off` is out of reach.
 SSH = """
@@ -220,3 +221,30 @@ def test_an_update_in_waves_with_the_image_of_each_one_s_workspace(
     assert pushed == {f"root@device-{n:02}": "kiosk" if n < 3 else "default" for n in range(6)}
     assert told["device-04"]["value"]["slot"] == "b" and told["device-05"]["text"] == "runs slot a again"
     assert [told[f"device-{n:02}"]["wave"] for n in range(7)] == [1, 2, 2, 2, 2, 3, 0]
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_over_real_ssh(tmp_path: Path, capsys: Capture) -> None:
+    with ssh_servers(tmp_path / "servers", 7) as servers:
+        # The eighth does not listen.
+        inventory = str(servers.inventory(8))
+        words = [
+            "fleet",
+            "run",
+            "-q",
+            "--json",
+            "-I",
+            inventory,
+            "--",
+            "printf",
+            "%s|",
+            "$SKIFF_HOST",
+            "a 'b",
+        ]
+        assert main(words) == 2
+    told = json.loads(capsys.readouterr().out)["devices"]
+    assert [one["state"] for one in told.values()] == ["ok"] * 7 + ["failed"]
+    assert {one["value"]["stdout"] for name, one in told.items() if name != "127.0.0.8"} == {
+        "$SKIFF_HOST|a 'b|"
+    }
+    assert "Connection refused" in told["127.0.0.8"]["text"]
