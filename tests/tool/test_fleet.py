@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -248,3 +251,46 @@ def test_over_real_ssh(tmp_path: Path, capsys: Capture) -> None:
         "$SKIFF_HOST|a 'b|"
     }
     assert "Connection refused" in told["127.0.0.8"]["text"]
+
+
+class Announced:
+    """Plays the library zeroconf on a network with one device and one printer."""
+
+    class InterfaceChoice:
+        All = "all"
+
+    def __init__(self, interfaces: object = None) -> None: ...
+
+    def __enter__(self) -> Announced:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def get_service_info(self, kind: str, name: str, timeout: int) -> object:
+        text = {b"skiff": b"0.1.0"} if name.startswith("pump") else {}
+        server = name.replace(kind, "local.")
+        return SimpleNamespace(
+            server=server, port=22, properties=text, parsed_scoped_addresses=lambda: ["10.0.0.7"]
+        )
+
+
+def browse(link: object, kind: str, listener: Any) -> None:
+    # The library takes one that is empty, as a dict may be, for none.
+    assert listener
+    for name in ("pump", "gone", "printer"):
+        listener.add_service(link, kind, f"{name}.{kind}")
+    listener.remove_service(link, kind, f"gone.{kind}")
+
+
+def test_devices_that_announce_themselves(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = SimpleNamespace(
+        Zeroconf=Announced, ServiceBrowser=browse, InterfaceChoice=Announced.InterfaceChoice
+    )
+    monkeypatch.setitem(sys.modules, "zeroconf", library)
+    assert main(["discover", "--seconds", "0"]) == 0
+    assert capsys.readouterr().out.split() == ["pump.local", "10.0.0.7", "Skiff", "0.1.0"]
+    assert main(["discover", "--all", "--toml", "--seconds", "0"]) == 0
+    assert capsys.readouterr().out == 'hosts = [\n    "printer.local",\n    "pump.local",\n]\n'
+    monkeypatch.setitem(sys.modules, "zeroconf", None)
+    assert main(["discover"]) == 2
+    assert "zeroconf is not installed" in capsys.readouterr().err

@@ -26,6 +26,7 @@ VERBS = {
     "push": "Update a device over SSH; it goes back by itself when the update is no good.",
     "rollback": "Take a device back to the image that it ran before.",
     "fleet": "Look after many devices at once.",
+    "discover": "Find devices on the local network.",
     "slots": "Show what a device's two slots hold.",
     "backup": "Write a device's settings to a file.",
     "restore": "Put settings from a file onto a device.",
