@@ -17,8 +17,10 @@ from skiff.port.reference import parse_reference
 ARM, RISCV = Platform.parse("arm64"), Platform.parse("riscv64")
 
 
-def layout(folder: Path, content: bytes) -> Path:
-    """An OCI layout of one image, as skopeo writes it."""
+def layout(folder: Path, cpu: str) -> Path:
+    """An OCI layout of one image, as skopeo writes it; its configuration is not looked at."""
+    layers = [{"digest": f"sha256:{'0' * 64}"}]
+    content = json.dumps({"config": {"digest": f"sha256:{cpu}"}, "layers": layers}).encode()
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     name = hashlib.sha256(content).hexdigest()
@@ -34,7 +36,7 @@ def layout(folder: Path, content: bytes) -> Path:
 
 
 def test_an_index_names_every_platform(tmp_path: Path) -> None:
-    one, two = layout(tmp_path / "one", b"arm"), layout(tmp_path / "two", b"riscv")
+    one, two = layout(tmp_path / "one", "arm"), layout(tmp_path / "two", "riscv")
     digest = index.join([(ARM, one), (RISCV, two)], tmp_path / "both", "me/app:1")
     top = json.loads((tmp_path / "both" / "index.json").read_text())
     assert [piece["digest"] for piece in top["manifests"]] == [digest]
@@ -50,7 +52,7 @@ def test_an_index_names_every_platform(tmp_path: Path) -> None:
 
 
 def test_the_file_has_the_same_bytes_every_time(tmp_path: Path) -> None:
-    one = layout(tmp_path / "one", b"arm")
+    one = layout(tmp_path / "one", "arm")
     for name in ("a", "b"):
         index.join([(ARM, one)], tmp_path / name, "app")
         index.pack(tmp_path / name, tmp_path / f"{name}.tar")
@@ -60,8 +62,23 @@ def test_the_file_has_the_same_bytes_every_time(tmp_path: Path) -> None:
         assert all(member.isreg() or member.isdir() for member in tar)
 
 
+def test_docker_loads_the_file_of_one_cpu(tmp_path: Path) -> None:
+    one, two = layout(tmp_path / "one", "arm"), layout(tmp_path / "two", "riscv")
+    index.join([(ARM, one)], tmp_path / "alone", "me/app:1")
+    assert json.loads((tmp_path / "alone" / "manifest.json").read_text()) == [
+        {
+            "Config": "blobs/sha256/arm",
+            "RepoTags": ["me/app:1"],
+            "Layers": [f"blobs/sha256/{'0' * 64}"],
+        }
+    ]
+    # One name is one CPU for Docker.
+    index.join([(ARM, one), (RISCV, two)], tmp_path / "both", "me/app:1")
+    assert not (tmp_path / "both" / "manifest.json").exists()
+
+
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    index.join([(ARM, layout(tmp_path / "one", b"arm"))], tmp_path / "all", "app")
+    index.join([(ARM, layout(tmp_path / "one", "arm"))], tmp_path / "all", "app")
     with pytest.raises(UserError, match="the folder is not there"):
         index.pack(tmp_path / "all", tmp_path / "gone" / "oci.tar")
 

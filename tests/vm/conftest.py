@@ -27,6 +27,7 @@ from skiff.model.image import Image
 from tests.vm.disks import MIB
 from tests.vm.driver import Device, HarnessError
 from tests.vm.mirrors import mirror_for
+from tests.vm.sources import chosen
 
 # Devices of the test that runs, for its report.
 _DEVICES = pytest.StashKey[list[Device]]()
@@ -118,6 +119,7 @@ def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> It
     made: list[Device] = request.node.stash.setdefault(_DEVICES, [])
 
     def make(*words: str) -> Device:
+        words = chosen(words)
         image = images.build(*words)
         name = f"device{len(made) + 1}" if made else "device"
         new = Device(image, tmp_path / name, images.key(*words), name=name)

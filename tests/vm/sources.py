@@ -18,6 +18,11 @@ def words_for_source() -> tuple[str, ...]:
     return (*layers, "--arch", CPU.value, "--builder", "buildroot")
 
 
+def chosen(words: tuple[str, ...]) -> tuple[str, ...]:
+    """What a test gets for ``words``: with SKIFF_TEST_FROM_SOURCE set, virt/qemu is the compiled one."""
+    return words_for_source() if words == LAYERS and os.environ.get("SKIFF_TEST_FROM_SOURCE") else words
+
+
 def workspace_name(words: tuple[str, ...]) -> str:
     """Name of the workspace that tests build these words in."""
     return "".join(char if char.isalnum() else "-" for char in "_".join(words)).strip("-")

@@ -39,6 +39,15 @@ class Index(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str = _INDEX
 
 
+class _Blob(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class _Image(msgspec.Struct, frozen=True):
+    config: _Blob
+    layers: tuple[_Blob, ...]
+
+
 def single(layout: Path) -> Piece:
     """The one manifest of a layout."""
     (piece,) = json.decode((layout / "index.json").read_bytes(), Index).manifests
@@ -70,7 +79,24 @@ def join(layouts: Sequence[tuple[Platform, Path]], target: Path, name: str) -> s
     top = Piece(_INDEX, f"sha256:{found}", len(packed), annotations={_NAME: name})
     write_atomic(target / "index.json", msgspec.json.encode(_plain(Index((top,)))))
     write_atomic(target / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}\n')
+    if len(layouts) == 1:
+        write_atomic(target / "manifest.json", _for_load(target, pieces[0], name))
     return f"sha256:{found}"
+
+
+def _for_load(layout: Path, piece: Piece, name: str) -> bytes:
+    """What `docker load` looks for in an archive, as `docker save` writes it beside OCI's files since 25."""
+    image = json.decode((layout / _path(piece.digest)).read_bytes(), _Image)
+    entry = {
+        "Config": _path(image.config.digest),
+        "RepoTags": [name],
+        "Layers": [_path(layer.digest) for layer in image.layers],
+    }
+    return msgspec.json.encode([entry])
+
+
+def _path(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def pack(layout: Path, file: Path) -> None:
