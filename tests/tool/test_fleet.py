@@ -174,6 +174,8 @@ def test_a_program_that_does_not_end(fleet: Fleet, capsys: Capture) -> None:
 def test_an_update_of_all_needs_an_inventory(tmp_path: Path, capsys: Capture) -> None:
     assert main(["push", "--all", str(tmp_path / "none.toml")]) == 2
     assert "no such file" in capsys.readouterr().err
+    assert main(["push", "--wave", "1", "root@10.0.0.5"]) == 2
+    assert "for many devices" in capsys.readouterr().err
 
 
 def test_the_live_table_shows_first_what_one_wants_to_see() -> None:

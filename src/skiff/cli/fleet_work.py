@@ -145,6 +145,8 @@ def all_options(verb: Verb) -> Verb:
         jobs: int | None,
         **kwargs: Any,
     ) -> Any:
+        if hosts is None and (on or wave or max_failures or jobs):
+            raise UserError("--on, --wave, --max-failures and --jobs are for many devices", hint="--all FILE")
         work = Work(hosts, on, wave, max_failures, jobs) if hosts is not None else None
         return verb(*args, work=work, **kwargs)
 
