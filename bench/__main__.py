@@ -20,6 +20,7 @@ from bench import (
     cpus,
     crew,
     fleet,
+    kernel,
     memory,
     mkosi,
     port,
@@ -59,6 +60,7 @@ MEASUREMENTS = {
     "builds": Measurement(builds.FIGURES, builds.measure),
     "port": Measurement(port.FIGURES, port.measure),
     "port-build": Measurement(port_build.FIGURES, port_build.measure),
+    "kernel": Measurement(kernel.FIGURES, kernel.measure),
     "source": Measurement(source.FIGURES, source.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }

@@ -22,6 +22,7 @@ from skiff.builders.debian.one_package import find_package, package_file
 from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, licences, unpack_all
 from skiff.builders.hooks import generated
+from skiff.builders.linux.compile import Compiled
 from skiff.builders.uboot.compile import UBOOT, Job, compile_uboot
 from skiff.host import json
 from skiff.host.dirs import blobs_dir
@@ -42,6 +43,7 @@ from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry
 from skiff.model.workspace import Workspace
 from skiff.pipeline_buildroot import configure
+from skiff.pipeline_linux import compiled_kernel, find_linux, linux_facts, linux_state
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -59,17 +61,19 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return _build_from_source(recipe, workspace, cache, options, ui)
     _refuse_packages_of_skiffos(recipe)
     packages = resolve_packages(recipe, workspace, cache, options, ui)
-    key = fingerprint.of_packages(recipe, packages)
+    key = fingerprint.of_packages(recipe, packages, linux_state(recipe, packages.linux))
     present = load(workspace.image)
     if present is not None and present.recipe_sha256 == key:
         return present, False
+    compiled = compiled_kernel(recipe, packages.linux, cache, options.mirror, options.source.strict, ui)
     unpacked = _unpack(recipe, packages, cache, options, ui)
-    built = _compose(recipe, unpacked, packages, cache, ui)
+    built = _compose(recipe, unpacked, compiled, packages, cache, ui)
     named = licences(unpacked)
     facts = [
         PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name], one.source)
         for one in (item.package for item in unpacked)
     ]
+    facts += linux_facts(recipe, packages.linux, cache, options.mirror)
     return _pack(recipe, workspace, built, key, packages.epoch, facts, cache, ui), True
 
 
@@ -172,7 +176,8 @@ def resolve_packages(
         except NoSuchPackage as error:
             raise UserError(f"{error.message} ({_askers(recipe, error.names)})", hint=error.hint) from error
         bases = lock_bases(recipe.bases, resolver, options.mirror, update=options.update, warn=ui.warn)
-        return msgspec.structs.replace(packages, bases=bases)
+        linux = find_linux(recipe, cache, options.mirror, ui.warn)
+        return msgspec.structs.replace(packages, bases=bases, linux=linux)
 
 
 def _askers(recipe: Recipe, packages: Sequence[str]) -> str:
@@ -331,10 +336,17 @@ def _unpack(recipe: Recipe, packages: PackageSet, cache: Path, options: Options,
         return unpack_all(packages.packages, debs, cache, _stepper(step.detail, step.advance))
 
 
-def _compose(recipe: Recipe, unpacked: list[Unpacked], packages: PackageSet, cache: Path, ui: Ui) -> Built:
+def _compose(
+    recipe: Recipe,
+    unpacked: list[Unpacked],
+    compiled: Compiled | None,
+    packages: PackageSet,
+    cache: Path,
+    ui: Ui,
+) -> Built:
     extra = [*_generated(recipe, ui), *base_files(packages.arch, packages.suite, packages.bases)]
     with ui.step("compose") as step:
-        return compose(recipe, unpacked, extra, packages.epoch, cache, step.detail)
+        return compose(recipe, unpacked, compiled, extra, packages.epoch, cache, step.detail)
 
 
 def _generated(recipe: Recipe, ui: Ui) -> list[tuple[str, Entry]]:

@@ -113,3 +113,9 @@ def test_a_wrong_word_is_refused(fine: Device) -> None:
     done = fine.raw('set -- --jsn; . "$SKIFF_ROOT/usr/bin/skiff-status"')
     assert done.returncode == 2
     assert "usage" in done.stderr
+
+
+def test_a_time_program_without_a_socket_leaves_its_answer_in_a_file(fine: Device) -> None:
+    assert as_json(fine)[1]["units"]["clock"]["text"].endswith(", not yet in step with network time")
+    fine.put("run/skiff/time", "Normal\n")
+    assert as_json(fine)[1]["units"]["clock"]["text"].endswith(" UTC, in step with network time")

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from skiff.builders.debian.boot import boot_files, loader_packages
+from skiff.builders.debian.boot import boot_files, device_trees, loader_packages
 from skiff.builders.debian.unpack import Index, Unpacked
 from skiff.host.errors import UserError
 from skiff.host.files import digest
@@ -74,10 +74,10 @@ def test_device_trees_come_from_the_kernel_package(tree: LayerTree, tmp_path: Pa
     tree.add("a/two", '[disk]\ndtbs = ["rk3568-odroid-m1.dtb"]')
     unpacked = [kernel_package(tmp_path / "package")]
     name = "linux-image-6.1-x"
-    found = boot_files(tree.resolve("a/one"), unpacked, name)
+    found = boot_files(tree.resolve("a/one"), unpacked, device_trees(unpacked, name), name)
     assert found["dtbs/rockchip/rk3568-odroid-m1.dtb"].read_bytes() == b"tree"
     with pytest.raises(UserError, match=r"no such device tree \(layer a/two\)") as error:
-        boot_files(tree.resolve("a/two"), unpacked, name)
+        boot_files(tree.resolve("a/two"), unpacked, device_trees(unpacked, name), name)
     assert "did you mean rockchip/rk3568-odroid-m1.dtb?" in error.value.hint
 
 

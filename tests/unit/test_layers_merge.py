@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from skiff.builders.debian.compose import request
+from skiff.layers import resolve
 from skiff.model.arch import Arch
 from skiff.model.layer import UserEntry
 from tests.unit.layer_tree import LayerTree
@@ -145,3 +147,15 @@ def test_keys_are_passed_on(tree: LayerTree) -> None:
     assert resolve([], Arch.AMD64, tree.search, (), ["ssh-ed25519 AAAA me"]).authorized_keys == (
         "ssh-ed25519 AAAA me",
     )
+
+
+def test_a_kernel_is_compiled_where_a_layer_or_the_user_says_so(tree: LayerTree) -> None:
+    tree.add("a/small", '[kernel]\nsource = true\nbase = "allnoconfig"')
+    small = tree.resolve("a/small")
+    assert (small.kernel_source, small.kernel_base) == (True, "allnoconfig")
+    assert request(small)[0] == "busybox-static"
+    # The user's word counts for more than a layer's.
+    packaged = resolve(["a/small"], Arch.AMD64, tree.search, kernel="package")
+    assert not packaged.kernel_source and request(packaged)[0] == "linux-image-amd64"
+    asked = resolve(["base"], Arch.AMD64, tree.search, kernel="source")
+    assert asked.kernel_source and asked.origins["kernel_source"] == "--kernel"

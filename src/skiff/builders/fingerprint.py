@@ -18,9 +18,10 @@ from skiff.model.packages import PackageSet
 from skiff.model.recipe import Recipe
 
 
-def of_packages(recipe: Recipe, packages: PackageSet) -> str:
-    """The hash for an image of packages."""
+def of_packages(recipe: Recipe, packages: PackageSet, kernel: Sequence[str] = ()) -> str:
+    """The hash for an image of packages. ``kernel``: what one that is compiled depends on besides."""
     lines = [
+        *kernel,
         *(item.sha256 for item in packages.packages),
         str(packages.epoch),
         *(digest(entry.read()) for _, entry in base_files(packages.arch, packages.suite, packages.bases)),

@@ -37,6 +37,7 @@ from skiff.model.workspace import Workspace
 _REMEMBERED = (
     "arch",
     "builder",
+    "kernel",
     "skiffos",
     "layers_dirs",
     "ssh_keys",
@@ -63,8 +64,8 @@ def settle(choice: Choice, workspace: Workspace) -> Config:
     base = saved or Config(layers=())
     said = {field: value for field in _REMEMBERED if (value := getattr(choice, field)) not in (None, ())}
     if layers and layers != base.layers:
-        # The CPU belonged to the other layers.
-        base = msgspec.structs.replace(base, layers=layers, arch=None, skiffos=None)
+        # The CPU and the kernel belonged to the other layers.
+        base = msgspec.structs.replace(base, layers=layers, arch=None, kernel="", skiffos=None)
     return msgspec.structs.replace(base, **said)
 
 
@@ -97,7 +98,9 @@ def resolve_config(config: Config, workspace: Workspace) -> Recipe:
     if config.skiffos:
         return checkout_recipe(config.skiffos, config.layers, search.folders, workspace.name)
     overrides = override_folders(Path.cwd(), workspace.name)
-    return resolve(config.layers, config.arch, search, overrides, builder=config.builder)
+    return resolve(
+        config.layers, config.arch, search, overrides, builder=config.builder, kernel=config.kernel
+    )
 
 
 def with_keys(recipe: Recipe, config: Config, workspace: Workspace, ui: Ui, *, make_key: bool) -> Recipe:

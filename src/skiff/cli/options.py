@@ -26,6 +26,7 @@ class Choice(msgspec.Struct, frozen=True):
     layers: tuple[str, ...] = ()
     arch: Arch | None = None
     builder: str | None = None
+    kernel: str | None = None
     skiffos: Path | None = None
     layers_dirs: tuple[Path, ...] = ()
     ssh_keys: tuple[Path, ...] = ()
@@ -81,6 +82,11 @@ _RECIPE_PARAMETERS = [
         help="Packages of Debian, or all compiled from source by Buildroot. [default: debian]",
     ),
     click.option(
+        "--kernel",
+        type=click.Choice(["package", "source"]),
+        help="Debian's own kernel, or one compiled from its source. [default: what the layers say]",
+    ),
+    click.option(
         "--skiffos",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         metavar="DIR",
@@ -122,6 +128,7 @@ def recipe_options(verb: Verb) -> Verb:
         layers: tuple[str, ...],
         arch: str | None,
         builder: str | None,
+        kernel: str | None,
         skiffos: Path | None,
         layers_dirs: tuple[Path, ...],
         ssh_keys: tuple[Path, ...],
@@ -134,6 +141,7 @@ def recipe_options(verb: Verb) -> Verb:
             layers=split_names(layers),
             arch=Arch(arch) if arch else None,
             builder=builder,
+            kernel=kernel,
             skiffos=skiffos.absolute() if skiffos else None,
             layers_dirs=tuple(path.absolute() for path in layers_dirs),
             ssh_keys=tuple(path.expanduser().absolute() for path in ssh_keys),

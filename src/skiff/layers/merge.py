@@ -49,6 +49,8 @@ _SINGLE = {
     "disk_size": "disk.size",
     "uboot_defconfig": "uboot.defconfig",
     "uboot_target": "uboot.target",
+    "kernel_source": "kernel.source",
+    "kernel_base": "kernel.base",
 }
 _BY_ARCH = {
     "kernel_package": "kernel.package",
@@ -74,15 +76,22 @@ FIELDS: dict[str, str] = {
 
 
 def merge(
-    layers: Sequence[Layer], arch: Arch, authorized_keys: tuple[str, ...] = (), builder: str = "debian"
+    layers: Sequence[Layer],
+    arch: Arch,
+    authorized_keys: tuple[str, ...] = (),
+    builder: str = "debian",
+    kernel: str = "",
 ) -> Recipe:
-    """The recipe for one CPU.
+    """The recipe for one CPU. ``kernel``: `package` or `source`, where that is not left to the layers.
 
     Raises UserError when a layer takes away what is not there, or none sets a kernel for the CPU.
     """
     merger = _Merger(arch)
     for layer in layers:
         merger.add(layer)
+    if kernel:
+        merger.single["kernel_source"] = kernel == "source"
+        merger.origins["kernel_source"] = "--kernel"
     return merger.recipe(layers, authorized_keys, builder)
 
 

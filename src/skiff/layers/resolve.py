@@ -19,6 +19,7 @@ def resolve(
     authorized_keys: Sequence[str] = (),
     *,
     builder: str = "debian",
+    kernel: str = "",
 ) -> Recipe:
     """The recipe for these layers (names or paths) and this CPU; without a CPU, for one that suits them.
 
@@ -26,4 +27,4 @@ def resolve(
     not for the CPU, or with a mistake in their layer.toml.
     """
     layers = ordered(names, search, overrides)
-    return merge(layers, choose_arch(layers, arch), tuple(authorized_keys), builder)
+    return merge(layers, choose_arch(layers, arch), tuple(authorized_keys), builder, kernel)

@@ -18,6 +18,8 @@ class Config(msgspec.Struct, frozen=True):
     arch: Arch | None = None
     # What builds: `debian` or `buildroot`.
     builder: str = "debian"
+    # Where the kernel comes from: `package` or `source`. Empty: as the layers say.
+    kernel: str = ""
     # A checkout of SkiffOS whose own system is meant by the names.
     skiffos: Path | None = None
     # Folders with layers of the user's own (`DIR/<namespace>/<name>`).

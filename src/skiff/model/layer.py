@@ -120,6 +120,26 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The kernel, and which of its modules travel along."""
 
     package: Annotated[dict[str, str], Doc(description="Debian kernel package for each CPU.")] = {}
+    source: Annotated[
+        bool,
+        Doc(
+            description=(
+                "Whether the `debian` builder compiles the kernel, from the text in `linux-source-6.12` and "
+                "with `kernel/*.config` of all layers, instead of taking it from `package`."
+            )
+        ),
+    ] = False
+    base: Annotated[
+        str,
+        Doc(
+            description=(
+                "What a compiled kernel has where no layer sets anything: a target of its own make. "
+                "`allnoconfig`: nothing else; `alldefconfig`: defaults; `defconfig`, which is taken when no "
+                "layer says: most boards of the CPU."
+            ),
+            pattern="^([a-z0-9_]*config)?$",
+        ),
+    ] = ""
     modules: Annotated[
         tuple[str, ...],
         Doc(

@@ -73,6 +73,8 @@ class PackageSet(msgspec.Struct, frozen=True):
     # In a lock, for a board.
     boot: BootLock = BootLock()
     bases: tuple[BaseLock, ...] = ()
+    # Holds the source text of the kernel, when that is compiled.
+    linux: Package | None = None
 
     @property
     def total_bytes(self) -> int:

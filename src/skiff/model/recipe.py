@@ -67,6 +67,9 @@ class Recipe(msgspec.Struct, frozen=True):
     groups: dict[str, int] = {}
     users: tuple[UserEntry, ...] = ()
     kernel_package: str = ""
+    # Compiled from source instead, from this configuration of its own and the settings of the layers.
+    kernel_source: bool = False
+    kernel_base: str = "defconfig"
     modules: tuple[str, ...] = ()
     boot_modules: tuple[str, ...] = ()
     load_modules: tuple[str, ...] = ()

@@ -49,6 +49,11 @@ class Workspace(msgspec.Struct, frozen=True):
         return self.root / "uboot"
 
     @property
+    def kernel(self) -> Path:
+        """Configurations of a kernel from source: what layers add up to, and what its menu made of that."""
+        return self.root / "kernel"
+
+    @property
     def buildroot(self) -> Path:
         """The `buildroot` builder's input, output and log."""
         return self.root / "buildroot"

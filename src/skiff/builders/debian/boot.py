@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skiff.builders.debian.unpack import Unpacked
@@ -38,12 +38,14 @@ def loader_file(recipe: Recipe) -> tuple[str, str]:
     return f"usr/lib/systemd/boot/efi/{source}", name
 
 
-def boot_files(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dict[str, Path]:
-    """Artefact name → file. ``kernel`` is the name of the package that brought the kernel.
+def boot_files(
+    recipe: Recipe, unpacked: Sequence[Unpacked], trees: Mapping[str, Path], kernel: str
+) -> dict[str, Path]:
+    """Artefact name → file. ``trees`` are those of the kernel's package, which is called ``kernel``.
 
-    Raises UserError for a device tree that the kernel package lacks.
+    Raises UserError for a device tree that is not among them.
     """
-    found = {f"dtbs/{name}": path for name, path in _device_trees(recipe, unpacked, kernel).items()}
+    found = {f"dtbs/{name}": path for name, path in _chosen(recipe, trees, kernel).items()}
     if recipe.loader == "uefi":
         package = next(item for item in unpacked if item.package.name == LOADER_PACKAGE)
         path, name = loader_file(recipe)
@@ -51,13 +53,16 @@ def boot_files(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dic
     return found
 
 
-def _device_trees(recipe: Recipe, unpacked: Sequence[Unpacked], kernel: str) -> dict[str, Path]:
-    if not recipe.dtbs:
-        return {}
+def device_trees(unpacked: Sequence[Unpacked], kernel: str) -> dict[str, Path]:
+    """All device trees of the kernel's package, by name."""
     package = next(item for item in unpacked if item.package.name == kernel)
     known: dict[str, Path] = {}
     for folder in (package.root / "files/usr/lib").glob("linux-image-*"):
         known.update({str(path.relative_to(folder)): path for path in folder.rglob("*.dtb")})
+    return known
+
+
+def _chosen(recipe: Recipe, known: Mapping[str, Path], kernel: str) -> dict[str, Path]:
     for name in recipe.dtbs:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=2)

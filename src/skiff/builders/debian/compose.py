@@ -7,10 +7,11 @@ from pathlib import Path
 
 from skiff.builders.built import Built
 from skiff.builders.debian import skeleton
-from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, loader_packages
+from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, device_trees, loader_packages
 from skiff.builders.debian.unpack import Unpacked
 from skiff.builders.finish import finish
 from skiff.builders.kernel import Kernel, add_modules, select_kernel
+from skiff.builders.linux.compile import LINUX, Compiled
 from skiff.builders.trim import Globs
 from skiff.host.errors import UserError
 from skiff.model.recipe import Recipe
@@ -19,12 +20,14 @@ from skiff.model.tree import Entry, Kind, Tree
 
 def request(recipe: Recipe) -> list[str]:
     """The package names that apt is asked for."""
-    return [recipe.kernel_package, *recipe.packages, *loader_packages(recipe)]
+    kernel = [] if recipe.kernel_source else [recipe.kernel_package]
+    return [*kernel, *recipe.packages, *loader_packages(recipe)]
 
 
 def compose(
     recipe: Recipe,
     unpacked: Sequence[Unpacked],
+    compiled: Compiled | None,
     generated: Sequence[tuple[str, Entry]],
     epoch: int,
     cache: Path,
@@ -32,21 +35,24 @@ def compose(
 ) -> Built:
     """Lay packages, layers and settings over one another, trim, and check the result.
 
+    ``compiled``: the kernel, when no package brings it.
     Raises UserError when a program is missing or a library cannot be found.
     """
     tree = Tree()
     skeleton.add_skeleton(tree, recipe.arch)
     step("packages")
     kernel_package = _add_packages(tree, recipe, unpacked)
-    kernel = _kernel(kernel_package, recipe, cache)
+    kernel = _compiled(compiled, recipe) if compiled else _kernel(kernel_package, recipe, cache)
     skeleton.add_certificates(tree)
     add_modules(tree, kernel, cache)
     step("layers")
     skeleton.add_accounts(tree, recipe)
-    return finish(tree, recipe, kernel, generated, boot_files(recipe, unpacked, kernel.package), epoch, step)
+    trees = compiled.dtbs if compiled else device_trees(unpacked, kernel.package)
+    boot = boot_files(recipe, unpacked, trees, kernel.package)
+    return finish(tree, recipe, kernel, generated, boot, epoch, step)
 
 
-def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> Unpacked:
+def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> Unpacked | None:
     """Add every package's files; returns the kernel's package, which is none of the tree's."""
     kernel: Unpacked | None = None
     for item in unpacked:
@@ -63,12 +69,23 @@ def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> U
                 if entry.kind is Kind.DIR and narrowed is not None:
                     continue
                 tree.add(path, entry)
-    if kernel is None:
-        raise UserError(f"package {recipe.kernel_package} brought no kernel (no boot/vmlinuz-*)")
     return kernel
 
 
-def _kernel(unpacked: Unpacked, recipe: Recipe, cache: Path) -> Kernel:
+def _compiled(compiled: Compiled, recipe: Recipe) -> Kernel:
+    return select_kernel(
+        compiled.kernel,
+        compiled.modules,
+        compiled.root / "lists",
+        LINUX,
+        [*recipe.modules, *recipe.load_modules],
+        recipe.boot_modules,
+    )
+
+
+def _kernel(unpacked: Unpacked | None, recipe: Recipe, cache: Path) -> Kernel:
+    if unpacked is None:
+        raise UserError(f"package {recipe.kernel_package} brought no kernel (no boot/vmlinuz-*)")
     files = unpacked.root / "files"
     folders = sorted((files / "usr/lib/modules").glob("*"))
     if not folders:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skiff.builders.debian.archive import Archive, Resolver
-from skiff.builders.debian.unpack import unpack_all
+from skiff.builders.debian.unpack import Unpacked, unpack_all
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.packages import Package
@@ -30,6 +30,11 @@ def package_file(package: Package, path: str, arch: Arch, cache: Path, mirror: s
 
 def unpacked_files(package: Package, arch: Arch, cache: Path, mirror: str | None) -> Path:
     """Folder with the files of one package."""
+    return unpacked_package(package, arch, cache, mirror).root / "files"
+
+
+def unpacked_package(package: Package, arch: Arch, cache: Path, mirror: str | None) -> Unpacked:
+    """One package in the cache."""
     debs = Archive(arch, cache, mirror).fetch([package], lambda _: None)
     (found,) = unpack_all([package], debs, cache, lambda _: None)
-    return found.root / "files"
+    return found

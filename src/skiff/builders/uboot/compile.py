@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
 import msgspec
 
 from skiff.builders.uboot.settings import check, merged
+from skiff.builders.watched import watched
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, swap_folder
-from skiff.host.run import PIPE, STDOUT, failure, require, run, spawn, which
+from skiff.host.run import require, run, which
 from skiff.model.arch import Arch
 
 # Debian's source package.
@@ -32,8 +32,6 @@ _PROGRAMS = ("make", "gcc", "bison", "flex", "bc", "patch")
 _HEADERS = {"/usr/include/stdio.h": "libc6-dev"}
 # Modules that binman, which puts together images of several parts, imports; and the package that brings each.
 _BINMAN = {"elftools": "python3-pyelftools", "setuptools": "python3-setuptools", "yaml": "python3-yaml"}
-# Lines of the compiler's output that are kept for a message.
-_TAIL = 40
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -126,7 +124,7 @@ def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None]) -
     run([*make, "-s", "olddefconfig"], env=environment)
     check(config.read_text(), wanted, job.defconfig)
     _require_binman(config.read_text())
-    _watched([*make, f"-j{os.cpu_count() or 1}", *([job.target] if job.target else [])], environment, detail)
+    watched([*make, f"-j{os.cpu_count() or 1}", *([job.target] if job.target else [])], environment, detail)
 
 
 def _changed(source: Path) -> str:
@@ -152,26 +150,6 @@ def _require_binman(config: str) -> None:
             f"not installed on this machine: {', '.join(missing)}",
             hint=f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
         )
-
-
-def _watched(argv: Sequence[str], environment: Mapping[str, str], detail: Callable[[str], None]) -> None:
-    """Run make and tell what it is at. It ends when this does."""
-    tail: deque[str] = deque(maxlen=_TAIL)
-    process = spawn(argv, stdout=PIPE, stderr=STDOUT, env=environment)
-    assert process.stdout is not None
-    try:
-        for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            tail.append(line)
-            detail(line.strip())
-        status = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-        process.stdout.close()
-    if status:
-        raise failure(argv, status, "\n".join(tail))
 
 
 def _keep(job: Job, out: Path, files: Path) -> None:

@@ -80,7 +80,12 @@ gather_persist() {
 }
 
 gather_clock() {
-	tracking=$(timeout 2 chronyc -h /run/chrony/chronyd.sock -c tracking 2>/dev/null)
+	# A time program that answers nobody leaves a file (layer util/slim).
+	if line_of "$RUN/time"; then
+		tracking=$REPLY
+	else
+		tracking=$(timeout 2 chronyc -h /run/chrony/chronyd.sock -c tracking 2>/dev/null)
+	fi
 	now=$(date -u '+%Y-%m-%d %H:%M:%S UTC')
 	case $tracking in
 	*Normal*) synced="in step with network time" ;;

@@ -1,0 +1,136 @@
+"""A kernel from Debian's source text: configured by layers, compiled, kept by the digest of what goes in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from skiff.builders.linux.configure import Job, configure, make, release
+from skiff.builders.linux.tarball import unpacked
+from skiff.builders.watched import watched
+from skiff.host.errors import UserError
+from skiff.host.files import digest, swap_folder
+from skiff.host.run import CommandError, require, run
+from skiff.model.arch import Arch
+
+# Debian's package with the source text of its kernel, patches applied.
+LINUX = "linux-source-6.12"
+_PROGRAMS = ("make", "gcc", "bison", "flex", "bc", "xz", "tar")
+# Header → the package that brings it. objtool, a part of every kernel for amd64, reads ELF files by libelf.
+_HEADERS = {"/usr/include/stdio.h": "libc6-dev"}
+_ELF_HEADERS = {"/usr/include/libelf.h": "libelf-dev"}
+# What a bootloader starts; U-Boot unpacks a kernel by itself.
+_IMAGES = {
+    Arch.AMD64: "arch/x86/boot/bzImage",
+    Arch.ARM64: "arch/arm64/boot/Image.gz",
+    Arch.ARMHF: "arch/arm/boot/zImage",
+    Arch.RISCV64: "arch/riscv/boot/Image.gz",
+}
+_OWN = ("compile.py", "configure.py")
+
+
+class Compiled(msgspec.Struct, frozen=True):
+    """A kernel in the cache."""
+
+    root: Path
+
+    @property
+    def kernel(self) -> Path:
+        """What a bootloader starts."""
+        return self.root / "kernel"
+
+    @property
+    def config(self) -> Path:
+        """The configuration that it was compiled with."""
+        return self.root / "config"
+
+    @property
+    def dtbs(self) -> dict[str, Path]:
+        """The device trees that were asked for, by name."""
+        folder = self.root / "dtbs"
+        return {str(path.relative_to(folder)): path for path in folder.rglob("*.dtb")}
+
+    @property
+    def modules(self) -> Path:
+        """Its `lib/modules/VERSION`."""
+        return next((self.root / "lib/modules").iterdir())
+
+
+def state(job: Job, source_key: str) -> str:
+    """The same for the same kernel: source text, settings, compiler and this tool's way of compiling."""
+    here = resources.files("skiff.builders.linux")
+    own = "".join(here.joinpath(name).read_text() for name in _OWN)
+    compiler = f"{job.arch.triple}-gcc"
+    require(compiler)
+    version = run([compiler, "--version"]).stdout.decode().splitlines()[0]
+    return digest(
+        "\n".join([source_key, job.arch.value, job.base, job.text, *job.dtbs, version, digest(own)])
+    )
+
+
+def compile_linux(
+    job: Job, tarball: Path, source_key: str, cache: Path, detail: Callable[[str], None]
+) -> Compiled:
+    """The kernel of a job, compiled when the cache has none like it.
+
+    Raises UserError when a program is missing or the compiler fails; the whole of its output is kept then.
+    """
+    target = cache / "linux" / f"{job.arch.value}-{state(job, source_key)[:16]}"
+    if not target.exists():
+        check_host(job.arch)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = unpacked(tarball, source_key, cache, detail)
+        scratch = Path(tempfile.mkdtemp(prefix=".compile-", dir=target.parent))
+        log = target.with_suffix(".log")
+        try:
+            detail("settings")
+            configure(job, source, scratch / "out")
+            _compile(job, source, scratch / "out", detail, log)
+            _keep(job, source, scratch / "out", scratch / "kept")
+            swap_folder(scratch / "kept", target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Compiled(target)
+
+
+def check_host(arch: Arch) -> None:
+    """Raise UserError for what is missing on this machine to compile a kernel for a CPU, all at once."""
+    require(f"{arch.triple}-gcc", *_PROGRAMS)
+    wanted = {**_HEADERS, **(_ELF_HEADERS if arch is Arch.AMD64 else {})}
+    missing = [package for header, package in wanted.items() if not Path(header).exists()]
+    if missing:
+        raise UserError(
+            f"not installed on this machine: {', '.join(missing)}",
+            hint=f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
+        )
+
+
+def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None], log: Path) -> None:
+    words, environment = make(job, source, out)
+    targets = [_IMAGES[job.arch].rpartition("/")[2], "modules", *job.dtbs]
+    try:
+        watched([*words, f"-j{os.cpu_count() or 1}", *targets], environment, detail, log)
+    except CommandError as error:
+        raise UserError(error.message, hint=f"all that the compiler said is in {log}") from error
+
+
+def _keep(job: Job, source: Path, out: Path, kept: Path) -> None:
+    """The kernel, its modules without what only a debugger reads, and its configuration."""
+    kept.mkdir()
+    shutil.copyfile(out / _IMAGES[job.arch], kept / "kernel")
+    shutil.copyfile(out / ".config", kept / "config")
+    for name in job.dtbs:
+        (kept / "dtbs" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(out / "arch" / job.arch.kernel / "boot/dts" / name, kept / "dtbs" / name)
+    words, environment = make(job, source, out)
+    run([*words, "-s", f"INSTALL_MOD_PATH={kept}", "INSTALL_MOD_STRIP=1", "modules_install"], env=environment)
+    folder = kept / "lib/modules" / release(job, source, out)
+    # Links to where it was compiled, which goes away.
+    for name in ("build", "source"):
+        (folder / name).unlink(missing_ok=True)
