@@ -24,7 +24,12 @@ mkdir -p "$folder/usr/bin" "$folder/usr/lib"
 cp /usr/bin/busybox "$folder/usr/bin/busybox"
 busybox --install -s "$folder/usr/bin"
 cp -a /usr/bin/python3.13 /usr/bin/python3 "$folder/usr/bin"
-(cd / && tar -cf - lib lib64 usr/lib64 usr/lib/python3.13 usr/lib/*-linux-gnu) | tar -C "$folder" -xf -
+cd /
+set -- lib lib64 usr/lib64 usr/lib/python3.13 usr/lib/*-linux-gnu/ld-linux*
+for name in c m z expat; do
+  set -- "$@" usr/lib/*-linux-gnu/lib$name.so.*
+done
+tar -cf - "$@" | tar -C "$folder" -xf -
 ln -s usr/bin "$folder/bin"
 mkdir -m 1777 "$folder/tmp"
 tar -C "$folder" -cf - . | docker import - snake >/dev/null
@@ -110,6 +115,18 @@ def crew(machine: Device, command: str, stdin: bytes = b"", status: int = 0) -> 
     done = machine.ask(command, user="crew", input=stdin, timeout=240)
     assert done.status == status, f"{command}: {done.status}\n{done.stdout}{done.stderr}"
     return done
+
+
+def is_whole(machine: Device, app: str) -> None:
+    """Wait until one container is there, of the release that serves; nothing half made is left.
+
+    The release before it is retired when nobody talks to it any more.
+    """
+    folder = f"/mnt/persist/skiff/crew/apps/{app}"
+    there = f"docker ps -a --filter label=crew.app={app} --format '{{{{.Names}}}}'"
+    serving = f"{app}.web.1-$(basename $(readlink {folder}/current))"
+    machine.wait_until_succeeds(f'test "$({there})" = "{serving}"', 120)
+    assert machine.succeed(f"find {folder} -name 'incoming.*'") == ""
 
 
 def page(machine: Device, app: str, path: str = "/") -> str:

@@ -1,6 +1,7 @@
 """Power goes at random moments of pushes and backups: every app runs its old release or its new one, whole.
 
-As in test_power.py QEMU is killed, so what the guest wrote to its disk is there and nothing else.
+As in test_power.py QEMU is killed: what the guest wrote to its disk is there and nothing else. SKIFF_CUTS=30
+asks for so many; without it there is only the one in the middle of a push in test_crew.py.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.vm import disks
-from tests.vm.apps import Repository, crew, page
+from tests.vm.apps import Repository, crew, is_whole, page
 from tests.vm.driver import Device
 from tests.vm.environments import BOX, enter
 
 MakeDevice = Callable[..., Device]
 
-CUTS = int(os.environ.get("SKIFF_CUTS", "1"))
+CUTS = int(os.environ.get("SKIFF_CUTS", "0"))
 SEED = int(os.environ.get("SKIFF_SEED", "1"))
 
 DOCKERFILE = """FROM box
@@ -58,14 +59,10 @@ class App:
         print(f"{self.name}, {when}: {served} of {self.runs}, {self.coming}")
         assert served in (self.runs, self.coming), when
         self.runs = served
-        folder = f"/mnt/persist/skiff/crew/apps/{self.name}"
-        there = f"docker ps -a --filter label=crew.app={self.name} --format '{{{{.Names}}}}'"
-        serving = f"$(basename $(readlink {folder}/current))"
-        # The one before it is retired when nobody talks to it any more.
-        machine.wait_until_succeeds(f'test "$({there})" = "{self.name}.web.1-{serving}"', 100)
-        assert machine.succeed(f"find {folder} -name 'incoming.*'") == ""
+        is_whole(machine, self.name)
 
 
+@pytest.mark.skipif(not CUTS, reason="SKIFF_CUTS says how many")
 @pytest.mark.timeout(150 * CUTS + 600)
 def test_power_cuts_of_pushes_and_backups(device: MakeDevice, tmp_path: Path) -> None:
     chance = random.Random(SEED)
