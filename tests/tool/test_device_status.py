@@ -80,6 +80,21 @@ def test_a_full_persist_is_a_failure(fine: Device) -> None:
     assert "full" in answer["units"]["persist"]["text"]
 
 
+def test_a_disk_that_fills_up_is_told_of_early(fine: Device) -> None:
+    unit = as_json(fine, free=89)[1]["units"]["persist"]
+    assert unit["state"] == "warn" and "nearly full" in unit["text"]
+    assert as_json(fine, free=91)[1]["units"]["persist"]["state"] == "ok"
+
+
+def test_errors_that_the_kernel_counted_are_told(fine: Device) -> None:
+    fine.put("run/skiff/persist", "vda1\n")
+    fine.put("sys/fs/ext4/vda1/errors_count", "0\n")
+    assert as_json(fine)[1]["units"]["persist"]["state"] == "ok"
+    fine.put("sys/fs/ext4/vda1/errors_count", "7\n")
+    unit = as_json(fine)[1]["units"]["persist"]
+    assert unit["state"] == "warn" and "errors: 7" in unit["text"]
+
+
 def test_no_key_makes_ssh_a_failure(fine: Device) -> None:
     fine.put("run/skiff/status/keys", "fail\tno key: nobody can log in\tput one there\n")
     code, answer = as_json(fine)

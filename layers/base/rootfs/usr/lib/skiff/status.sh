@@ -73,7 +73,14 @@ gather_persist() {
 		size=${2:-0} free=${4:-0}
 		TEXT="$TEXT; $free of $size MiB free"
 		if [ "$free" -lt 16 ]; then
-			STATE=fail TEXT="$TEXT: full" HINT="make room: docker system prune, or delete in $PERSIST"
+			STATE=fail TEXT="$TEXT: full" HINT="make room: skiff-doctor, or delete in $PERSIST"
+		elif [ $((free * 10)) -lt "$size" ] && [ "$STATE" = ok ]; then
+			STATE=warn TEXT="$TEXT: nearly full" HINT="make room: skiff-doctor, or delete in $PERSIST"
+		fi
+		# The kernel's count, until a check has mended them.
+		line_of "$RUN/persist" || :
+		if line_of "$SYS/fs/ext4/${REPLY:-none}/errors_count" && [ "$REPLY" != 0 ] && [ "$STATE" = ok ]; then
+			STATE=warn TEXT="$TEXT; errors: $REPLY" HINT="dmesg; the disk may be dying: back it up; reboot for a check"
 		fi
 	fi
 	add persist "${STATE:-wait}" "${TEXT:-not looked at yet}" "$HINT"
