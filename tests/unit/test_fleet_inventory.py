@@ -43,7 +43,7 @@ lone ansible_host=10.0.0.9 ansible_port=2200  # not the newest
 kiosk-[a:c] ansible_user=joe note="a  b"
 kiosk-b ansible_ssh_private_key_file=/keys/b
 [pumps]
-pump1
+pump[1:2]:2201
 here ansible_connection=local
 [pumps:vars]
 role=pump
@@ -98,7 +98,7 @@ def test_a_list_is_enough(tmp_path: Path) -> None:
 def test_ansible_s_file(tmp_path: Path) -> None:
     found = load(written(tmp_path, ANSIBLE, "hosts"))
     hosts = by_name(found)
-    assert list(hosts) == ["lone", "kiosk-a", "kiosk-b", "kiosk-c", "pump1"]
+    assert list(hosts) == ["lone", "kiosk-a", "kiosk-b", "kiosk-c", "pump1", "pump2"]
     assert (hosts["lone"].address, hosts["lone"].port, hosts["lone"].vars) == (
         "10.0.0.9",
         2200,
@@ -106,9 +106,9 @@ def test_ansible_s_file(tmp_path: Path) -> None:
     )
     assert (hosts["kiosk-b"].user, hosts["kiosk-b"].key) == ("joe", Path("/keys/b"))
     assert hosts["kiosk-c"].vars == {"owner": "me", "role": "thing", "level": "3", "note": "a  b"}
-    assert hosts["pump1"].vars["role"] == "pump"
+    assert (hosts["pump2"].vars["role"], hosts["pump2"].port) == ("pump", 2201)
     assert hosts["pump1"].ssh == ("-o", "ProxyJump=gate")
-    assert found.groups["site"] == ("pump1", "kiosk-a", "kiosk-b", "kiosk-c")
+    assert found.groups["site"] == ("pump1", "pump2", "kiosk-a", "kiosk-b", "kiosk-c")
     assert "left out" in found.notices[0] and "here" in found.notices[0]
 
 

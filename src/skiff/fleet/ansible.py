@@ -14,6 +14,8 @@ from skiff.host.files import shown
 from skiff.model.fleet import Inventory
 
 _HEAD = re.compile(r"\[([^:\]]+)(?::(vars|children|hosts))?\]\s*(?:[#;].*)?")
+# `host:2222`; an address of IPv6 has more colons, and those of a range stand in brackets.
+_WITH_PORT = re.compile(r"((?:[^:\[\]]|\[[^\]]*\])+):(\d+)")
 # Connections of Ansible that are SSH.
 _SSH = ("", "ssh", "smart", "paramiko", "paramiko_ssh")
 # In later versions and in earlier ones.
@@ -110,7 +112,10 @@ def _take_vars(levels: Levels, group: str, pair: tuple[str, str], where: str) ->
 
 def _take_hosts(levels: Levels, group: str, words: list[str], where: str) -> None:
     settings = _settings(dict(_pair(word, where) for word in words[1:]), where)
-    for name in spread(words[0], where):
+    pattern = words[0]
+    if match := _WITH_PORT.fullmatch(pattern):
+        pattern, settings = match[1], over(Settings(port=int(match[2])), settings)
+    for name in spread(pattern, where):
         levels.hosts[name] = over(levels.hosts.get(name, Settings()), settings)
         if group not in ("all", "ungrouped"):
             levels.groups[group].hosts.append(name)
