@@ -15,6 +15,8 @@ from skiff.builders.linux.configure import Job, lost
 from skiff.builders.linux.tarball import unpacked
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
+from skiff.model.workspace import Workspace
+from skiff.pipeline_linux import menu_changes
 from tests.tool.fake_machine import FakeHost
 
 # Makes of the settings that it is handed what a kernel's make would; counts how often it compiles.
@@ -170,3 +172,13 @@ def test_what_is_missing_on_this_machine_is_told_before_anything_is_unpacked(
     with pytest.raises(UserError, match="libc6-dev") as raised:
         bench.compile()
     assert raised.value.hint.startswith("sudo apt-get install") and not (bench.cache / "sources").exists()
+
+
+def test_what_the_menu_changed_becomes_lines_for_a_layer(tmp_path: Path) -> None:
+    workspace = Workspace("one", tmp_path)
+    with pytest.raises(UserError, match="no configuration of a kernel yet"):
+        menu_changes(workspace)
+    workspace.kernel.mkdir()
+    (workspace.kernel / "layers.config").write_text("CONFIG_NET=y\nCONFIG_OLD=m\n# CONFIG_NEW is not set\n")
+    (workspace.kernel / ".config").write_text("CONFIG_NET=y\nCONFIG_NEW=y\n# CONFIG_OLD is not set\n")
+    assert menu_changes(workspace).splitlines() == ["CONFIG_NEW=y", "# CONFIG_OLD is not set"]
