@@ -49,7 +49,20 @@ def tools(images: Images, tmp_path: Path) -> Iterator[tuple[Tool, Tool]]:
         tool.skiff("stop", "--force")
 
 
-def test_run_ssh_status_stop(tools: tuple[Tool, Tool]) -> None:
+def fleet(folder: Path, **ports: object) -> Path:
+    """An inventory of the machines of workspaces in a folder."""
+    hosts = folder / "hosts.toml"
+    hosts.write_text(
+        f"[defaults]\nssh_options = ['UserKnownHostsFile={folder}/known_hosts']\n"
+        + "".join(
+            f"[hosts.{name}]\naddress = '127.0.0.1'\nport = {port}\nkey = '{folder}/{name}/keys/id_ed25519'\n"
+            for name, port in ports.items()
+        )
+    )
+    return hosts
+
+
+def test_run_ssh_status_stop(tools: tuple[Tool, Tool], tmp_path: Path) -> None:
     one, two = tools
     summary = one.skiff("run", "--detach", "--no-user-keys", "virt/qemu").stdout.decode()
     assert "skiff ssh" in summary
@@ -74,7 +87,13 @@ def test_run_ssh_status_stop(tools: tuple[Tool, Tool]) -> None:
 
     # Two run at once, and each stop ends its own.
     two.skiff("run", "--detach", "--no-persist", "--no-user-keys", "virt/qemu")
-    assert two.status()["ssh_port"] != port
+    other = two.status()["ssh_port"]
+    assert other != port
+    hosts = fleet(tmp_path, one=port, two=other)
+    lines = one.skiff("fleet", "run", "-I", str(hosts), "--", "sh", "-c", "echo $SKIFF_HOST").stdout.decode()
+    assert lines.split() == ["one", "one", "two", "two"]
+    found = one.skiff("fleet", "status", "--json", "--on", "one", "-I", str(hosts)).stdout
+    assert json.loads(found)["devices"]["one"]["text"].startswith("Skiff 0.")
     two.skiff("stop")
     assert one.skiff("ssh", "--", "echo", "here").stdout == b"here\n"
 
