@@ -19,8 +19,8 @@ WAITS = """import signal, sys, time
 from skiff_device.crew import main
 signal.signal(signal.SIGHUP, signal.default_int_handler)
 main.end_with_client(1)
-print("waits", flush=True)
 try:
+    print("waits", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     sys.exit(7)
