@@ -421,9 +421,10 @@ class Handler(BaseHTTPRequestHandler):
         self._json(None)
 
     def _do_attach(self, container: Container, query: dict[str, str], body: Any) -> None:
-        self._upgrade()
+        # Before the answer: with it the client goes on, and starts the container.
         container.attached = self.connection
         container.ended.clear()
+        self._upgrade()
         container.ended.wait(60)
 
     def _upgrade(self) -> None:
