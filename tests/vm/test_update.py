@@ -33,22 +33,22 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     machine.copy_to(key.with_name("signer.pub"), "/tmp/signer")
     machine.succeed("{ printf 'me '; cat /tmp/signer; } >/etc/skiff/signers")
     with pytest.raises(UserError, match="signed images only"):
-        push(remote(machine), slot, Wish(), UI)
+        push(remote(machine), slot, wish(), UI)
     signed = slot_of(image, tmp_path / "signed", images.cache, key)
-    done = push(remote(machine), signed, Wish(), UI)
+    done = push(remote(machine), signed, wish(), UI)
     assert (done.slot, running(machine)) == ("b", "b")
     assert machine.succeed("cat /etc/next") == "next\n"
     assert 0 < done.sent <= 0.15 * done.bytes
     assert machine.wait_for_unit("slot", "confirmed").state == "ok"
     # One that panics at once is started once, then the one before.
     with pytest.raises(UserError, match="runs slot b again: a did not start"):
-        push(remote(machine), with_words(slot, tmp_path / "panics", "rdinit=/nothing"), Wish(tries=1), UI)
+        push(remote(machine), with_words(slot, tmp_path / "panics", "rdinit=/nothing"), wish(tries=1), UI)
     assert running(machine) == "b"
     assert "did not start" in machine.wait_for_unit("slot", "did not start", 180).text
     # One that nobody can reach goes back by itself.
     deaf = with_words(slot, tmp_path / "deaf", "initcall_blacklist=virtio_net_driver_init")
     with pytest.raises(UserError, match="runs slot b again"):
-        push(remote(machine), deaf, Wish(tries=3, confirm_within=10), UI)
+        push(remote(machine), deaf, wish(tries=3, confirm_within=10), UI)
     assert running(machine) == "b"
     # One that the owner's own check finds wrong is taken back.
     check = "#!/bin/sh\\necho the pump is off\\n! grep -q skiff.slot=a /proc/cmdline\\n"
@@ -56,10 +56,10 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
         f"cd /mnt/persist/skiff; mkdir checks; printf '{check}' >checks/pump; chmod +x checks/pump; sync"
     )
     with pytest.raises(UserError, match=r"the pump is off; .* runs slot b again"):
-        push(remote(machine), slot, Wish(), UI)
+        push(remote(machine), slot, wish(), UI)
     assert running(machine) == "b"
     machine.succeed("rm /mnt/persist/skiff/checks/pump")
-    assert rollback(remote(machine), Wish(), UI).slot == "a"
+    assert rollback(remote(machine), wish(), UI).slot == "a"
     assert running(machine) == "a"
     assert machine.failed() == {}
     # What was good is damaged later.
@@ -78,7 +78,7 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     machine = from_disk(*words)
     boot_and_keep_key(machine)
     image = images.build(*words, "test/next", "--layers-dir", LAYERS)
-    done = push(remote(machine), slot_of(image, tmp_path / "slot", images.cache), Wish(), UI)
+    done = push(remote(machine), slot_of(image, tmp_path / "slot", images.cache), wish(), UI)
     assert (done.slot, running(machine)) == ("b", "b")
     assert state(machine) == b"SKIFFST1b\x05g"
     # U-Boot, not a hand, starts the other one.
@@ -90,7 +90,12 @@ def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     assert "did not start" in machine.wait_for_unit("slot", "did not start", 180).text
     machine.wait_until_succeeds("dd if=/dev/vda1 bs=512 skip=16 count=1 | grep -q SKIFFST1a", 180)
     with pytest.raises(UserError, match="not whole"):
-        rollback(remote(machine), Wish(), UI)
+        rollback(remote(machine), wish(), UI)
+
+
+def wish(tries: int = 3, confirm_within: int = 300) -> Wish:
+    """An update as always, but a machine that hangs is given up sooner than a device in the field."""
+    return Wish(tries, confirm_within, patience=300)
 
 
 def state(machine: Device) -> bytes:
