@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from skiff.fleet.roll import Deed, Roll
-from skiff.fleet.waves import Plan, plan
+from skiff.fleet.waves import Plan, ordered, plan
 from skiff.host.errors import UserError
 from skiff.host.run import Group
-from skiff.model.fleet import Answer, Host, Outcome
+from skiff.model.fleet import Answer, Host, Inventory, Outcome
 
 # Seconds that a test waits for what comes at once.
 PATIENT = 30
@@ -82,6 +82,18 @@ def test_limits(text: str, limit: int | None) -> None:
 def test_words_that_say_nothing(wave: str, failures: str, jobs: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         plan(hosts(3), wave, failures, jobs)
+
+
+def test_the_command_line_goes_before_the_file_and_that_before_what_holds_else() -> None:
+    every = hosts(8)
+    silent, file = Inventory(tuple(every)), Inventory(tuple(every), wave="4", failures="2", jobs=3)
+    assert ordered(silent, every, None, None, None, changes=True) == plan(every, "1,25%", "1", 16)
+    assert ordered(file, every, None, None, None, changes=True) == plan(every, "4", "2", 3)
+    assert ordered(file, every, "8", "5", 1, changes=True) == plan(every, "8", "5", 1)
+    # What only looks goes everywhere at once, and to the end.
+    assert ordered(file, every, None, None, None, changes=False) == plan(every, "", "", 3)
+    with pytest.raises(UserError, match="jobs: 0"):
+        ordered(silent, every, None, None, 0, changes=False)
 
 
 def test_a_wave_begins_when_the_one_before_has_ended() -> None:

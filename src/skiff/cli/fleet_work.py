@@ -14,8 +14,8 @@ from skiff.cli.common import print_json
 from skiff.cli.options import Verb
 from skiff.cli.reach import Way
 from skiff.fleet import inventory, table
-from skiff.fleet.roll import Roll
-from skiff.fleet.waves import plan
+from skiff.fleet.roll import Roll, judge
+from skiff.fleet.waves import ordered
 from skiff.host.errors import UserError
 from skiff.host.run import Group
 from skiff.host.ui import Ui
@@ -58,8 +58,7 @@ class Work(msgspec.Struct, frozen=True):
         Raises UserError when not all are well, KeyboardInterrupt after Ctrl-C.
         """
         found, hosts = chosen or self.load(ui)
-        wave, failures = (found.wave or "1,25%", found.failures or "1") if changes else ("", "")
-        order = plan(hosts, self.wave or wave, self.failures or failures, self.jobs or found.jobs or 16)
+        order = ordered(found, hosts, self.wave, self.failures, self.jobs, changes=changes)
         group = Group()
         with table.shown(hosts, ui) as watch:
             roll = Roll(
@@ -69,7 +68,7 @@ class Work(msgspec.Struct, frozen=True):
         show(outcomes)
         if roll.interrupts:
             raise KeyboardInterrupt
-        _judge(outcomes)
+        judge(outcomes)
 
 
 def telling(as_json: bool) -> Callable[[dict[str, Outcome]], None]:
@@ -85,18 +84,6 @@ def _print_rows(outcomes: dict[str, Outcome]) -> None:
     width = max(len(name) for name in outcomes)
     for name, outcome in outcomes.items():
         click.echo(f"{name:{width}}  {outcome.state:9}  {outcome.text}".rstrip())
-
-
-def _judge(outcomes: dict[str, Outcome]) -> None:
-    failed = {name: outcome for name, outcome in outcomes.items() if outcome.state == "failed"}
-    untried = sum(outcome.state == "untried" for outcome in outcomes.values())
-    if not failed:
-        return
-    shown = ", ".join(list(failed)[:5]) + (", …" if len(failed) > 5 else "")
-    rest = f", {untried} were not tried" if untried else ""
-    hints = {outcome.hint for outcome in failed.values() if outcome.hint}
-    hint = hints.pop() if len(hints) == 1 else "see above for each"
-    raise UserError(f"{len(failed)} of {len(outcomes)} devices failed{rest}: {shown}", hint=hint)
 
 
 _ORDER = (

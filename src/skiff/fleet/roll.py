@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
@@ -135,6 +135,19 @@ class Roll:
             # Raised again in the main thread.
             event = bug
         self._events.put(event)
+
+
+def judge(outcomes: Mapping[str, Outcome]) -> None:
+    """Raise UserError when a device failed."""
+    failed = {name: outcome for name, outcome in outcomes.items() if outcome.state == "failed"}
+    untried = sum(outcome.state == "untried" for outcome in outcomes.values())
+    if not failed:
+        return
+    shown = ", ".join(list(failed)[:5]) + (", …" if len(failed) > 5 else "")
+    rest = f", {untried} were not tried" if untried else ""
+    hints = {outcome.hint for outcome in failed.values() if outcome.hint}
+    hint = hints.pop() if len(hints) == 1 else "see above for each"
+    raise UserError(f"{len(failed)} of {len(outcomes)} devices failed{rest}: {shown}", hint=hint)
 
 
 @contextmanager

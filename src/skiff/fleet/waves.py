@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.model.fleet import Host
+from skiff.model.fleet import Host, Inventory
 
 _PART = re.compile(r"(\d+)(%?)")
 
@@ -21,6 +21,32 @@ class Plan(msgspec.Struct, frozen=True):
     jobs: int
     # With so many failures no further device begins; None: all are tried.
     limit: int | None = None
+
+
+# Where nobody says: devices at work at the same time; for work that changes devices one first, then a quarter
+# of all at a time, until one fails.
+_JOBS, _WAVE, _FAILURES = 16, "1,25%", "1"
+
+
+def ordered(
+    inventory: Inventory,
+    hosts: Sequence[Host],
+    wave: str | None,
+    failures: str | None,
+    jobs: int | None,
+    *,
+    changes: bool,
+) -> Plan:
+    """The plan as the command line has it, where that says nothing as the file has it.
+
+    What the file says of waves and failures holds for work that ``changes`` devices. Raises UserError as
+    plan.
+    """
+    if changes:
+        wave = wave or inventory.wave or _WAVE
+        failures = failures or inventory.failures or _FAILURES
+    said = next((number for number in (jobs, inventory.jobs) if number is not None), _JOBS)
+    return plan(hosts, wave or "", failures or "", said)
 
 
 def plan(hosts: Sequence[Host], wave: str, failures: str, jobs: int) -> Plan:

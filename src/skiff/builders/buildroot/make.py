@@ -12,8 +12,9 @@ import msgspec
 
 from skiff.builders.buildroot.external import Places
 from skiff.builders.buildroot.release import Release
+from skiff.builders.watched import follow
 from skiff.host.errors import UserError
-from skiff.host.run import PIPE, STDOUT, CommandError, run, spawn
+from skiff.host.run import CommandError, run
 
 # Buildroot's own line for each step: `>>> busybox 1.37.0 Building`.
 _STEP = re.compile(r"^(?:\x1b\[[0-9;]*m)?>>> (\S+) (.*?)(?:\x1b\[[0-9;]*m)?$")
@@ -88,18 +89,7 @@ class Make:
         argv = [*self.words, *targets]
         watch = _Watch(detail, done)
         with self.log.open("ab", buffering=0) as log:
-            process = spawn(argv, stdout=PIPE, stderr=STDOUT, env=self.environment)
-            assert process.stdout is not None
-            try:
-                for raw in process.stdout:
-                    log.write(raw)
-                    watch.line(raw.decode(errors="replace").rstrip())
-                status = process.wait()
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-                process.stdout.close()
+            status = follow(argv, self.environment, watch.line, log)
         if status:
             raise self._failed(argv, status, watch)
         watch.end()

@@ -13,7 +13,7 @@ import msgspec
 
 from skiff.builders.linux.configure import Job, configure, make, release
 from skiff.builders.linux.tarball import unpacked
-from skiff.builders.watched import watched
+from skiff.builders.watched import require_headers, watched
 from skiff.host.errors import UserError
 from skiff.host.files import digest, swap_folder
 from skiff.host.run import CommandError, require, run
@@ -102,20 +102,15 @@ def compile_linux(
 def check_host(arch: Arch) -> None:
     """Raise UserError for what is missing on this machine to compile a kernel for a CPU, all at once."""
     require(f"{arch.triple}-gcc", *_PROGRAMS)
-    wanted = {**_HEADERS, **(_ELF_HEADERS if arch is Arch.AMD64 else {})}
-    missing = [package for header, package in wanted.items() if not Path(header).exists()]
-    if missing:
-        raise UserError(
-            f"not installed on this machine: {', '.join(missing)}",
-            hint=f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
-        )
+    require_headers({**_HEADERS, **(_ELF_HEADERS if arch is Arch.AMD64 else {})})
 
 
 def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None], log: Path) -> None:
     words, environment = make(job, source, out)
     targets = [_IMAGES[job.arch].rpartition("/")[2], "modules", *job.dtbs]
     try:
-        watched([*words, f"-j{os.cpu_count() or 1}", *targets], environment, detail, log)
+        with log.open("wb") as kept:
+            watched([*words, f"-j{os.cpu_count() or 1}", *targets], environment, detail, kept)
     except CommandError as error:
         raise UserError(error.message, hint=f"all that the compiler said is in {log}") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.builders.uboot.settings import check, merged
-from skiff.builders.watched import watched
+from skiff.builders.watched import require_headers, watched
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, swap_folder
 from skiff.host.run import require, run, which
@@ -60,7 +60,7 @@ def compile_uboot(
     require(compiler, *_PROGRAMS)
     target = cache / "uboot" / f"{job.defconfig}-{_key(job, source_key, compiler)[:16]}"
     if not target.exists():
-        _require_headers()
+        require_headers(_HEADERS)
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".compile-", dir=target.parent))
         try:
@@ -80,15 +80,6 @@ def _key(job: Job, source_key: str, compiler: str) -> str:
     parts += [file_digest(path) for path in job.fragments]
     parts += [f"{name} {file_digest(path)}" for name, path in sorted(job.inputs.items())]
     return digest("\n".join(parts))
-
-
-def _require_headers() -> None:
-    missing = {package: header for header, package in _HEADERS.items() if not Path(header).exists()}
-    if missing:
-        raise UserError(
-            f"not installed on this machine: {', '.join(missing.values())}",
-            hint=f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
-        )
 
 
 def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None]) -> None:
