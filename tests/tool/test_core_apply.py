@@ -19,6 +19,15 @@ import skiff_device.core.apply as applying
 from skiff_device.core.__main__ import main
 applying._STAYS_UP = 0
 sys.exit(main())"""
+# A persist that takes no byte more.
+FULL = """import errno, os
+real = os.fsync
+def fsync(file):
+    if "/mnt/persist/" in os.readlink(f"/proc/self/fd/{file}"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    real(file)
+os.fsync = fsync
+"""
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIaIHcrMFZX7327yE4hX702XkONGPVsfGbaLbJwnQQph me@there"
 CONFIG = """\
 containers:
@@ -74,7 +83,7 @@ class Board:
     def config(self, text: str) -> None:
         self.put("mnt/persist/skiff/core/config.yaml", text)
 
-    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, stdin: str = "", full: bool = False) -> subprocess.CompletedProcess[str]:
         env = {
             **os.environ,
             "SKIFF_ROOT": str(self.root),
@@ -82,7 +91,7 @@ class Board:
             "FAKE_DOCKER": str(self.engine),
             "PATH": f"{self.engine.parent / 'bin'}:{os.environ['PATH']}",
         }
-        argv = [sys.executable, "-c", START, *words]
+        argv = [sys.executable, "-c", (FULL if full else "") + START, *words]
         return subprocess.run(
             argv, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
@@ -260,6 +269,34 @@ def test_an_engine_that_is_down_leaves_accounts_and_says_so(board: Board) -> Non
     assert board.line()[:2] == ["wait", "waits for the container engine"]
     assert "core:x:1000:" in board.read("etc/passwd")
     assert board.read("run/skiff/status/core").startswith("wait\t")
+
+
+def test_a_full_persist_locks_nobody_out_and_stops_nothing(board: Board) -> None:
+    assert board.apply() == 0
+    board.config(
+        CONFIG.format(2).replace(
+            "users:\n", "users:\n  anna: {container: core, auth: {copyRootKeys: true}}\n"
+        )
+    )
+    done = board.run("apply", full=True)
+    assert (
+        "Traceback" not in done.stderr and "the disk is full, config.good.yaml is not written" in done.stderr
+    )
+    assert done.returncode == 0
+    assert "anna:x:" in board.read("etc/passwd")
+    assert board.containers()["core"] == "running always"
+    assert board.read("run/skiff/status/core").startswith("warn\t")
+    assert "the disk is full" in board.read("run/skiff/status/core")
+    # Nor does a first start, whose configuration is then the image's.
+    fresh = "mnt/persist/skiff/core"
+    for name in ("config.yaml", "config.good.yaml", "known.json"):
+        (board.root / fresh / name).unlink()
+    board.put("usr/share/skiff/core/config.yaml", CONFIG.format(2))
+    assert board.run("apply", full=True).returncode == 0
+    assert sorted(path.name for path in (board.root / fresh).iterdir()) == ["src"]
+    assert "core:x:" in board.read("etc/passwd")
+    done = board.run("unpush", "core", full=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_persist_away_gives_accounts_of_the_image(board: Board) -> None:

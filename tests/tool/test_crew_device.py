@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.tool.crew_device import CrewDevice
+import errno
+import os
+
+import pytest
+
+from skiff_device.crew import events, main, store
+from tests.tool.crew_device import ROOT, CrewDevice
 
 
 def test_a_restart_makes_the_containers_anew(crew: CrewDevice) -> None:
@@ -27,3 +33,29 @@ def test_variables_of_an_app_reach_its_containers_and_no_program_of_the_device(c
     assert done.status == 0, done.err
     assert evil.items() <= crew.engine.containers["app.worker.1-2"].env.items()
     assert not evil.items() & crew.engine.command_env.items()
+
+
+def test_a_full_disk_is_told_in_one_line_and_changes_nothing(
+    crew: CrewDevice, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew.app("app")
+    monkeypatch.setenv("SKIFF_ROOT", str(crew.paths.root))
+    mask = os.umask(0o022)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    try:
+        assert main.main(["config:set", "app", "A=1"]) == 1
+        # What needs no room is done as ever, whether its event can be kept or not.
+        monkeypatch.setattr("skiff_device.crew.events._append", full)
+        assert main.main(["ps:inspect", "app"]) == 0
+        events.log(crew.paths, ROOT, "app: looked at")
+    finally:
+        os.umask(mask)
+    assert capfd.readouterr().err == (
+        "crew: the disk is full\n  hint: make room: cleanup, docker system df\n"
+    )
+    assert store.env(crew.paths, "app") == {}
+    assert not list(crew.paths.app("app").glob(".*"))

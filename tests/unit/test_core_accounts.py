@@ -74,7 +74,8 @@ def test_numbers_are_free_ones_from_1000(paths: Paths) -> None:
 def test_the_number_inside_is_taken_when_free(paths: Paths) -> None:
     bring(paths, "anna", "bob")
     known = {"anna": Known(1234, "/home/anna", "/bin/bash"), "bob": Known(1000, "", "")}
-    accounts.write_known(paths, known, {})
+    paths.known.parent.mkdir(parents=True, exist_ok=True)
+    paths.known.write_text(accounts.known_text(known, {}))
     bring(paths, "anna", "bob")
     assert numbers(paths) == {"anna": 1234, "bob": 1002}
 

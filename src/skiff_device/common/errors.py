@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class DeviceError(Exception):
     """Something that the user, the network or the disk must put right."""
@@ -14,3 +16,12 @@ class DeviceError(Exception):
 
 class EngineDown(DeviceError):
     """The container engine does not answer."""
+
+
+def of_disk(error: OSError, room: str) -> DeviceError:
+    """What to tell of a disk that takes no more. Raises any other error: that is a bug."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DeviceError("the disk is full", f"make room: {room}")
+    if error.errno == errno.EROFS:
+        return DeviceError("persist can only be read", "root sees why: skiff-status persist")
+    raise error

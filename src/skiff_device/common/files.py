@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,10 +22,16 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: tuple[int,
         _own(path, mode, owner)
         return False
     beside = path.with_name(f".{path.name}.skiff-new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        # On a full disk half of it may be there.
+        with suppress(OSError):
+            beside.unlink()
+        raise
     _own(beside, mode, owner)
     beside.replace(path)
     return True

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiff_device.common.errors import DeviceError
-from skiff_device.core.errors import ConfigError
+from skiff_device.common.errors import DeviceError, of_disk
+from skiff_device.core.errors import ROOM, ConfigError
 from skiff_device.core.paths import Paths
 
 if TYPE_CHECKING:
@@ -287,6 +287,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader went away, as `| head` does; nothing more to write to.
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        complain(of_disk(error, ROOM))
         return 1
 
 

@@ -112,10 +112,10 @@ def read_known_ids(paths: Paths) -> dict[str, tuple[str, str]]:
         return {}
 
 
-def write_known(paths: Paths, users: dict[str, Known], ids: dict[str, tuple[str, str]]) -> None:
-    """Keep both for the next boot."""
+def known_text(users: dict[str, Known], ids: dict[str, tuple[str, str]]) -> str:
+    """Both as the file that keeps them for the next boot."""
     kept = {"users": {name: asdict(one) for name, one in users.items()}, "containers": ids}
-    write_atomically(paths.known, json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    return json.dumps(kept, indent=1, sort_keys=True) + "\n"
 
 
 def inside(passwd: str, user: str) -> Known | None:

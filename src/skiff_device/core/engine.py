@@ -8,6 +8,7 @@ from typing import Any
 
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError, EngineDown
+from skiff_device.core.errors import ROOM
 
 # What the engine says, small letters, and what the user may do about it. The first that is found counts.
 _DOWN = (
@@ -18,8 +19,8 @@ _DOWN = (
 )
 _UNREACHED, _NETWORK = "the registry cannot be reached", "check the network: skiff-status"
 _HINTS = (
-    ("no space left on device", "the disk is full", "make room: skiff-core clean, docker system df"),
-    ("disk quota exceeded", "the disk is full", "make room: skiff-core clean, docker system df"),
+    ("no space left on device", "the disk is full", f"make room: {ROOM}"),
+    ("disk quota exceeded", "the disk is full", f"make room: {ROOM}"),
     ("no such host", _UNREACHED, _NETWORK),
     ("temporary failure in name resolution", _UNREACHED, _NETWORK),
     ("server misbehaving", _UNREACHED, _NETWORK),

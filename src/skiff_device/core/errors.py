@@ -1,8 +1,11 @@
-"""Mistakes in a configuration of user environments."""
+"""Mistakes in a configuration of user environments, and how to make room for them."""
 
 from __future__ import annotations
 
 from skiff_device.common.errors import DeviceError
+
+# What helps when persist is full.
+ROOM = "skiff-core clean, docker system df"
 
 
 class ConfigError(DeviceError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skiff_device.core import accounts, engine, observe
+from skiff_device.core import accounts, engine, observe, state
 from skiff_device.core.accounts import Known, Warn
 from skiff_device.core.model import Config, User
 from skiff_device.core.observe import Seen
@@ -18,7 +18,8 @@ def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: War
         found = ask(user, container, warn) if container is not None and not user.locked else None
         known[name] = found or before.get(name, Known())
     ids = {name: (one.id, one.cgroup) for name, one in seen.items() if one is not None}
-    accounts.write_known(paths, known, ids)
+    for text in state.keep(paths.known, accounts.known_text(known, ids)):
+        warn(text)
     if known != before:
         accounts.apply(config, paths, lambda text: None)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from skiff_device.common.errors import DeviceError, EngineDown
-from skiff_device.common.files import write_atomically
+from skiff_device.common.errors import DeviceError, EngineDown, of_disk
 from skiff_device.core import accounts, config, desired, observe, people, plan, state
 from skiff_device.core.apply import Applier, look, settle
-from skiff_device.core.errors import ConfigError
+from skiff_device.core.errors import ROOM, ConfigError
 from skiff_device.core.model import Config
 from skiff_device.core.paths import CONFIG, Paths
 
@@ -55,18 +55,20 @@ def load(paths: Paths) -> Loaded:
     reserved = accounts.reserved(paths)
     if not paths.persist_is_there():
         return Loaded(config.read(paths.seed, reserved) if paths.seed.exists() else Config(), whole=False)
+    warnings: tuple[str, ...] = ()
     if not paths.config.exists() and paths.seed.exists():
-        write_atomically(paths.config, paths.seed.read_text())
-    if not paths.config.exists() and not paths.good.exists():
+        warnings = state.keep(paths.config, paths.seed.read_text())
+    if not (paths.config.exists() or paths.good.exists() or warnings):
         return Loaded(Config())
+    file = paths.seed if warnings else paths.config
     try:
-        loaded = config.read(paths.config, reserved)
+        loaded = config.read(file, reserved)
     except DeviceError as error:
         if not paths.good.exists():
             raise
         return Loaded(config.read(paths.good, reserved), error)
-    write_atomically(paths.good, paths.config.read_text())
-    return Loaded(loaded)
+    warnings = warnings or state.keep(paths.good, file.read_text())
+    return Loaded(dataclasses.replace(loaded, warnings=(*loaded.warnings, *warnings)))
 
 
 @contextmanager
@@ -93,9 +95,10 @@ def apply(paths: Paths, say: Say, renew: str = "") -> Outcome:
         outcome = Outcome()
         try:
             _apply(paths, say, renew, outcome)
-        except DeviceError as error:
-            outcome.error = outcome.error or error
-            state.report(paths, "fail", error.message, error.hint)
+        except (DeviceError, OSError) as error:
+            told = of_disk(error, ROOM) if isinstance(error, OSError) else error
+            outcome.error = outcome.error or told
+            state.report(paths, "fail", told.message, told.hint)
         return outcome
 
 
@@ -122,7 +125,7 @@ def _apply(paths: Paths, say: Say, renew: str, outcome: Outcome) -> None:
         _all_wait(paths, loaded.config, "waits for persist", "skiff-status persist")
         state.report(paths, "wait", "core waits for persist", "see the line persist")
         return
-    if not paths.config.exists() and loaded.error is None:
+    if loaded == Loaded(Config()) and not paths.config.exists():
         state.report(paths, "ok", f"no configuration yet: write {CONFIG}")
         return
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from skiff_device.common.errors import of_disk
 from skiff_device.common.files import write_atomically
+from skiff_device.core.errors import ROOM
 from skiff_device.core.observe import Seen
 from skiff_device.core.paths import Paths
 
@@ -71,6 +73,16 @@ def settled(paths: Paths, name: str, seen: Seen | None) -> tuple[str, str]:
     ids = ("", "") if seen is None else (seen.id, seen.cgroup)
     container(paths, name, *result, ids=ids)
     return result[0], result[1]
+
+
+def keep(path: Path, text: str) -> tuple[str, ...]:
+    """Write a small file on persist; returns a warning when the disk takes no more, for what runs goes on."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        full = of_disk(error, ROOM)
+        return (f"{full.message}, {path.name} is not written ({full.hint})",)
+    return ()
 
 
 class ContainerLog:

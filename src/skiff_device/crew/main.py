@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from skiff_device.common.errors import DeviceError
+from skiff_device.common.errors import DeviceError, of_disk
 from skiff_device.crew import names
 from skiff_device.crew.command import Args, Caller, Command, Context, Family, Forbidden, refused
 from skiff_device.crew.paths import Paths
@@ -221,13 +221,20 @@ def main(words: list[str]) -> int:
         status = _internal(paths, words)
         return run(paths, Caller("root"), words) if status is None else status
     except DeviceError as error:
-        print(f"crew: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"  hint: {error.hint}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) or error.hint.startswith("usage: ") else 1
+        return _complain(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader went away, as `| head` does; nothing more to write to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:
+        return _complain(of_disk(error, "cleanup, docker system df"))
+
+
+def _complain(error: DeviceError) -> int:
+    """What went wrong, and what to do; returns the exit status."""
+    print(f"crew: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)
+    return 2 if isinstance(error, UsageError) or error.hint.startswith("usage: ") else 1
