@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from skiff.cli.common import print_json
 from skiff.cli.options import examples, json_option, workspace_option
 from skiff.host.errors import UserError
-from skiff.image.report import by_origin, kernel_modules, require_image
+from skiff.image.growth import FILES, MODULES, PACKAGES, Sizes, compare, other_sizes, sizes, total
+from skiff.image.report import require_image
 from skiff.image.treemap import treemap_svg
 from skiff.model.workspace import Workspace
 
@@ -20,15 +22,23 @@ from skiff.model.workspace import Workspace
         "skiff size --svg size.svg       a picture: one field for each file",
         "skiff size --files              every file",
         "skiff size --modules            every kernel module",
+        "skiff size --against before     what grew since the image of the workspace `before`",
     )
 )
 @workspace_option
 @click.option("--files", is_flag=True, help="List single files instead of packages and layers.")
 @click.option("--modules", is_flag=True, help="List kernel modules instead of packages and layers.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a treemap to this file.")
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Show what grew since another image: a workspace, a folder, or what --json printed of it.",
+)
 @json_option
-def command(workspace: Workspace, as_json: bool, files: bool, modules: bool, svg: Path | None) -> None:
-    """Show what the image's bytes are spent on.
+def command(
+    workspace: Workspace, as_json: bool, files: bool, modules: bool, svg: Path | None, against: str | None
+) -> None:
+    """Show what the image's bytes are spent on, or what made it grow.
 
     Compressed bytes are known for each part of the image. For a package or file they are its share
     of its part, in proportion to its own size.
@@ -36,7 +46,6 @@ def command(workspace: Workspace, as_json: bool, files: bool, modules: bool, svg
     image, manifest = require_image(workspace.image)
     if files and modules:
         raise click.UsageError("--files lists the modules too: give one of --files and --modules")
-    rows = kernel_modules(manifest) if modules else by_origin(manifest, single=files)
     if svg is not None:
         try:
             svg.write_text(treemap_svg(image, manifest))
@@ -45,13 +54,30 @@ def command(workspace: Workspace, as_json: bool, files: bool, modules: bool, svg
                 f"--svg {svg}: {error.strerror}", hint="name a file in a folder of yours"
             ) from error
         click.echo(f"{svg}", err=True)
+    mine = sizes(image, manifest, MODULES if modules else FILES if files else PACKAGES)
+    if against is not None:
+        _print_growth(other_sizes(against, mine.by), mine, as_json)
+        return
     if as_json:
-        print_json({"artefacts": image.artefacts, "parts": manifest.parts, "rows": rows})
+        print_json({**msgspec.structs.asdict(mine), "parts": manifest.parts})
         return
     for item in image.artefacts:
         click.echo(f"{item.bytes / 1e6:9.2f} MB  {item.name}")
     for part in manifest.parts:
         click.echo(f"{part.bytes / 1e6:9.2f} MB    {part.name}")
     click.echo(f"\n{'compressed':>12} {'unpacked':>12}  what")
-    for row in rows:
+    for row in mine.rows or ():
         click.echo(f"{row.compressed / 1e3:9.0f} kB {row.bytes / 1e3:9.0f} kB  {row.name}")
+
+
+def _print_growth(before: Sizes, after: Sizes, as_json: bool) -> None:
+    changes = compare(before, after)
+    was, now = total(before), total(after)
+    if as_json:
+        rows = [{**msgspec.structs.asdict(change), "grown": change.grown} for change in changes]
+        print_json({"by": after.by, "before": was, "after": now, "grown": now - was, "rows": rows})
+        return
+    click.echo(f"{'before':>12} {'now':>12} {'grown':>12}  what")
+    for name, old, new, note in [("in all", was, now, ""), *map(msgspec.structs.astuple, changes)]:
+        told = f"{name} ({note})" if note else name
+        click.echo(f"{old / 1e3:9.0f} kB {new / 1e3:9.0f} kB {(new - old) / 1e3:+9.0f} kB  {told}")
