@@ -20,7 +20,7 @@ _BULK = 20_000_000
 FIGURES = (
     Figure("core-log-in", "ssh core@device true against ssh root@device docker exec core true", "×", 1.15),
     # A rate of at least 0.9 of the other, as time.
-    Figure("core-bulk", "20 MB through ssh core@device cat against docker exec", "×", 1 / 0.9),
+    Figure("core-bulk", "20 MB through ssh core@device cat against docker exec", "×", 1.11),
 )
 
 
