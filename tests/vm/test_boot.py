@@ -11,6 +11,7 @@ from skiff.host.run import run
 from skiff.machine import ssh
 from tests.vm import disks
 from tests.vm.driver import Device
+from tests.vm.posture import weak_places
 
 MakeDevice = Callable[..., Device]
 
@@ -124,6 +125,7 @@ def test_all_is_well_and_nothing_else_listens(device: MakeDevice) -> None:
     }
     # SSH, and the name on the local network.
     assert listening == {("tcp", "22"), ("udp", "5353")}
+    assert weak_places(machine) == {}
 
 
 def test_logs_are_bounded(device: MakeDevice) -> None:
