@@ -107,3 +107,17 @@ def test_a_small_disk_is_never_blank(device: Device) -> None:
     device.disk("vda")
     device.put("sys/class/block/vda/size", "4096\n")
     assert device.says(CREATE + "is_blank vda || echo used") == "used"
+
+
+@pytest.mark.parametrize(
+    ("options", "errors", "stopped"),
+    [("rw,noatime", "2", "no"), ("rw,noatime", "3", "yes"), ("ro,noatime", "2", "yes")],
+)
+def test_writing_that_errors_have_ended_is_noticed(
+    device: Device, options: str, errors: str, stopped: str
+) -> None:
+    device.put("proc/mounts", f"/dev/vda1 {device.root}/mnt/persist ext4 {options} 0 0\n")
+    device.put("run/skiff/persist.errors", "2\n")
+    device.put("sys/fs/ext4/vda1/errors_count", f"{errors}\n")
+    script = '. "$LIB/persist-check.sh"; if persist_stopped vda1; then echo yes; else echo no; fi'
+    assert device.says(script) == stopped

@@ -66,8 +66,20 @@ persist_mount() {
 		WHY="/dev/$1 cannot be mounted: $REPLY"
 		return 1
 	fi
+	# How many errors it has seen so far, for persist_stopped.
+	cat "$SYS/fs/ext4/$1/errors_count" >"$RUN/persist.errors" 2>/dev/null
 	# The file system follows a partition that has grown, now or when power was cut in between.
 	resize2fs "/dev/$1" >/dev/null 2>&1 || :
+}
+
+# Whether nothing is written any more because of errors. The mount tells on older kernels only: since Linux 6.12 it stays
+# `rw`, and what tells is the count of errors, any of which ends all writing (errors=remount-ro).
+persist_stopped() {
+	persist_mode
+	[ "$REPLY" != ro ] || return 0
+	line_of "$RUN/persist.errors" || return 1
+	at_mount=$REPLY
+	line_of "$SYS/fs/ext4/$1/errors_count" && [ "$REPLY" != "$at_mount" ]
 }
 
 # How the mounted persist is: sets REPLY to rw, ro or nothing.

@@ -1,0 +1,45 @@
+"""Storage that fails while the device runs: SSH lets newcomers in all the same, and the status tells why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.vm.driver import Device, ProductFailure
+from torture.verdict import Attack, Blow
+
+_DISK = "/sys/class/block/$(cat /run/skiff/persist)"
+
+
+def fail_storage(machine: Device, say: Callable[[str], None]) -> Attack:
+    """Have persist turn read-only by an error, then its disk vanish and come back. The machine runs."""
+    blows = []
+    for what, attack in (
+        ("an error of the file system", _read_only),
+        ("a disk that vanishes and comes back", _vanish),
+    ):
+        problem = ""
+        try:
+            attack(machine)
+        except ProductFailure as failure:
+            problem = str(failure).splitlines()[0]
+        say(f"{what}: {problem or 'stood'}")
+        blows.append(Blow(what, problem))
+    return Attack("storage that fails", tuple(blows))
+
+
+def _read_only(machine: Device) -> None:
+    # The kernel's own means to try this (Documentation/ABI/testing/sysfs-fs-ext4).
+    machine.succeed("echo test >/sys/fs/ext4/$(cat /run/skiff/persist)/trigger_fs_error")
+    machine.wait_for_unit("persist", "read-only after errors")
+    machine.wait_for_ssh()
+    machine.succeed("skiff-doctor | grep -q 'The next start checks it'")
+
+
+def _vanish(machine: Device) -> None:
+    # As when it is unplugged; what is above it finds out by errors.
+    machine.succeed(f"echo 1 >$(readlink -f {_DISK}/../device/..)/remove")
+    machine.wait_for_unit("persist", "is gone")
+    machine.wait_for_ssh()
+    machine.succeed("echo 1 >/sys/bus/pci/rescan")
+    machine.wait_for_persist()
+    machine.wait_for_unit("persist", "/dev/vd")
