@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.vm.driver import Device, ProductFailure
 from torture.verdict import Attack, Blow
@@ -11,12 +12,34 @@ _DISK = "/sys/class/block/$(cat /run/skiff/persist)"
 
 
 def fail_storage(machine: Device, say: Callable[[str], None]) -> Attack:
-    """Have persist turn read-only by an error, then its disk vanish and come back. The machine runs."""
-    blows = []
-    for what, attack in (
+    """Have persist's disk hardly answer, its file system stop by an error, and the disk vanish."""
+    return _strike(
+        "storage that fails",
+        machine,
+        say,
+        ("a disk that hardly answers", _hang),
         ("an error of the file system", _read_only),
         ("a disk that vanishes and comes back", _vanish),
-    ):
+    )
+
+
+def worn(disk: Path) -> tuple[str, ...]:
+    """What QEMU needs for a disk that takes and gives data, and has an error whenever it is to keep it."""
+    drive = "if=none,id=worn,driver=raw,file.driver=blkdebug,file.inject-error.0.event=flush_to_disk"
+    where = f"file.image.driver=file,file.image.filename={disk}"
+    return ("-drive", f"{drive},{where}", "-device", "virtio-blk-pci,drive=worn,serial=persist")
+
+
+def bear_errors(machine: Device, say: Callable[[str], None]) -> Attack:
+    """Start a machine whose only disk is worn."""
+    return _strike("storage with errors", machine, say, ("a disk that keeps nothing it is told to", _errors))
+
+
+def _strike(
+    name: str, machine: Device, say: Callable[[str], None], *attacks: tuple[str, Callable[[Device], None]]
+) -> Attack:
+    blows = []
+    for what, attack in attacks:
         problem = ""
         try:
             attack(machine)
@@ -24,7 +47,25 @@ def fail_storage(machine: Device, say: Callable[[str], None]) -> Attack:
             problem = str(failure).splitlines()[0]
         say(f"{what}: {problem or 'stood'}")
         blows.append(Blow(what, problem))
-    return Attack("storage that fails", tuple(blows))
+    return Attack(name, tuple(blows))
+
+
+def _errors(machine: Device) -> None:
+    machine.boot()
+    machine.wait_until_succeeds('skiff-status --json | grep -q \'"persist": .*"fail"\'', 120)
+    machine.wait_for_ssh()
+
+
+def _hang(machine: Device) -> None:
+    machine.slow_disk(slow=True)
+    # Far more than it will have written by the end.
+    machine.succeed("{ head -c 4000000 /dev/urandom >/mnt/persist/flood; sync; } >/dev/null 2>&1 &")
+    try:
+        machine.wait_for_ssh()
+        machine.execute("skiff-status", timeout=30)
+    finally:
+        machine.slow_disk(slow=False)
+    machine.succeed("rm /mnt/persist/flood; sync")
 
 
 def _read_only(machine: Device) -> None:

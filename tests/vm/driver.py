@@ -148,6 +148,13 @@ class Device:
         """Pull or plug the cable of its first network card."""
         qmp.execute(self.files.qmp, "set_link", name="net0", up=plugged)
 
+    def slow_disk(self, *, slow: bool) -> None:
+        """Let its persist disk do one thing a second, or as many as it can."""
+        limits = dict.fromkeys(("iops_rd", "iops_wr", "bps", "bps_rd", "bps_wr"), 0)
+        qmp.execute(
+            self.files.qmp, "block_set_io_throttle", device="persist", iops=1 if slow else 0, **limits
+        )
+
     def is_running(self) -> bool:
         """Whether QEMU runs."""
         found = Process.find(self.files)

@@ -35,7 +35,7 @@ def test_made_on_first_boot_and_grown_with_the_disk(device: MakeDevice) -> None:
     machine.wait_for_persist()
     machine.wait_until_succeeds("test $(df -mP /mnt/persist | awk 'END { print $2 }') -gt 1800")
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
-    assert verdict([fail_storage(machine, print)]) == "verdict: all 2 attacks stood"
+    assert verdict([fail_storage(machine, print)]) == "verdict: all 3 attacks stood"
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
 
 
