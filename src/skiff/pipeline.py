@@ -156,6 +156,7 @@ def _pack(
             boot=built.boot,
             boot_modules=[(name, built.kernel.modules[name]) for name in built.kernel.boot],
             packages=packages,
+            owners=built.owners,
             cache=cache,
             step=_stepper(step.detail, step.advance),
         )

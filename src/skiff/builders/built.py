@@ -19,5 +19,7 @@ class Built(msgspec.Struct, frozen=True):
     early: frozenset[str]
     # What goes to the boot partition besides the kernel: file by artefact name.
     boot: dict[str, Path]
+    # The layer that each file is there for, by path; of modules of `/init` as `modules/NAME.ko`.
+    owners: dict[str, str] = {}
     # What is left to the user's judgement, a line each.
     warnings: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from skiff.builders.lay import (
     check_signers,
     early_files,
 )
+from skiff.builders.owners import owners
 from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Tree
@@ -58,5 +59,6 @@ def finish(
         kernel,
         early_files(tree, recipe, linker),
         dict(boot),
+        owners(tree, recipe, kernel, linker),
         tuple(missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
     )

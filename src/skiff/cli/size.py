@@ -10,7 +10,7 @@ import msgspec
 from skiff.cli.common import print_json
 from skiff.cli.options import examples, json_option, workspace_option
 from skiff.host.errors import UserError
-from skiff.image.growth import FILES, MODULES, PACKAGES, Sizes, compare, other_sizes, sizes, total
+from skiff.image.growth import FILES, LAYERS, MODULES, PACKAGES, Sizes, compare, other_sizes, sizes, total
 from skiff.image.report import require_image
 from skiff.image.treemap import treemap_svg
 from skiff.model.workspace import Workspace
@@ -22,12 +22,14 @@ from skiff.model.workspace import Workspace
         "skiff size --svg size.svg       a picture: one field for each file",
         "skiff size --files              every file",
         "skiff size --modules            every kernel module",
+        "skiff size --layers             what each layer adds",
         "skiff size --against before     what grew since the image of the workspace `before`",
     )
 )
 @workspace_option
 @click.option("--files", is_flag=True, help="List single files instead of packages and layers.")
 @click.option("--modules", is_flag=True, help="List kernel modules instead of packages and layers.")
+@click.option("--layers", is_flag=True, help="List what each layer adds, the kernel included.")
 @click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), help="Write a treemap to this file.")
 @click.option(
     "--against",
@@ -36,7 +38,13 @@ from skiff.model.workspace import Workspace
 )
 @json_option
 def command(
-    workspace: Workspace, as_json: bool, files: bool, modules: bool, svg: Path | None, against: str | None
+    workspace: Workspace,
+    as_json: bool,
+    files: bool,
+    modules: bool,
+    layers: bool,
+    svg: Path | None,
+    against: str | None,
 ) -> None:
     """Show what the image's bytes are spent on, or what made it grow.
 
@@ -44,8 +52,8 @@ def command(
     of its part, in proportion to its own size.
     """
     image, manifest = require_image(workspace.image)
-    if files and modules:
-        raise click.UsageError("--files lists the modules too: give one of --files and --modules")
+    if files + modules + layers > 1:
+        raise click.UsageError("give one of --files, --modules and --layers")
     if svg is not None:
         try:
             svg.write_text(treemap_svg(image, manifest))
@@ -54,7 +62,7 @@ def command(
                 f"--svg {svg}: {error.strerror}", hint="name a file in a folder of yours"
             ) from error
         click.echo(f"{svg}", err=True)
-    mine = sizes(image, manifest, MODULES if modules else FILES if files else PACKAGES)
+    mine = sizes(image, manifest, _kind(files, modules, layers))
     if against is not None:
         _print_growth(other_sizes(against, mine.by), mine, as_json)
         return
@@ -68,6 +76,10 @@ def command(
     click.echo(f"\n{'compressed':>12} {'unpacked':>12}  what")
     for row in mine.rows or ():
         click.echo(f"{row.compressed / 1e3:9.0f} kB {row.bytes / 1e3:9.0f} kB  {row.name}")
+
+
+def _kind(files: bool, modules: bool, layers: bool) -> str:
+    return FILES if files else MODULES if modules else LAYERS if layers else PACKAGES
 
 
 def _print_growth(before: Sizes, after: Sizes, as_json: bool) -> None:

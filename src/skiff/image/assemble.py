@@ -10,6 +10,7 @@ import msgspec
 
 from skiff.host import json
 from skiff.host.files import file_digest, swap_folder, write_atomic
+from skiff.image.budget import check_budgets
 from skiff.image.initramfs import write_initramfs
 from skiff.image.parts import Part
 from skiff.image.squashfs import pack_part
@@ -31,12 +32,14 @@ def assemble(
     boot: Mapping[str, Path],
     boot_modules: Sequence[tuple[str, Path]],
     packages: Sequence[PackageFact],
+    owners: Mapping[str, str],
     cache: Path,
     step: Callable[[str], None],
 ) -> Image:
     """Write kernel, initramfs, image.json and manifest.json to the folder ``target``, all or nothing.
 
-    ``boot``: further files for the boot partition, by the name that they get there.
+    ``boot``: further files for the boot partition, by the name that they get there. ``owners``: the layer
+    that each file is there for. Raises UserError when a layer adds more than its budget.
     """
     packed: dict[str, Path] = {}
     for part in parts:
@@ -79,7 +82,12 @@ def assemble(
             PartFact("early", first),
             *(PartFact(name, path.stat().st_size) for name, path in packed.items()),
         ]
-        manifest = Manifest(tuple(sizes), tuple(_files(parts, early, boot_modules)), tuple(packages))
+        files = [
+            msgspec.structs.replace(fact, layer=owners.get(fact.path, ""))
+            for fact in _files(parts, early, boot_modules)
+        ]
+        manifest = Manifest(tuple(sizes), tuple(files), tuple(packages), _kernel_layer(recipe))
+        check_budgets(recipe.budgets, manifest, image.artefacts)
         write_atomic(new / "image.json", json.encode(image))
         write_atomic(new / "manifest.json", json.encode(manifest))
         swap_folder(new, target)
@@ -103,6 +111,12 @@ def disk_plan(recipe: Recipe) -> DiskPlan:
 
 def _artefact(name: str, path: Path, target: Path) -> Artefact:
     return Artefact(name, target / name, path.stat().st_size, file_digest(path))
+
+
+def _kernel_layer(recipe: Recipe) -> str:
+    """The layer that chose the kernel; empty when it is the default, which is the first layer's."""
+    layer = recipe.origins.get("kernel_source" if recipe.kernel_source else "kernel_package", "")
+    return "" if layer == recipe.names[0] else layer
 
 
 def _files(

@@ -10,11 +10,13 @@ import msgspec
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.workspace import open_workspace
-from skiff.image.report import Row, by_origin, kernel_modules, require_image
+from skiff.image.budget import by_layer
+from skiff.image.report import by_origin, kernel_modules, require_image
+from skiff.image.shares import Row
 from skiff.model.image import Artefact, Image, Manifest, PackageFact
 
 # What the rows of a table stand for.
-PACKAGES, FILES, MODULES = "packages", "files", "modules"
+PACKAGES, FILES, MODULES, LAYERS = "packages", "files", "modules", "layers"
 REST = "the same content, packed another way"
 
 
@@ -44,8 +46,11 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def sizes(image: Image, manifest: Manifest, by: str) -> Sizes:
-    """An image's sizes, by packages, files or kernel modules."""
-    rows = kernel_modules(manifest) if by == MODULES else by_origin(manifest, single=by == FILES)
+    """An image's sizes, by packages, files, kernel modules or layers."""
+    if by == LAYERS:
+        rows = by_layer(manifest, image.artefacts)
+    else:
+        rows = kernel_modules(manifest) if by == MODULES else by_origin(manifest, single=by == FILES)
     return Sizes(image.artefacts, tuple(rows), by, manifest.packages, image.recipe_sha256)
 
 
@@ -106,12 +111,12 @@ def total(side: Sizes) -> int:
 
 
 def _artefacts(before: Sizes, after: Sizes) -> Iterator[Change]:
-    """Files of the image beside the initramfs, which is what the rows are of."""
+    """Files of the image beside those that the rows are of."""
     if after.by == MODULES:
         return
     old, new = ({item.name: item.bytes for item in side.artefacts} for side in (before, after))
     for name in {**old, **new}:
-        if name != "initramfs":
+        if name != "initramfs" and not (name == "kernel" and after.by == LAYERS):
             yield Change(name, old.get(name, 0), new.get(name, 0), _note(name in old, name in new))
 
 

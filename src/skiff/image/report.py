@@ -5,20 +5,10 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-import msgspec
-
 from skiff.host.errors import UserError
 from skiff.image.assemble import load, load_manifest
+from skiff.image.shares import Row, ratios, summed
 from skiff.model.image import Image, Manifest
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One line of `skiff size`; both sizes in bytes."""
-
-    name: str
-    bytes: int
-    # Share of its part's compressed bytes, in proportion to its own size.
-    compressed: int
 
 
 def require_image(folder: Path) -> tuple[Image, Manifest]:
@@ -29,24 +19,13 @@ def require_image(folder: Path) -> tuple[Image, Manifest]:
     return image, load_manifest(folder)
 
 
-def ratios(manifest: Manifest) -> dict[str, float]:
-    """Compressed bytes for each unpacked byte, by part."""
-    unpacked: dict[str, int] = {}
-    for fact in manifest.files:
-        unpacked[fact.part] = unpacked.get(fact.part, 0) + fact.bytes
-    return {part.name: part.bytes / max(1, unpacked.get(part.name, 0)) for part in manifest.parts}
-
-
 def by_origin(manifest: Manifest, *, single: bool = False) -> list[Row]:
     """Sizes by package and layer, or by file when ``single``; largest first."""
     ratio = ratios(manifest)
-    sums: dict[str, tuple[int, float]] = {}
-    for fact in manifest.files:
-        key = f"/{fact.path}" if single else fact.origin
-        size, packed = sums.get(key, (0, 0.0))
-        sums[key] = (size + fact.bytes, packed + fact.bytes * ratio[fact.part])
-    rows = [Row(name, size, round(packed)) for name, (size, packed) in sums.items()]
-    return sorted(rows, key=lambda row: (-row.compressed, row.name))
+    return summed(
+        (f"/{fact.path}" if single else fact.origin, fact.bytes, fact.bytes * ratio[fact.part])
+        for fact in manifest.files
+    )
 
 
 def kernel_modules(manifest: Manifest) -> list[Row]:

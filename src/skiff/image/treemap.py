@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from skiff.image.report import ratios
+from skiff.image.shares import ratios
 from skiff.model.image import Image, Manifest
 
 WIDTH, HEIGHT = 1200.0, 800.0

@@ -70,6 +70,7 @@ FIELDS: dict[str, str] = {
     "boot_files": "disk.files",
     "uboot_inputs": "uboot.input",
     "buildroot_sources": "buildroot.source",
+    "budgets": "size.budget",
     **_BY_ARCH,
     **_SINGLE,
 }
@@ -109,6 +110,7 @@ class _Merger:
         self.boot_files: dict[str, BootFile] = {}
         self.inputs: dict[str, UbootInput] = {}
         self.sources: dict[str, BuildrootSource] = {}
+        self.budgets: dict[str, float] = {}
         self.single: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
@@ -147,6 +149,9 @@ class _Merger:
             folder = str(layer.ref.path / source.folder) if source.folder else ""
             self.sources[package] = msgspec.structs.replace(source, folder=folder)
             self.origins[f"buildroot_sources[{package}]"] = layer.name
+        if self.arch.value in layer.file.size.budget:
+            self.budgets[layer.name] = layer.file.size.budget[self.arch.value]
+            self.origins[f"budgets[{layer.name}]"] = layer.name
         for field, key in {**_SINGLE, **_BY_ARCH}.items():
             value = _value(layer, key)
             if isinstance(value, dict):
@@ -225,6 +230,8 @@ class _Merger:
             raw=tuple(self.raw.values()),
             boot_files=tuple(self.boot_files.values()),
             uboot_inputs=tuple(self.inputs.values()),
+            # What is compiled is of another size.
+            budgets=self.budgets if builder == "debian" else {},
             **self.single,
             builder=builder,
             authorized_keys=authorized_keys,

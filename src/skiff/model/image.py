@@ -55,6 +55,8 @@ class FileFact(msgspec.Struct, frozen=True, array_like=True):
     bytes: int
     origin: str
     part: str
+    # The layer that it is there for; empty: none asked for it.
+    layer: str = ""
 
 
 class PartFact(msgspec.Struct, frozen=True):
@@ -82,3 +84,5 @@ class Manifest(msgspec.Struct, frozen=True):
     parts: tuple[PartFact, ...]
     files: tuple[FileFact, ...]
     packages: tuple[PackageFact, ...]
+    # The layer that chose the kernel; empty when it is the default one.
+    kernel_layer: str = ""

@@ -193,6 +193,22 @@ class DevicePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class SizePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How large the layer may make an image."""
+
+    budget: Annotated[
+        dict[str, Annotated[float, Doc(ge=0)]],
+        Doc(
+            description=(
+                "For each CPU the MB that this layer may add to kernel and initramfs, compressed: its files, "
+                "the packages and modules it names, what these need that no layer before it does, and the "
+                "kernel when it chooses another than `base`. A build that is more than a tenth above "
+                "fails, and names what weighs most. It holds for the `debian` builder: `amd64 = 9.5`."
+            )
+        ),
+    ] = {}
+
+
 class QemuPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How `skiff run` starts this image."""
 
@@ -397,6 +413,7 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trim: TrimPart = TrimPart()
     tree: TreePart = TreePart()
     kernel: KernelPart = KernelPart()
+    size: SizePart = SizePart()
     device: DevicePart = DevicePart()
     qemu: QemuPart = QemuPart()
     disk: DiskPart = DiskPart()

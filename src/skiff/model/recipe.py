@@ -106,6 +106,8 @@ class Recipe(msgspec.Struct, frozen=True):
     buildroot_links: dict[str, str] = {}
     # Public keys (whole lines of authorized_keys) that root accepts.
     authorized_keys: tuple[str, ...] = ()
+    # What a layer may add to the image, in 10⁶ bytes, by layer.
+    budgets: dict[str, float] = {}
     # For each value, `key` or `key[item]`, the layer that set it last.
     origins: dict[str, str] = {}
 
