@@ -58,6 +58,11 @@ def test_kvm_takes_the_host_cpu(image: Image) -> None:
     assert after(line, "-cpu") == ["host"]
 
 
+def test_all_virtual_cpus_on_one_thread(image: Image) -> None:
+    assert after(words(image, Options(threads="single")), "-accel") == ["tcg,thread=single"]
+    assert after(words(image, Options(threads="single"), accel="kvm"), "-accel") == ["kvm"]
+
+
 def test_the_users_numbers_win_over_the_images(image: Image) -> None:
     line = words(image, Options(memory=1024, cpus=4))
     assert after(line, "-m") == ["1024"]

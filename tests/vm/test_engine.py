@@ -39,11 +39,18 @@ def test_a_container_survives_a_power_cut_with_its_data(device: MakeDevice, engi
     machine.succeed(f"test -d /mnt/persist/skiff/{engine}")
 
 
-def test_an_engine_that_dies_comes_back_and_its_containers_live_on(device: MakeDevice) -> None:
+def test_an_engine_that_dies_is_set_wrong_and_is_damaged(device: MakeDevice) -> None:
     machine = device("virt/qemu", "engine/docker")
     machine.boot()
     machine.wait_for_engine()
     make_image(machine)
+    _its_programs_die(machine)
+    _a_setting_is_not_valid(machine)
+    _its_data_is_garbage(machine)
+
+
+def _its_programs_die(machine: Device) -> None:
+    """They come back, and containers live on."""
     machine.succeed(SERVICE, timeout=120)
     machine.wait_until_succeeds("docker exec keeper cat /data/starts", 60)
     for program in ("dockerd", "containerd"):
@@ -52,38 +59,31 @@ def test_an_engine_that_dies_comes_back_and_its_containers_live_on(device: MakeD
         alive = f"pidof {program} && ! kill -0 {old} && docker exec keeper cat /data/starts"
         machine.wait_until_succeeds(alive, 180)
     assert machine.succeed("docker exec keeper cat /data/starts") == "started\n"
-    machine.wait_for_engine()
     assert machine.failed() == {}
+    machine.succeed("docker rm -f keeper", timeout=120)
 
 
-def test_garbage_in_the_engines_data(device: MakeDevice) -> None:
-    machine = device("virt/qemu", "engine/docker")
-    machine.boot()
-    machine.wait_for_engine()
-    make_image(machine)
-    machine.succeed(
-        "sv -w 60 stop docker; cd /mnt/persist/skiff/docker; "
-        "find . -name '*.db' -type f | while read -r file; do"
-        ' dd if=/dev/urandom of="$file" bs=4096 count=8 conv=notrunc 2>/dev/null; done; sync'
-    )
-    machine.cut_power()
-    machine.boot()
-    unit = machine.wait_for_unit("engine", "in a row", 180)
-    assert unit.state == "fail"
-    # The remedy that it names does help.
-    remedy = unit.hint.partition("damaged: ")[2]
-    assert remedy.startswith("sv -w 60 stop docker && mv ")
-    machine.succeed(remedy, timeout=120)
-    machine.wait_for_engine()
-
-
-def test_a_setting_of_the_engine_that_is_not_valid(device: MakeDevice) -> None:
-    machine = device("virt/qemu", "engine/docker")
-    machine.boot()
-    machine.wait_for_persist()
+def _a_setting_is_not_valid(machine: Device) -> None:
+    """It is told, and the engine runs without."""
     machine.succeed("echo '{ \"no-such-setting\": 1 }' >/mnt/persist/skiff/docker.json; sync")
     machine.cut_power()
     machine.boot()
-    unit = machine.wait_for_unit("engine", "docker.json is not valid")
+    unit = machine.wait_for_unit("engine", "docker.json is not valid", 180)
     assert unit.state == "warn"
+    machine.wait_for_engine()
+
+
+def _its_data_is_garbage(machine: Device) -> None:
+    """It is told with a remedy, which does help."""
+    machine.succeed(
+        "rm /mnt/persist/skiff/docker.json; sv -w 60 stop docker; cd /mnt/persist/skiff/docker; "
+        "find . -name '*.db' -type f | while read -r file; do"
+        ' dd if=/dev/urandom of="$file" bs=4096 count=8 conv=notrunc 2>/dev/null; done; sync'
+    )
+    machine.succeed("sv start docker")
+    unit = machine.wait_for_unit("engine", "in a row", 180)
+    assert unit.state == "fail"
+    remedy = unit.hint.partition("damaged: ")[2]
+    assert remedy.startswith("sv -w 60 stop docker && mv ")
+    machine.succeed(remedy, timeout=120)
     machine.wait_for_engine()

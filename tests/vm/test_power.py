@@ -60,7 +60,7 @@ def test_power_cuts_at_random_moments(device: MakeDevice) -> None:
             _cut(machine, f"number {number}, while the engine wrote")
         else:
             machine.start()
-            machine.hold_for(chance.uniform(0, 4 * boot))
+            machine.hold_for(chance.uniform(0, 3 * boot))
             _cut(machine, f"number {number}, during boot")
         if number % ROUND == 0 or number == CUTS:
             machine.boot()

@@ -52,6 +52,9 @@ class Options(msgspec.Struct, frozen=True):
     append: tuple[str, ...] = ()
     # `auto`, `kvm` or `tcg`.
     accel: str = "auto"
+    # Under emulation: `multi`, a thread for each virtual CPU, or `single`, all of them in turn on one. The latter
+    # is slower to watch and costs less in all.
+    threads: str = "multi"
     # Start from a card, by firmware; None: QEMU loads kernel and initramfs itself.
     boot: Boot | None = None
     # Further words for QEMU, after all others.
@@ -118,8 +121,7 @@ def _emulated(image: Image, accel: str) -> tuple[str, ...]:
 
 
 def _board(image: Image, options: Options, accel: str) -> list[str]:
-    # One thread per virtual CPU under emulation too.
-    engine = "tcg,thread=multi" if accel == "tcg" else accel
+    engine = f"tcg,thread={options.threads}" if accel == "tcg" else accel
     cpu = _EMULATED_CPU[image.arch] if accel == "tcg" else "host"
     machine = (image.qemu_machine or _MACHINE[image.arch]) + _MACHINE_SETTINGS.get(image.arch, "")
     return [
