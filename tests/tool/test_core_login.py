@@ -11,10 +11,11 @@ import pytest
 from tests.tool.device import Device
 
 CORE = Path(__file__).parents[2] / "layers/apps/core/rootfs/usr/lib/skiff/core"
-# Writes its words one a line, and what it reads; `docker start` fails where the test says so.
+# Writes its words one a line, and what it reads; fails where the test says so.
 DOCKER = """#!/bin/sh
 printf '%s\\n' "$@" >>"$SKIFF_ROOT/docker.argv"
 case $1 in
+version) [ ! -e "$SKIFF_ROOT/away" ] || { mv "$SKIFF_ROOT/away" "$SKIFF_ROOT/back"; exit 1; } ;;
 start) [ ! -e "$SKIFF_ROOT/broken" ] || { echo "no such image" >&2; exit 1; } ;;
 exec) env >"$SKIFF_ROOT/docker.env"; cat ;;
 esac
@@ -56,10 +57,17 @@ class Login:
         return path.read_text().splitlines() if path.exists() else []
 
     def run(
-        self, command: str | None = None, *, user: str = "core", forced: bool = True, stdin: bytes = b""
+        self,
+        command: str | None = None,
+        *,
+        user: str = "core",
+        forced: bool = True,
+        stdin: bytes = b"",
+        **more: str,
     ) -> subprocess.CompletedProcess[bytes]:
         """Log in, with the command that the client asked for, as sshd does it."""
         env = {"SKIFF_ROOT": str(self.device.root), "USER": user, "PATH": "/usr/bin:/bin", "TERM": "xterm"}
+        env |= more
         words: list[str] = []
         if command is not None and forced:
             # A forced command: sshd gives it to the shell of the account, which is this program too.
@@ -188,6 +196,27 @@ def test_a_failure_is_told_in_one_line_with_its_hint(login: Login) -> None:
     assert login.argv() == []
 
 
+def test_an_engine_that_is_away_is_told_in_one_line_with_its_hint(login: Login) -> None:
+    """The container runs on without it, but nobody gets in."""
+    login.device.put("run/skiff/status/engine", "warn\tdocker was stopped by hand\tsv up docker\n")
+    login.device.put("away", "")
+    done = login.run("cat")
+    assert done.returncode == 75
+    assert done.stderr == (
+        b"skiff: the container engine does not answer: docker was stopped by hand"
+        b" (root sees more: skiff-status engine)\n"
+    )
+    assert login.argv() == ["version"]
+
+
+def test_an_engine_that_is_starting_is_waited_for(login: Login) -> None:
+    login.device.put("run/skiff/status/engine", "wait\tdocker is starting\t\n")
+    login.device.put("away", "")
+    done = login.run("cat", stdin=b"input")
+    assert (done.returncode, done.stdout) == (0, b"input")
+    assert done.stderr == b"skiff: docker is starting; waiting for it (Ctrl-C ends this)\n"
+
+
 def test_while_it_is_built_progress_is_shown_and_the_input_kept(login: Login) -> None:
     login.container("wait\tbuilding box\t", running=False)
     log = login.device.put("run/skiff/core/log/box", "step 1\n")
@@ -218,3 +247,23 @@ def test_variables_go_in_without_their_values(login: Login) -> None:
     assert {"SHELL", "USER", "LOGNAME", "TERM"} <= set(names)
     assert not any("=" in name for name in names)
     assert "USER=me" in (login.device.root / "docker.env").read_text().splitlines()
+
+
+def test_hostile_variables_say_nothing_to_host_or_engine(login: Login) -> None:
+    evil = login.device.root / "evil"
+    word = f"$(touch {evil})`touch {evil}`;touch {evil}\n--privileged"
+    sourced = login.device.put("profile", f"touch {evil}\n")
+    names = ("SHELL", "LOGNAME", "TERM", "LANG", "SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_AUTH_SOCK")
+    engine = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CONTAINER_HOST")
+    more = {
+        **dict.fromkeys((*names, *engine, "CONTAINER", "INSIDE", "WORDS"), word),
+        "IFS": "oe",
+        "CDPATH": word,
+    }
+    done = login.run("id", ENV=str(sourced), **more)
+    assert done.returncode == 0, done.stderr
+    assert not evil.exists()
+    words = login.argv()
+    assert words[-4:] == ["box", "/bin/ash", "-c", "id"] and not any("privileged" in one for one in words)
+    given = (login.device.root / "docker.env").read_text().splitlines()
+    assert not set(engine) & {line.partition("=")[0] for line in given}

@@ -68,7 +68,7 @@ wait_for_container() {
 	read_container
 	runs && [ "$STATE:$INHOME" != wait: ] && return
 	if [ "$STATE" = wait ]; then
-		note "$TEXT; waiting for it (Ctrl-C ends this)"
+		note "$TEXT; waiting for it (Ctrl-C ends this${HINT:+, root sees more: $HINT})"
 		show_progress
 		# What the container says of the user may be known only now.
 		read_user "$USER" || refuse "$WHY" "$HINT"
@@ -77,9 +77,27 @@ wait_for_container() {
 	case $STATE:$ID in
 	fail:* | *:) refuse "$TEXT" "$HINT" ;;
 	esac
+	wait_for_engine
 	note "starting the container $CONTAINER"
 	answer=$(docker start "$CONTAINER" 2>&1 >/dev/null) || refuse "$CONTAINER does not start: $(echo "$answer" | tail -n 1)" \
 		"root sees more: docker logs $CONTAINER"
+}
+
+# A container may run while the engine is away, but there is no way into it. An engine that is well costs no program.
+wait_for_engine() {
+	reported engine
+	case $STATE in
+	'' | ok) return ;;
+	esac
+	told=
+	until docker version >/dev/null 2>&1 </dev/null; do
+		reported engine
+		[ "$STATE" = wait ] || refuse "the container engine does not answer${TEXT:+: $TEXT}" \
+			"root sees more: skiff-status engine"
+		[ -n "$told" ] || note "$TEXT; waiting for it (Ctrl-C ends this)"
+		told=yes
+		IFS= read -r -t 0.5 _ <>"$CORE/never" || :
+	done
 }
 
 # The log of pulling, building and making the container, for as long as that goes on.
@@ -130,6 +148,7 @@ enter() {
 	case $INHOME:$INSIDE in
 	:*[!0-9:]*) refuse "there is no user ${INSIDE%%:*} in the container $CONTAINER" "root sees more: skiff-core apply" ;;
 	esac
+	wait_for_engine
 	share_agent
 	set --
 	rest=$WORDS
