@@ -32,8 +32,8 @@ from tests.vm.sources import chosen
 # Devices of the test that runs, for its report.
 _DEVICES = pytest.StashKey[list[Device]]()
 
-# Two tests run at a time, on two cores as likely as not: a second thread for a machine is of no use. And QEMU 7.2
-# has races between them: a guest that patches its code may panic, a timer may be lost.
+# Two tests run at a time, on two cores as likely as not: a second thread for a machine is of no use.
+# And QEMU 7.2 has races between them: a guest that patches its code may panic, a timer may be lost.
 _THREADS = {Arch.AMD64: "single"}
 
 # Last lines of a console in a report.

@@ -52,8 +52,8 @@ class Options(msgspec.Struct, frozen=True):
     append: tuple[str, ...] = ()
     # `auto`, `kvm` or `tcg`.
     accel: str = "auto"
-    # Under emulation: `multi`, a thread for each virtual CPU, or `single`, all of them in turn on one. The latter
-    # is slower to watch and costs less in all.
+    # Under emulation: `multi`, a thread for each virtual CPU, or `single`, all of them in turn on one,
+    # which is slower to watch and costs less in all.
     threads: str = "multi"
     # Start from a card, by firmware; None: QEMU loads kernel and initramfs itself.
     boot: Boot | None = None
