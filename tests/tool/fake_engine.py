@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.tool.fake_swarm import FakeSwarm
+
 # Options of `docker create` that take no value.
 _FLAGS = {"--init", "--rm", "--interactive", "--tty", "--privileged", "--read-only", "-i", "-t"}
 _TIME = "2026-01-02T03:04:05.000000001Z"
@@ -104,6 +106,8 @@ class FakeEngine:
         self.argvs: list[list[str]] = []
         self.command_env: dict[str, str] = {}
         self.arch = "amd64"
+        self.components: list[dict[str, str]] = []
+        self.swarm = FakeSwarm()
         # What was pruned: images or build (cache), and how it was asked for.
         self.pruned: list[tuple[str, dict[str, str]]] = []
         # What `docker save` gives beside the name, per image.
@@ -276,7 +280,17 @@ class Handler(BaseHTTPRequestHandler):
             answer(words[1:], query, body)
 
     def _version(self, words: list[str], query: dict[str, str], body: Any) -> None:
-        self._json({"Version": "0", "Components": [], "Arch": self.server.engine.arch})
+        engine = self.server.engine
+        self._json({"Version": "0", "Components": engine.components, "Arch": engine.arch})
+
+    def _info(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(self.server.engine.swarm.info())
+
+    def _swarm(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(*self.server.engine.swarm.swarm(words, query, body))
+
+    def _nodes(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(*self.server.engine.swarm.node(words, self.command, query, body))
 
     def _images(self, words: list[str], query: dict[str, str], body: Any) -> None:
         images = self.server.engine.images

@@ -18,6 +18,7 @@ GOLDEN = {
     "qemu-amd64": (["virt/qemu"], Arch.AMD64),
     "qemu-docker-amd64": (["virt/qemu", "engine/docker"], Arch.AMD64),
     "qemu-docker-arm64": (["virt/qemu", "engine/docker"], Arch.ARM64),
+    "qemu-cluster-amd64": (["virt/qemu", "apps/cluster"], Arch.AMD64),
     "qemu-armhf": (["virt/qemu"], Arch.ARMHF),
     "qemu-riscv64": (["virt/qemu"], Arch.RISCV64),
     "pc-uefi-amd64": (["pc/uefi"], Arch.AMD64),

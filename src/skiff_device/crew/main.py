@@ -21,7 +21,7 @@ from skiff_device.crew.paths import Paths
 FAMILIES = (
     "apps", "releases", "ps", "logs", "run", "config", "domains", "ports", "proxy", "certs", "letsencrypt",
     "checks", "storage", "resource", "docker_options", "network", "cron", "git", "builder", "ssh_keys",
-    "backup", "events", "cleanup", "plugin", "help",
+    "cluster", "backup", "events", "cleanup", "plugin", "help",
 )  # fmt: skip
 # Commands whose name does not begin with that of their module.
 _ELSEWHERE = {

@@ -15,6 +15,8 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,99}")
+# The kernel takes 15 characters (IFNAMSIZ); of them those that a shell and a file name may hold.
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 
 # What the engine takes as a reference to an image, and no option.
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
@@ -74,6 +76,11 @@ def image(text: str) -> str:
     return _checked(
         _IMAGE, "" if ".." in text else text, "name of an image", "such as registry.example/app:1.2"
     )
+
+
+def interface(text: str) -> str:
+    """Name of a network interface. Raises DeviceError."""
+    return _checked(_INTERFACE, text, "name of an interface", "such as eth0")
 
 
 def number(text: str, what: str, low: int, high: int) -> int:

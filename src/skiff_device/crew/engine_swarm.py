@@ -1,0 +1,104 @@
+"""What the container engine has of clusters: Swarm, by the engine's own API (podman has none)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew.engine_api import Api, Refused
+
+# The port that managers listen on; Swarm's own choice.
+PORT = 2377
+# Addresses of networks across devices. Swarm's own 10.0.0.0/8 begins where many a home network is (RFC 1918).
+_POOL = ["10.210.0.0/16"]
+# How many ended tasks Swarm remembers for each one that runs: a container each, on a small disk.
+_HISTORY = 1
+
+Node = dict[str, Any]
+
+
+class NoLeader(DeviceError):
+    """The managers that are there are no majority: nothing can be told for sure, and nothing changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "fewer than half of the managers are there: nothing can be changed",
+            "what runs goes on; switch the others on",
+        )
+
+
+class Swarm(Api):
+    """The cluster as the engine of this device sees it."""
+
+    def state(self) -> dict[str, Any]:
+        """What this device is in a cluster: LocalNodeState, ControlAvailable, NodeID, Error …"""
+        return dict(self.ask("GET", "/info").get("Swarm") or {})
+
+    def init(self, interface: str) -> None:
+        """Make a cluster of this device alone, for others by that interface."""
+        body = {**_addresses(interface), "DefaultAddrPool": _POOL, "SubnetSize": 24}
+        spec = {"Orchestration": {"TaskHistoryRetentionLimit": _HISTORY}}
+        self.ask("POST", "/swarm/init", body={**body, "Spec": spec})
+
+    def join(self, interface: str, host: str, token: str) -> None:
+        """Become part of the cluster that a manager belongs to; the token says as what."""
+        body = {**_addresses(interface), "RemoteAddrs": [f"{host}:{PORT}"], "JoinToken": token}
+        self.ask("POST", "/swarm/join", body=body)
+
+    def leave(self, force: bool) -> None:
+        """Be no part of it any more. A manager leaves by force alone, and its vote is missed then."""
+        self.ask("POST", "/swarm/leave", {"force": int(force)})
+
+    def token(self, role: str) -> str:
+        """What lets a device in, as a `worker` or a `manager`."""
+        return str(self._ask_managers("GET", "/swarm")["JoinTokens"][role.capitalize()])
+
+    def nodes(self) -> list[Node]:
+        """The devices, by name."""
+        return sorted(self._ask_managers("GET", "/nodes") or [], key=name_of)
+
+    def node(self, number: str) -> Node | None:
+        """One of them by its id, or None."""
+        found = [node for node in self.nodes() if node["ID"] == number]
+        return found[0] if found else None
+
+    def change_node(self, node: Node, **spec: Any) -> None:
+        """Change what the cluster wants of a device: Role, Labels, Availability."""
+        version = {"version": node["Version"]["Index"]}
+        self._ask_managers("POST", f"/nodes/{quote(node['ID'])}/update", version, {**node["Spec"], **spec})
+
+    def remove_node(self, node: Node) -> None:
+        """Forget a device. One that is there is not kept out by it."""
+        self._ask_managers("DELETE", f"/nodes/{quote(node['ID'])}", {"force": 1})
+
+    def _ask_managers(
+        self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None
+    ) -> Any:
+        """What takes a majority of managers. Raises NoLeader without one."""
+        try:
+            return self.ask(method, path, query, body)
+        except Refused as error:
+            # It has no status of its own.
+            if "does not have a leader" in error.message or "DeadlineExceeded" in error.message:
+                raise NoLeader from None
+            raise
+
+
+def name_of(node: Node) -> str:
+    """The host name of a device."""
+    return str(node["Description"].get("Hostname", ""))
+
+
+def is_there(node: Node) -> bool:
+    """Whether the cluster hears of a device."""
+    return str(node["Status"].get("State")) == "ready"
+
+
+def _addresses(interface: str) -> dict[str, str]:
+    """All that Swarm does with others goes by one interface."""
+    return {
+        "ListenAddr": f"{interface}:{PORT}",
+        "AdvertiseAddr": interface,
+        "DataPathAddr": interface,
+    }

@@ -1,0 +1,119 @@
+"""Stands in for the clusters of the container engine: one device's view, as the engine's API tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WORKER = f"SWMTKN-1-{'a' * 50}-{'w' * 25}"
+MANAGER = f"SWMTKN-1-{'a' * 50}-{'m' * 25}"
+
+Answer = tuple[Any, int]
+
+
+class FakeSwarm:
+    """What the engine of this device knows; `asked` has the bodies of requests that change it."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {"LocalNodeState": "inactive", "ControlAvailable": False}
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.asked: list[tuple[str, Any]] = []
+        # Why `init` and `join` fail, where they are to; whether the engine goes on trying then.
+        self.refuse = ""
+        self.goes_on = False
+        # So many changes are refused, as if somebody else had been quicker.
+        self.quicker = 0
+        self.has_leader = True
+        self.live_restore = False
+
+    def add(self, name: str, role: str = "worker", state: str = "ready", **labels: str) -> str:
+        """A device of the cluster; returns its id."""
+        number = f"{len(self.nodes) + 1:05d}node"
+        self.nodes[number] = {
+            "ID": number, "Version": {"Index": 10},
+            "Spec": {"Role": role, "Availability": "active", "Labels": labels},
+            "Description": {"Hostname": name, "Platform": {"Architecture": "x86_64"}},
+            "Status": {"State": state, "Addr": f"10.9.9.{len(self.nodes) + 1}"},
+        }  # fmt: skip
+        if role == "manager":
+            self.nodes[number]["ManagerStatus"] = {
+                "Leader": len(self.nodes) == 1,
+                "Reachability": "reachable",
+            }
+        return number
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The devices of a name."""
+        return [node for node in self.nodes.values() if node["Description"]["Hostname"] == name]
+
+    def info(self) -> dict[str, Any]:
+        """What /info tells."""
+        return {"Swarm": self.state, "LiveRestoreEnabled": self.live_restore}
+
+    def swarm(self, words: list[str], query: dict[str, str], body: Any) -> Answer:
+        """Requests to /swarm."""
+        if words:
+            self.asked.append((words[0], body or query))
+            return getattr(self, f"_{words[0]}")(query, body)  # type: ignore[no-any-return]
+        return {"JoinTokens": {"Worker": WORKER, "Manager": MANAGER}}, 200
+
+    def _init(self, query: dict[str, str], body: Any) -> Answer:
+        if self.refuse:
+            return self._failed()
+        self._active(self.add("board1", "manager"), manager=True)
+        return "node", 200
+
+    def _join(self, query: dict[str, str], body: Any) -> Answer:
+        if self.refuse:
+            return self._failed()
+        self._active("elsewhere", manager=body["JoinToken"] == MANAGER)
+        return None, 200
+
+    def _failed(self) -> Answer:
+        if self.goes_on:
+            self.state["LocalNodeState"] = "pending"
+        return {"message": self.refuse}, 503
+
+    def _active(self, number: str, manager: bool) -> None:
+        self.state = {
+            "LocalNodeState": "active", "ControlAvailable": manager, "NodeID": number, "NodeAddr": "10.9.9.1",
+            "Managers": 1, "RemoteManagers": [{"NodeID": "x", "Addr": "10.9.9.1:2377"}],
+        }  # fmt: skip
+
+    def _leave(self, query: dict[str, str], body: Any) -> Answer:
+        if self.state["ControlAvailable"] and query.get("force") != "1":
+            return {"message": "You are attempting to leave the swarm on a node that is a manager."}, 503
+        self.state = {"LocalNodeState": "inactive", "ControlAvailable": False}
+        return None, 200
+
+    def node(self, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
+        """Requests to /nodes."""
+        if not self.state["ControlAvailable"]:
+            return {"message": "This node is not a swarm manager."}, 503
+        if not self.has_leader:
+            return {"message": "rpc error: The swarm does not have a leader."}, 500
+        if not words:
+            return list(self.nodes.values()), 200
+        node = self.nodes.get(words[0])
+        if node is None:
+            return {"message": f"node {words[0]} not found"}, 404
+        if words[1:] == ["update"]:
+            return self._update(node, query, body)
+        if method == "DELETE":
+            if "ManagerStatus" in node:
+                return {"message": "the node is a cluster manager and is a member of the raft cluster"}, 400
+            del self.nodes[words[0]]
+            return None, 200
+        return node, 200
+
+    def _update(self, node: dict[str, Any], query: dict[str, str], body: Any) -> Answer:
+        self.quicker -= 1
+        if self.quicker >= 0 or int(query["version"]) != node["Version"]["Index"]:
+            return {"message": "rpc error: update out of sequence"}, 500
+        node["Spec"] = body
+        node["Version"]["Index"] += 1
+        node.pop("ManagerStatus", None)
+        if body["Role"] == "manager":
+            node["ManagerStatus"] = {"Leader": False, "Reachability": "reachable"}
+        elif node["ID"] == self.state["NodeID"]:
+            self.state["ControlAvailable"] = False
+        return None, 200

@@ -1,0 +1,87 @@
+"""The cluster's ports: rules of the firewall that keep them to one interface."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tool.device import Device
+
+SCRIPT = Path(__file__).parents[2] / "layers/apps/cluster/rootfs/usr/lib/skiff/cluster"
+INTERFACE = "mnt/persist/skiff/crew/cluster/interface"
+# Keeps each family's rules in a file; knows the chain when that has been made.
+_IPTABLES = """
+rules=$SKIFF_ROOT/{name}
+shift
+case $1 in
+-N) [ ! -e "$rules" ] || exit 1; : >"$rules" ;;
+-L) [ -e "$rules" ] || exit 1 ;;
+-C) grep -q -x -e "$2 $3 $4" "$rules.input" 2>/dev/null ;;
+-I) echo "$2 $3 $4" >>"$rules.input" ;;
+-F) : >"$rules" ;;
+-A) [ -z "$REFUSED" ] || exit 1; shift 2; echo "$*" >>"$rules" ;;
+esac
+"""
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    made = Device(tmp_path)
+    shutil.copy(SCRIPT, tmp_path / "usr/lib/skiff/cluster")
+    return made
+
+
+def apply(device: Device, refused: str = "") -> int:
+    """Run the script, with functions of the shell in place of the programs."""
+    programs = "".join(f"{name}() ({_IPTABLES.format(name=name)})\n" for name in ("iptables", "ip6tables"))
+    script = (device.root / "usr/lib/skiff/cluster").read_text()
+    # The device's own path of the library, and no busybox that could be another.
+    script = script.replace(". /usr/lib/skiff/lib.sh", '. "$SKIFF_ROOT/usr/lib/skiff/lib.sh"')
+    return device.raw(programs + script, env={"REFUSED": refused}).returncode
+
+
+def rules(device: Device, name: str = "iptables") -> list[str]:
+    return device.read(name).splitlines()
+
+
+def test_ports_are_closed_but_on_one_interface(device: Device) -> None:
+    device.put(INTERFACE, "eth1\n")
+    for _ in range(2):
+        assert apply(device) == 0
+        for name in ("iptables", "ip6tables"):
+            first, second, *others = rules(device, name)
+            assert (first, second) == ("-i lo -j RETURN", "-i eth1 -j RETURN")
+            closed = {tuple(rule.split()[1:4:2]) for rule in others if rule.endswith("-j DROP")}
+            assert closed == {("tcp", "2377"), ("tcp", "7946"), ("udp", "7946"), ("udp", "4789")}
+            assert device.read(f"{name}.input") == "INPUT -j SKIFF-CLUSTER\n"
+    assert device.read("run/skiff/cluster") == "eth1\n"
+    assert device.status("cluster")[:2] == ["ok", "in a cluster by eth1"]
+
+
+def test_they_are_open_again_after_the_cluster(device: Device) -> None:
+    device.put(INTERFACE, "eth1\n")
+    apply(device)
+    (device.root / INTERFACE).unlink()
+    assert apply(device) == 0
+    assert rules(device) == []
+    assert not (device.root / "run/skiff/cluster").exists()
+    assert not (device.root / "run/skiff/status/cluster").exists()
+
+
+@pytest.mark.parametrize("content", [None, "", "eth1 -j ACCEPT\n", "../eth1\n"])
+def test_a_device_in_no_cluster_has_no_rules(device: Device, content: str | None) -> None:
+    if content is not None:
+        device.put(INTERFACE, content)
+    assert apply(device) == 0
+    assert not (device.root / "iptables").exists()
+
+
+def test_rules_that_are_refused_are_told(device: Device) -> None:
+    device.put(INTERFACE, "eth1\n")
+    device.put("run/skiff/cluster", "eth1\n")
+    assert apply(device, refused="yes") == 1
+    assert device.status("cluster")[0] == "fail"
+    # Crew goes by it: no cluster is made then.
+    assert not (device.root / "run/skiff/cluster").exists()
