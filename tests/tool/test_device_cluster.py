@@ -11,18 +11,17 @@ from tests.tool.device import Device
 
 SCRIPT = Path(__file__).parents[2] / "layers/apps/cluster/rootfs/usr/lib/skiff/cluster"
 INTERFACE = "mnt/persist/skiff/crew/cluster/interface"
-# Keeps each family's rules in a file; knows the chain when that has been made.
+# Keep each family's rules in a file.
 _IPTABLES = """
-rules=$SKIFF_ROOT/{name}
-shift
-case $1 in
--N) [ ! -e "$rules" ] || exit 1; : >"$rules" ;;
--L) [ -e "$rules" ] || exit 1 ;;
--C) grep -q -x -e "$2 $3 $4" "$rules.input" 2>/dev/null ;;
--I) echo "$2 $3 $4" >>"$rules.input" ;;
--F) : >"$rules" ;;
--A) [ -z "$REFUSED" ] || exit 1; shift 2; echo "$*" >>"$rules" ;;
-esac
+{name}() (
+    shift
+    case $1 in
+    -L) [ -e "$SKIFF_ROOT/{name}" ] ;;
+    -C) grep -q -x -e "$2 $3 $4" "$SKIFF_ROOT/{name}.input" 2>/dev/null ;;
+    -I) echo "$2 $3 $4" >>"$SKIFF_ROOT/{name}.input" ;;
+    esac
+)
+{name}_restore() {{ [ -z "$REFUSED" ] && grep -e ^-A >"$SKIFF_ROOT/{name}" || :; [ -z "$REFUSED" ]; }}
 """
 
 
@@ -35,10 +34,11 @@ def device(tmp_path: Path) -> Device:
 
 def apply(device: Device, refused: str = "") -> int:
     """Run the script, with functions of the shell in place of the programs."""
-    programs = "".join(f"{name}() ({_IPTABLES.format(name=name)})\n" for name in ("iptables", "ip6tables"))
+    programs = "".join(_IPTABLES.format(name=name) for name in ("iptables", "ip6tables"))
     script = (device.root / "usr/lib/skiff/cluster").read_text()
-    # The device's own path of the library, and no busybox that could be another.
     script = script.replace(". /usr/lib/skiff/lib.sh", '. "$SKIFF_ROOT/usr/lib/skiff/lib.sh"')
+    # A function's name has no hyphen.
+    script = script.replace('"$1-restore"', '"$1_restore"')
     return device.raw(programs + script, env={"REFUSED": refused}).returncode
 
 
@@ -51,9 +51,9 @@ def test_ports_are_closed_but_on_one_interface(device: Device) -> None:
     for _ in range(2):
         assert apply(device) == 0
         for name in ("iptables", "ip6tables"):
-            first, second, *others = rules(device, name)
-            assert (first, second) == ("-i lo -j RETURN", "-i eth1 -j RETURN")
-            closed = {tuple(rule.split()[1:4:2]) for rule in others if rule.endswith("-j DROP")}
+            first, second, *others = [rule.split()[2:] for rule in rules(device, name)]
+            assert (first, second) == (["-i", "lo", "-j", "RETURN"], ["-i", "eth1", "-j", "RETURN"])
+            closed = {(rule[1], rule[3]) for rule in others if rule[4:] == ["-j", "DROP"]}
             assert closed == {("tcp", "2377"), ("tcp", "7946"), ("udp", "7946"), ("udp", "4789")}
             assert device.read(f"{name}.input") == "INPUT -j SKIFF-CLUSTER\n"
     assert device.read("run/skiff/cluster") == "eth1\n"

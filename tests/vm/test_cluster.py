@@ -16,7 +16,7 @@ import pytest
 
 from tests.vm.apps import crew
 from tests.vm.driver import Device
-from tests.vm.environments import enter
+from tests.vm.environments import BOX, enter
 
 MakeDevice = Callable[..., Device]
 IMAGE = ("virt/qemu", "apps/cluster")
@@ -40,8 +40,9 @@ def switch_on(board: Device, number: int, network: str) -> None:
     board.start(memory=512, extra=("-netdev", network, "-device", card))
 
 
-def settle(board: Device, number: int, name: str) -> None:
+def settle(board: Device, number: int) -> None:
     """Give it its name and address."""
+    name = f"board{number}"
     board.wait_for_ssh(300)
     board.wait_for_persist()
     board.succeed(
@@ -84,6 +85,24 @@ def wait_for(board: Device, states: list[str]) -> None:
     )
 
 
+# No registry answers there, so that each device takes its own image of that name, and at once.
+WEB = (
+    "docker service create --detach --no-resolve-image --name web --replicas 3 --replicas-max-per-node 1 "
+    "--publish 8080:8000 --hostname '{{.Node.Hostname}}' 127.0.0.1:1/box "
+    "sh -c 'mkdir /www && hostname >/www/index.html && exec httpd -f -p 8000 -h /www'"
+)
+
+
+def answers(board: Device, names: set[str]) -> None:
+    """Wait until a port of this device leads to containers on these devices."""
+    asked = (
+        "for turn in 1 2 3 4 5 6 7 8 9; do wget -q -T 5 -O - http://127.0.0.1:8080/ || exit; done >/tmp/web"
+    )
+    board.wait_until_succeeds(
+        f"{asked}; test \"$(sort -u /tmp/web | tr '\\n' ' ')\" = '{' '.join(sorted(names))} '", 240
+    )
+
+
 @pytest.mark.skipif(
     os.environ.get("SKIFF_CLUSTER") != "1", reason="three emulated machines take minutes: SKIFF_CLUSTER=1"
 )
@@ -94,11 +113,97 @@ def test_a_cluster_of_three(device: MakeDevice) -> None:
     for number, board in enumerate(boards, 1):
         switch_on(board, number, network)
     for number, board in enumerate(boards, 1):
-        settle(board, number, f"board{number}")
+        settle(board, number)
+    it_is_made(boards)
+    apps_reach_each_other(boards)
+    all_lose_power(boards)
+    the_leader_is_lost(boards)
+    a_new_board(boards[2], boards[0], network)
+    it_is_left(boards)
+
+
+def it_is_made(boards: list[Device]) -> None:
+    """By one device; the others come in by tokens that no log has, and vote then."""
     one, two, three = boards
-    # Nothing is listened on before there is a cluster.
     assert "2377" not in one.succeed("netstat -tln")
     crew(one, "cluster:init --interface eth1")
-    for board in (two, three):
-        carry(one, board)
+    carry(one, two)
+    carry(one, three)
     wait_for(one, ["board1:Ready:Leader", "board2:Ready:", "board3:Ready:"])
+    assert address(1) in one.succeed("netstat -tln | grep :2377")
+    assert "-p udp -m udp --dport 4789 -j DROP" in one.succeed("iptables -S SKIFF-CLUSTER")
+    for board in boards:
+        assert board.execute("grep -r SWMTKN- /run/log /mnt/persist/skiff/crew").status == 1
+        assert board.units()["cluster"].text == "in a cluster by eth1"
+    assert "ask one" in crew(two, "cluster:promote board2", status=1).stderr
+    crew(one, "cluster:promote board2 board3")
+    crew(one, "cluster:label board3 site=museum")
+
+
+def apps_reach_each_other(boards: list[Device]) -> None:
+    """A service has a container on each device, and a port of any device leads to all of them."""
+    for board in boards:
+        board.succeed(f"{BOX}\ndocker tag box 127.0.0.1:1/box", timeout=240)
+    boards[0].succeed(WEB)
+    for board in boards[:2]:
+        answers(board, {"board1", "board2", "board3"})
+
+
+def all_lose_power(boards: list[Device]) -> None:
+    """At once; they find each other again, and the service is back."""
+    for board in boards:
+        board.cut_power()
+    for board in boards:
+        board.start()
+    for board in boards:
+        board.wait_for_ssh(300)
+    boards[0].wait_for_unit("cluster", "in a cluster by eth1", 300)
+    answers(boards[1], {"board1", "board2", "board3"})
+    found = seen_from(boards[1])
+    assert {one["state"] for one in found["devices"].values()} == {"ready"}
+    assert {one["role"] for one in found["devices"].values()} == {"manager"}
+
+
+def the_leader_is_lost(boards: list[Device]) -> None:
+    """The others choose another one; cut off from them it tells nothing; then it is one of them again."""
+    leader = boards[int(seen_from(boards[0])["leader"][-1]) - 1]
+    others = [board for board in boards if board is not leader]
+    cut_off = "iptables -{0} INPUT -i eth1 -j DROP && iptables -{0} OUTPUT -o eth1 -j DROP"
+    leader.succeed(cut_off.format("I"))
+    leader.wait_until_succeeds("crew cluster:report | grep -q 'fewer than half'", 120)
+    assert "fewer than half" in crew(leader, "cluster:label board1 a=b", status=1).stderr
+    others[0].wait_until_succeeds("docker node ls | grep -q Leader", 120)
+    crew(others[0], "cluster:label board1 seen=yes")
+    leader.succeed(cut_off.format("D"))
+    leader.wait_until_succeeds("crew cluster:report | grep -q seen=yes", 240)
+    assert len({seen_from(board)["leader"] for board in boards}) == 1
+
+
+def a_new_board(lost: Device, manager: Device, network: str) -> None:
+    """It has the name of one that died, and nothing else of it: one command lets it in."""
+    lost.cut_power()
+    manager.wait_until_succeeds("crew cluster:report | grep -q 'board3 .* down'", 240)
+    lost.persist.unlink()
+    lost.start()
+    settle(lost, 3)
+    carry(manager, lost, "--replace board3")
+    assert [
+        (one["role"], one["labels"])
+        for name, one in seen_from(manager)["devices"].items()
+        if name.startswith("board3")
+    ] == [("manager", {"site": "museum"})]
+    assert seen_from(lost)["role"] == "manager"
+
+
+def it_is_left(boards: list[Device]) -> None:
+    """By one after the other; then nothing of it is left."""
+    for board in reversed(boards[1:]):
+        crew(board, "cluster:leave")
+        assert seen_from(board) == {"state": "in no cluster"}
+    assert "last manager" in crew(boards[0], "cluster:leave", status=1).stderr
+    crew(boards[0], "cluster:leave --force")
+    for board in boards:
+        board.wait_until_succeeds("! test -e /run/skiff/cluster")
+        assert "DROP" not in board.succeed("iptables -S SKIFF-CLUSTER")
+        assert "2377" not in board.succeed("netstat -tln")
+        assert board.failed() == {}
