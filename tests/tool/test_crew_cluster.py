@@ -195,6 +195,7 @@ def test_a_new_board_of_a_lost_ones_name(manager: CrewDevice) -> None:
     assert waiting.stdout is not None and waiting.stderr is not None
     assert waiting.stdout.readline().decode().strip() == MANAGER
     assert lost not in swarm.nodes
+    swarm.quicker = 1
     new = swarm.add("board2", "manager")
     assert waiting.wait(30) == 0, waiting.stderr.read()
     assert swarm.nodes[new]["Spec"]["Labels"] == {"site": "museum"}

@@ -10,6 +10,8 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
@@ -103,9 +105,19 @@ def leave(paths: Paths, force: bool, say: Say) -> None:
                 "cluster:promote another device, or: cluster:leave --force",
             )
         set_role(swarm, state["NodeID"], "worker")
+        _await_demotion(swarm)
         say("no manager any more")
     swarm.leave(force)
     _close(paths)
+
+
+def _await_demotion(swarm: Swarm) -> None:
+    """The others know it first that this device votes no more."""
+    end = time.monotonic() + _VOTE
+    while swarm.state().get("ControlAvailable"):
+        if time.monotonic() > end:
+            raise DeviceError("this device is a manager still", "cluster:report; cluster:leave once more")
+        time.sleep(_PAUSE)
 
 
 def set_role(swarm: Swarm, number: str, role: str) -> None:
@@ -177,17 +189,18 @@ def _of_name(swarm: Swarm, text: str) -> list[Node]:
 def await_successor(swarm: Swarm, lost: Node, say: Say) -> None:
     """Wait for a device of that name, and give it what was set for the lost one. Raises DeviceError."""
     name = name_of(lost)
+    kept = {key: lost["Spec"][key] for key in ("Labels", "Availability") if lost["Spec"].get(key)}
     end = time.monotonic() + _ARRIVAL
-    while True:
-        node = next((one for one in swarm.nodes() if name_of(one) == name and is_there(one)), None)
-        if node is not None:
-            kept = {key: lost["Spec"][key] for key in ("Labels", "Availability") if lost["Spec"].get(key)}
-            swarm.change_node(node, **kept)
-            say(f"{name} is there again")
-            return
-        if time.monotonic() > end:
-            raise DeviceError(f"{name} has not come", "cluster:token lets it in later; cluster:label")
+    while time.monotonic() < end:
+        # A manager that comes has them choose a leader, and the cluster itself changes it meanwhile.
+        with suppress(NoLeader, Refused):
+            node = next((one for one in swarm.nodes() if name_of(one) == name and is_there(one)), None)
+            if node is not None:
+                swarm.change_node(node, **kept)
+                say(f"{name} is there again")
+                return
         time.sleep(_PAUSE)
+    raise DeviceError(f"{name} has not come", "cluster:token lets it in later; then cluster:label")
 
 
 def report(paths: Paths) -> dict[str, Any]:
@@ -257,13 +270,13 @@ def _enter(paths: Paths, swarm: Swarm, interface: str, enter: Callable[[], None]
         raise
 
 
-def _file(paths: Paths) -> Any:
+def _file(paths: Paths) -> Path:
     return paths.crew / "cluster/interface"
 
 
 def _interface(paths: Paths) -> str:
     try:
-        return str(_file(paths).read_text()).strip()
+        return _file(paths).read_text().strip()
     except OSError:
         return ""
 

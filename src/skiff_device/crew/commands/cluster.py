@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 COMMANDS = Family("clusters: devices that share apps")
 
 
+def _labels(found: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in found.items())
+
+
 def _log(context: Context, text: str) -> None:
     from skiff_device.crew import events
 
@@ -51,7 +55,8 @@ def token(context: Context, args: Args) -> int | None:
     lost = cluster.remove(swarm, name)
     _log(context, f"cluster:token --replace {name}")
     context.say(swarm.token(lost["Spec"]["Role"]))
-    context.note(f"waiting for {name}: cluster:join reads this token from its standard input")
+    labels = _labels(lost["Spec"].get("Labels") or {})
+    context.note(f"waiting for {name}, whose cluster:join reads this; its labels: {labels or 'none'}")
     cluster.await_successor(swarm, lost, context.note)
     return None
 
@@ -155,8 +160,8 @@ def report(context: Context, args: Args) -> int | None:
         return None
     devices = rows.pop("devices", {})
     for name, one in devices.items():
-        labels = " ".join(f"{key}={value}" for key, value in one["labels"].items())
-        words = (one["role"], one["state"], one["availability"], one["cpu"], one["address"], labels)
+        words = [one[key] for key in ("role", "state", "availability", "cpu", "address")]
+        words.append(_labels(one["labels"]))
         rows[name] = " ".join(word for word in words if word)
     context.report(rows, False, "cluster")
     return None
