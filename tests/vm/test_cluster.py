@@ -106,7 +106,7 @@ def answers(board: Device, names: set[str]) -> None:
 @pytest.mark.skipif(
     os.environ.get("SKIFF_CLUSTER") != "1", reason="three emulated machines take minutes: SKIFF_CLUSTER=1"
 )
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_a_cluster_of_three(device: MakeDevice) -> None:
     network = lan()
     boards = [device(*IMAGE) for _ in range(3)]
