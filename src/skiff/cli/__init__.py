@@ -34,6 +34,7 @@ VERBS = {
     "size": "Show what the image's bytes are spent on.",
     "sbom": "List the packages in the image, with versions and licences.",
     "audit": "Look packages up in Debian's list of known security holes.",
+    "boot-chart": "Show what a boot's time went into.",
     "kernel": "Show or change the configuration of a kernel from source.",
     "br": "Call Buildroot: its menus, sources and other targets.",
     "cmd": "Run a command of a SkiffOS config package.",
