@@ -260,7 +260,7 @@ def test_hostile_variables_say_nothing_to_host_or_engine(login: Login) -> None:
         "IFS": "oe",
         "CDPATH": word,
     }
-    done = login.run("id", ENV=str(sourced), **more)
+    done = login.run("id", ENV=str(sourced), **more)  # type: ignore[arg-type]
     assert done.returncode == 0, done.stderr
     assert not evil.exists()
     words = login.argv()
