@@ -20,7 +20,51 @@ def test_three_ends_in_a_row_name_a_remedy(device: Device) -> None:
     ended(device)
     state, text, hint = device.status("engine")
     assert (state, text) == ("fail", "dockerd ended 3 times in a row (status 1)")
-    assert hint.startswith("if its data is damaged: sv -w 60 stop docker && mv ")
+    assert hint == "skiff-doctor engine"
+
+
+# Docker's root, with what must stay where it is.
+KEPT = ("image/overlay2/repositories.json", "overlay2/1/diff/app.db", "volumes/data/_data/precious.db")
+DATABASES = (
+    "network/files/local-kv.db",
+    "volumes/metadata.db",
+    "buildkit/cache.db",
+    "containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
+)
+
+
+def with_data(device: Device, said: str) -> None:
+    device.put("run/skiff/persist", "")
+    for name in (*KEPT, *DATABASES):
+        device.put(f"mnt/persist/skiff/docker/{name}", name)
+    device.put("run/log/messages", f"Nov 26 06:00:00 skiff daemon.notice docker: {said}\n")
+
+
+def test_damaged_databases_are_set_aside_once_and_nothing_else(device: Device) -> None:
+    with_data(device, 'level=error msg="failed to load plugin" error="invalid database"')
+    for _ in range(3):
+        ended(device)
+    text = "dockerd ended 3 times in a row; its damaged databases are set aside"
+    assert device.status("engine")[:2] == ["warn", text]
+    (aside,) = (device.root / "mnt/persist/skiff").glob("docker.databases.2*")
+    for name in DATABASES:
+        assert (aside / name).read_text() == name
+        assert not (device.root / "mnt/persist/skiff/docker" / name).exists()
+    for name in KEPT:
+        assert device.read(f"mnt/persist/skiff/docker/{name}") == name
+    ended(device)
+    state, _, hint = device.status("engine")
+    assert (state, hint) == ("fail", "skiff-doctor engine")
+
+
+def test_for_another_reason_databases_stay(device: Device) -> None:
+    with_data(device, "failed to start daemon: no module overlay")
+    for _ in range(3):
+        ended(device)
+    said = "dockerd ended 3 times in a row (status 1): failed to start daemon: no module overlay"
+    assert device.status("engine")[:2] == ["fail", said]
+    for name in (*KEPT, *DATABASES):
+        assert device.read(f"mnt/persist/skiff/docker/{name}") == name
 
 
 def test_stopped_by_hand_it_starts_anew_at_once(device: Device) -> None:

@@ -68,6 +68,8 @@ engine_watch() { # NAME SOCKET
 	rm -f "$RUN/engine.ends"
 	if line_of "$RUN/engine.note"; then
 		report engine warn "$1 $version; $REPLY" "put skiff/docker.json right, then: sv restart docker"
+	elif line_of "$RUN/engine.aside"; then
+		report engine warn "$1 $version; damaged databases are set aside" "delete $REPLY when nothing is missing"
 	else
 		report engine ok "$1 $version"
 	fi
@@ -104,11 +106,35 @@ engine_ended() { # NAME PROGRAM STATUS
 	ends=$((REPLY + 1))
 	echo "$ends" >"$RUN/engine.ends"
 	if [ "$ends" -ge 3 ]; then
-		last=$(grep "$1:" /run/log/messages 2>/dev/null | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
-		last=${last##*"$1: "}
-		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" \
-			"if its data is damaged: sv -w 60 stop $1 && mv $PERSIST/skiff/$1 $PERSIST/skiff/$1.old && sv start $1"
+		if [ "$1" = docker ] && engine_set_databases_aside; then
+			report engine warn "$2 ended $ends times in a row; its damaged databases are set aside"
+			return
+		fi
+		last=$(engine_said "$1" | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
+		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" "skiff-doctor engine"
 	else
 		report engine warn "$2 ended with status $3 and is started again"
 	fi
+}
+
+# The engine's last words.
+engine_said() { # NAME
+	sed -n "s/^.* $1: //p" "$ROOT/run/log/messages" 2>/dev/null | tail -n 200
+}
+
+# A disk that lies about its cache loses docker's databases before all else. Docker makes these anew from what lies
+# beside them: images, containers and volumes are there again. Gone are networks that users made, labels of volumes
+# and caches of builds. So it is done once in a boot, only when docker itself names such a damage, and nothing is deleted.
+engine_set_databases_aside() {
+	[ ! -e "$RUN/engine.aside" ] || return 1
+	# What bbolt says of a file that is not, or no longer, its own.
+	engine_said docker | grep -q -E 'invalid database|checksum error|file size too small|unexpected fault address' || return 1
+	aside=$PERSIST/skiff/docker.databases.$(date -u +%Y%m%d-%H%M%S)
+	cd "$PERSIST/skiff/docker" || return 1
+	for file in network/files/local-kv.db volumes/metadata.db buildkit/*.db containerd/daemon/io.containerd.metadata.v1.bolt/meta.db; do
+		[ -f "$file" ] || continue
+		mkdir -p "$aside/${file%/*}" && mv "$file" "$aside/$file" || return 1
+	done
+	sync
+	echo "$aside" >"$RUN/engine.aside"
 }
