@@ -20,7 +20,7 @@ def test_three_ends_in_a_row_name_a_remedy(device: Device) -> None:
     ended(device)
     state, text, hint = device.status("engine")
     assert (state, text) == ("fail", "dockerd ended 3 times in a row (status 1)")
-    assert hint == "skiff-doctor engine"
+    assert hint == "skiff-doctor"
 
 
 # Docker's root, with what must stay where it is.
@@ -54,7 +54,7 @@ def test_damaged_databases_are_set_aside_once_and_nothing_else(device: Device) -
         assert device.read(f"mnt/persist/skiff/docker/{name}") == name
     ended(device)
     state, _, hint = device.status("engine")
-    assert (state, hint) == ("fail", "skiff-doctor engine")
+    assert (state, hint) == ("fail", "skiff-doctor")
 
 
 def test_for_another_reason_databases_stay(device: Device) -> None:

@@ -111,7 +111,7 @@ engine_ended() { # NAME PROGRAM STATUS
 			return
 		fi
 		last=$(engine_said "$1" | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
-		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" "skiff-doctor engine"
+		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" "skiff-doctor"
 	else
 		report engine warn "$2 ended with status $3 and is started again"
 	fi
