@@ -59,6 +59,9 @@ class FakeSwarm:
     def _init(self, query: dict[str, str], body: Any) -> Answer:
         if self.refuse:
             return self._failed()
+        if body["ForceNewCluster"]:
+            self.has_leader = True
+            return "node", 200
         self._active(self.add("board1", "manager"), manager=True)
         return "node", 200
 

@@ -181,6 +181,16 @@ def test_a_manager_gives_up_its_vote_before_it_leaves(manager: CrewDevice) -> No
     assert swarm.named("board1")[0]["Spec"]["Role"] == "worker"
 
 
+def test_what_most_managers_took_with_them_is_recovered(manager: CrewDevice) -> None:
+    swarm = manager.engine.swarm
+    assert "nothing is to be recovered" in manager.run("cluster:recover").err
+    swarm.has_leader = False
+    assert manager.run("cluster:recover").status == 0
+    asked, body = swarm.asked[-1]
+    assert asked == "init" and body["ForceNewCluster"] and body["AdvertiseAddr"] == "eth1"
+    assert "leader:" in manager.run("cluster:report").text
+
+
 def test_labels_of_a_device(manager: CrewDevice) -> None:
     assert manager.run("cluster:label", "board1", "site=museum", "door=east").status == 0
     assert manager.run("cluster:label", "board1", "door=").status == 0

@@ -71,6 +71,19 @@ def init(paths: Paths, interface: str) -> str:
     return interface
 
 
+def recover(paths: Paths) -> None:
+    """Be the only manager of this device's cluster, when most of the others are lost. Raises DeviceError."""
+    swarm = manager(paths)
+    try:
+        swarm.nodes()
+    except NoLeader:
+        swarm.init(_interface(paths), recover=True)
+        return
+    raise DeviceError(
+        "most managers are there: nothing is to be recovered", "cluster:remove forgets lost ones"
+    )
+
+
 def join(paths: Paths, interface: str, host: str, token: str) -> str:
     """Become part of a manager's cluster; the interface that leads to it. Raises DeviceError."""
     if not _TOKEN.fullmatch(token):

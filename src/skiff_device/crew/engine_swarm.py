@@ -35,9 +35,17 @@ class Swarm(Api):
         """What this device is in a cluster: LocalNodeState, ControlAvailable, NodeID, Error …"""
         return dict(self.ask("GET", "/info").get("Swarm") or {})
 
-    def init(self, interface: str) -> None:
-        """Make a cluster of this device alone, for others by that interface."""
-        body = {**_addresses(interface), "DefaultAddrPool": _POOL, "SubnetSize": 24}
+    def init(self, interface: str, recover: bool = False) -> None:
+        """Make a cluster of this device alone, for others by that interface.
+
+        recover: of what it knows of the one that it is in, with no other manager.
+        """
+        body = {
+            **_addresses(interface),
+            "DefaultAddrPool": _POOL,
+            "SubnetSize": 24,
+            "ForceNewCluster": recover,
+        }
         spec = {"Orchestration": {"TaskHistoryRetentionLimit": _HISTORY}}
         self.ask("POST", "/swarm/init", body={**body, "Spec": spec})
 

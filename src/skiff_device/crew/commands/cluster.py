@@ -38,6 +38,18 @@ def init(context: Context, args: Args) -> int | None:
     return None
 
 
+@COMMANDS.command("cluster:recover", "be the only manager, when most of them are lost for good")
+def recover(context: Context, args: Args) -> int | None:
+    """Devices and apps stay as this one knows them. A lost manager must not come back with what it knew."""
+    from skiff_device.crew import cluster
+
+    args.none_left()
+    cluster.recover(context.paths)
+    _log(context, "cluster:recover")
+    context.say("this device is the only manager now: cluster:promote others")
+    return None
+
+
 @COMMANDS.command(
     "cluster:token [--manager] [--replace NAME]", "print what lets a device in, for its cluster:join"
 )
