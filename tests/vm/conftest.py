@@ -36,6 +36,9 @@ _DEVICES = pytest.StashKey[list[Device]]()
 # And QEMU 7.2 has races between them: a guest that patches its code may panic, a timer may be lost.
 _THREADS = {Arch.AMD64: "single"}
 
+# Files whose tests take minutes each.
+_LONG = ("test_power.py", "test_core.py", "test_crew.py", "test_update.py")
+
 # Last lines of a console in a report.
 _TAIL = 60
 
@@ -172,10 +175,18 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test in this folder boots a machine. The longest comes first: nobody waits for it at the end."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Every test in this folder boots a machine. Of those that are chosen the longest come first.
+
+    Two workers begin at two halves of the list, and then take from each other's end.
+    """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
-    items.sort(key=lambda item: item.path.name != "test_power.py")
+    yield
+    long = [item for item in items if item.path.name in _LONG]
+    rest = [item for item in items if item.path.name not in _LONG]
+    middle = len(rest) // 2
+    items[:] = [*long[::2], *rest[:middle], *long[1::2], *rest[middle:]]
