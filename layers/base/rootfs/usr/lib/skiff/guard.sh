@@ -4,6 +4,8 @@
 
 # shellcheck source=layers/base/rootfs/usr/lib/skiff/keys.sh
 . "$LIB/keys.sh"
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/strangers.sh
+. "$LIB/strangers.sh"
 
 # Seconds between two looks, and until the next one after a look that failed.
 cmdline_number skiff.guard 60
@@ -164,6 +166,8 @@ guard_loop() {
 			guard_step $failures
 			next=$AGAIN
 		fi
+		strangers_make_room
+		[ "$COUNT" -lt "$CROWD" ] || next=$AGAIN
 		trial_watch
 		[ -z "$TRIAL" ] && [ -n "$STARTED" ] || next=$AGAIN
 		pause "$next"
