@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ from bench import (
     source,
     updates,
 )
-from bench.setting import Setting, host_facts
+from bench.setting import Setting, host_facts, machines_end_too
 from bench.table import Figure, Record, load, markdown, merged, number, plain, save
 from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
@@ -77,8 +76,7 @@ def main(names: tuple[str, ...], quick: bool, as_markdown: bool, last: bool) -> 
 
     A figure that is not measured now keeps what was measured last.
     """
-    # Ended from outside, machines end too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    machines_end_too()
     failed = False
     if not last:
         setting = Setting(cache_dir(), quick, Ui())

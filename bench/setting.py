@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +98,16 @@ class Setting(msgspec.Struct, frozen=True):
         finally:
             device.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def machines_end_too() -> None:
+    """Have this program tidy up when it is ended from outside, once: `timeout` says so twice."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def build(workspace: Workspace, cache: Path, *words: str, verb: str = "build") -> Spent:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import click
 
-from bench.setting import Built, Setting, build
+from bench.setting import Built, Setting, build, machines_end_too
 from skiff import pipeline
 from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
@@ -26,6 +25,7 @@ from tests.vm.updates import slot_of
 from torture.cuts import cut_updates
 from torture.mutations import damage_cards, two_slots
 from torture.refusals import refuse_updates
+from torture.storage import fail_storage
 from torture.verdict import Attack, table, verdict
 
 _NEXT = Path(__file__).resolve().parents[1] / "tests/vm/layers/test/next"
@@ -36,15 +36,15 @@ _NEXT = Path(__file__).resolve().parents[1] / "tests/vm/layers/test/next"
 @click.option("--mutations", default=20, show_default=True, help="Damaged boot partitions.")
 @click.option("--seed", default=1, show_default=True, help="Other moments and places.")
 def main(cuts: int, mutations: int, seed: int) -> None:
-    """Attack machines: power cuts during updates and bad updates on UEFI, damage with U-Boot on arm64."""
-    # Ended from outside, machines end too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Attack machines: cuts and bad updates on UEFI, damage with U-Boot on arm64, failing storage."""
+    machines_end_too()
     setting = Setting(cache_dir(), False, Ui())
     setting.scratch.mkdir(parents=True, exist_ok=True)
     attacks: list[Attack] = []
     with tempfile.TemporaryDirectory(dir=setting.scratch) as folder:
         attacks += _updates(setting, Path(folder), cuts, random.Random(seed))
         attacks += _damage(setting, Path(folder), mutations, random.Random(seed))
+        attacks += _storage(setting)
     click.echo(table(attacks))
     click.echo(verdict(attacks))
     sys.exit(1 if any(attack.fallen for attack in attacks) else 0)
@@ -70,6 +70,13 @@ def _damage(setting: Setting, folder: Path, count: int, chance: random.Random) -
         machine.wait_for_persist()
         machine.cut_power()
         return [damage_cards(machine, two_slots(machine, folder), count, chance, setting.ui.notice)]
+
+
+def _storage(setting: Setting) -> list[Attack]:
+    with setting.device(setting.image("virt/qemu"), "torture") as machine:
+        machine.boot()
+        machine.wait_for_persist()
+        return [fail_storage(machine, setting.ui.notice)]
 
 
 def _next(setting: Setting) -> Built:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.vm.driver import Device, ProductFailure
 from torture.verdict import Attack, Blow
@@ -13,33 +12,12 @@ _DISK = "/sys/class/block/$(cat /run/skiff/persist)"
 
 def fail_storage(machine: Device, say: Callable[[str], None]) -> Attack:
     """Have persist's disk hardly answer, its file system stop by an error, and the disk vanish."""
-    return _strike(
-        "storage that fails",
-        machine,
-        say,
+    blows = []
+    for what, attack in (
         ("a disk that hardly answers", _hang),
         ("an error of the file system", _read_only),
         ("a disk that vanishes and comes back", _vanish),
-    )
-
-
-def worn(disk: Path) -> tuple[str, ...]:
-    """What QEMU needs for a disk that takes and gives data, and has an error whenever it is to keep it."""
-    drive = "if=none,id=worn,driver=raw,file.driver=blkdebug,file.inject-error.0.event=flush_to_disk"
-    where = f"file.image.driver=file,file.image.filename={disk}"
-    return ("-drive", f"{drive},{where}", "-device", "virtio-blk-pci,drive=worn,serial=persist")
-
-
-def bear_errors(machine: Device, say: Callable[[str], None]) -> Attack:
-    """Start a machine whose only disk is worn."""
-    return _strike("storage with errors", machine, say, ("a disk that keeps nothing it is told to", _errors))
-
-
-def _strike(
-    name: str, machine: Device, say: Callable[[str], None], *attacks: tuple[str, Callable[[Device], None]]
-) -> Attack:
-    blows = []
-    for what, attack in attacks:
+    ):
         problem = ""
         try:
             attack(machine)
@@ -47,13 +25,7 @@ def _strike(
             problem = str(failure).splitlines()[0]
         say(f"{what}: {problem or 'stood'}")
         blows.append(Blow(what, problem))
-    return Attack(name, tuple(blows))
-
-
-def _errors(machine: Device) -> None:
-    machine.boot()
-    machine.wait_until_succeeds('skiff-status --json | grep -q \'"persist": .*"fail"\'', 120)
-    machine.wait_for_ssh()
+    return Attack("storage that fails", tuple(blows))
 
 
 def _hang(machine: Device) -> None:
