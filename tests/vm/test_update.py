@@ -58,6 +58,7 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     with pytest.raises(UserError, match=r"the pump is off; .* runs slot b again"):
         push(remote(machine), slot, wish(), UI)
     assert running(machine) == "b"
+    machine.wait_for_persist()
     machine.succeed("rm /mnt/persist/skiff/checks/pump")
     assert rollback(remote(machine), wish(), UI).slot == "a"
     assert running(machine) == "a"
