@@ -52,6 +52,7 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     assert running(machine) == "b"
     # One that the owner's own check finds wrong is taken back.
     check = "#!/bin/sh\\necho the pump is off\\n! grep -q skiff.slot=a /proc/cmdline\\n"
+    machine.wait_for_persist()
     machine.succeed(
         f"cd /mnt/persist/skiff; mkdir checks; printf '{check}' >checks/pump; chmod +x checks/pump; sync"
     )
