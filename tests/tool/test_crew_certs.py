@@ -176,6 +176,15 @@ def test_proxy_settings_are_of_their_kind(web: CrewDevice, value: str) -> None:
     assert web.run("proxy:set", "app", "max-body", value).status == 1
 
 
+def test_proxy_settings_are_reported(web: CrewDevice) -> None:
+    before = json.loads(web.run("proxy:report", "--json", "app").text)
+    assert (before["max-body"], before["https-redirect"]) == ("100m", True)
+    web.run("proxy:set", "app", "max-body", "1k")
+    web.run("proxy:set", "app", "https-redirect", "off")
+    after = json.loads(web.run("proxy:report", "--json", "app").text)
+    assert (after["max-body"], after["https-redirect"]) == ("1k", False)
+
+
 def test_real_nginx_takes_the_configuration(tmp_path: Path, given: tuple[str, str]) -> None:
     program = shutil.which("nginx")
     if program is None:

@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 SERVICE = "crew-router"
 # What Dokku tells an app whose image names no port.
 DEFAULT_PORT = 5000
+MAX_BODY = "100m"
 # In seconds, for nginx to read a configuration on a slow device.
 _LONGEST = 60.0
 _PAUSE = 0.05
@@ -112,7 +113,7 @@ def sites(paths: Paths) -> list[Site]:
                     tuple(f"{one.address}:{inside}" for one in web),
                     tls=tls if scheme == "https" else "",
                     redirect=bool(tls) and scheme == "http" and not proxy.get("no_redirect"),
-                    max_body=str(proxy.get("max_body", "100m")),
+                    max_body=str(proxy.get("max_body", MAX_BODY)),
                     proofs=proofs and scheme == "http",
                 )
             )
@@ -237,10 +238,13 @@ def settings(paths: Paths, app: str) -> dict[str, Any]:
     """What the reports show."""
     release = releases.current(paths, app)
     exposed = release.exposed if release is not None else ()
+    proxy = store.section(paths, app, "proxy")
     return {
         "domains": domains(paths, app),
         "ports": [f"{scheme}:{host}:{inside}" for scheme, host, inside in targets(paths, app, exposed)],
-        "proxy": not store.section(paths, app, "proxy").get("disabled"),
+        "proxy": not proxy.get("disabled"),
+        "max-body": str(proxy.get("max_body", MAX_BODY)),
+        "https-redirect": not proxy.get("no_redirect"),
         "certificate": has_certificate(paths, app),
         "urls": urls(paths, app),
     }
