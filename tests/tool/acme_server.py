@@ -18,6 +18,8 @@ import pytest
 CLIENT = Path("/usr/lib/python3/dist-packages/acme_tiny.py")
 _PREFIX = "/.well-known/acme-challenge/"
 _LONGEST = 15.0
+# This machine as QEMU shows it.
+AS_SEEN_BY_DEVICES = "10.0.2.2"
 
 
 def needed() -> None:
@@ -45,15 +47,18 @@ class _Proofs(SimpleHTTPRequestHandler):
 
 
 class Authority:
-    """The server. directory is its address, certificate what its clients must trust."""
+    """The server. directory is its address, certificate what its clients must trust.
 
-    def __init__(self, folder: Path, proofs: Path) -> None:
+    It looks for proofs in a folder, or at a port of this machine.
+    """
+
+    def __init__(self, folder: Path, proofs: Path, port_of_proofs: int = 0) -> None:
         folder.mkdir(parents=True)
         self.certificate = folder / "cert.pem"
         key = folder / "key.pem"
         words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
         files = ["-keyout", str(key), "-out", str(self.certificate), "-subj", "/CN=localhost", "-days", "2"]
-        names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        names = ["-addext", f"subjectAltName=DNS:localhost,IP:127.0.0.1,IP:{AS_SEEN_BY_DEVICES}"]
         subprocess.run([*words, *files, *names], check=True, capture_output=True)
         self._web = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Proofs, directory=str(proofs)))
         threading.Thread(target=self._web.serve_forever, args=(0.05,), daemon=True).start()
@@ -61,7 +66,7 @@ class Authority:
         config = {
             "listenAddress": f"127.0.0.1:{port}", "managementListenAddress": f"127.0.0.1:{manage}",
             "certificate": str(self.certificate), "privateKey": str(key),
-            "httpPort": self._web.server_port, "tlsPort": 1,
+            "httpPort": port_of_proofs or self._web.server_port, "tlsPort": 1,
         }  # fmt: skip
         (folder / "pebble.json").write_text(json.dumps({"pebble": config}))
         self.directory = f"https://localhost:{port}/dir"
