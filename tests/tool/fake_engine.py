@@ -289,6 +289,12 @@ class Handler(BaseHTTPRequestHandler):
     def _swarm(self, words: list[str], query: dict[str, str], body: Any) -> None:
         self._json(*self.server.engine.swarm.swarm(words, query, body))
 
+    def _services(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(*self.server.engine.swarm.service(words, self.command, query, body))
+
+    def _tasks(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(*self.server.engine.swarm.task())
+
     def _nodes(self, words: list[str], query: dict[str, str], body: Any) -> None:
         self._json(*self.server.engine.swarm.node(words, self.command, query, body))
 

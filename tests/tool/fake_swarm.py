@@ -24,6 +24,8 @@ class FakeSwarm:
         self.quicker = 0
         self.has_leader = True
         self.live_restore = False
+        self.services: dict[str, Any] = {}
+        self.task_status = {"State": "running"}
 
     def add(self, name: str, role: str = "worker", state: str = "ready", **labels: str) -> str:
         """A device of the cluster; returns its id."""
@@ -87,6 +89,22 @@ class FakeSwarm:
             return {"message": "You are attempting to leave the swarm on a node that is a manager."}, 503
         self.state = {"LocalNodeState": "inactive", "ControlAvailable": False}
         return None, 200
+
+    def service(self, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
+        """Requests to /services."""
+        if not words:
+            return [
+                {"ID": name, "Version": {"Index": 1}, "Spec": spec} for name, spec in self.services.items()
+            ], 200
+        if method == "DELETE":
+            del self.services[words[0]]
+            return None, 200
+        self.services[body["Name"]] = body
+        return None, 201
+
+    def task(self) -> Answer:
+        """Requests to /tasks: every service has one."""
+        return [{"Status": self.task_status} for _ in self.services], 200
 
     def node(self, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
         """Requests to /nodes."""

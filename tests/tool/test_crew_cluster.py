@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from skiff_device.crew import cluster, interfaces
+from skiff_device.crew import cluster, interfaces, registry
 from skiff_device.crew.command import Caller
 from tests.tool.crew_device import CrewDevice
 from tests.tool.fake_swarm import MANAGER, WORKER
@@ -189,6 +190,32 @@ def test_what_most_managers_took_with_them_is_recovered(manager: CrewDevice) -> 
     asked, body = swarm.asked[-1]
     assert asked == "init" and body["ForceNewCluster"] and body["AdvertiseAddr"] == "eth1"
     assert "leader:" in manager.run("cluster:report").text
+
+
+def test_a_registry_of_the_clusters_own(manager: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "add layer apps/registry" in manager.run("cluster:registry").err
+    program = manager.paths.root / "usr/bin/docker-registry"
+    program.parent.mkdir(parents=True)
+    shutil.copy("/bin/true", program)
+    swarm = manager.engine.swarm
+    for _ in range(2):
+        done = manager.run("cluster:registry")
+        assert done.status == 0, done.err
+        assert "docker push 127.0.0.1:7947/NAME" in done.text
+    task = swarm.services["crew-registry"]["TaskTemplate"]
+    image = task["ContainerSpec"]["Image"]
+    assert image in manager.engine.images and image.startswith("127.0.0.1:1/")
+    assert manager.engine.calls.count("POST /images/create") == 1
+    assert task["Placement"]["Constraints"] == [f"node.id=={swarm.state['NodeID']}"]
+    [mount] = task["ContainerSpec"]["Mounts"]
+    assert mount["Source"] == str(manager.paths.crew / "registry")
+    # It says why it does not come up.
+    monkeypatch.setattr(registry, "_LONGEST", 0)
+    swarm.task_status = {"State": "failed", "Err": "no space left"}
+    assert "no space left" in manager.run("cluster:registry").err
+    assert manager.run("cluster:registry", "--off").status == 0
+    assert not swarm.services and (manager.paths.crew / "registry").is_dir()
+    assert "has no registry" in manager.run("cluster:registry", "--off").err
 
 
 def test_labels_of_a_device(manager: CrewDevice) -> None:

@@ -15,10 +15,10 @@ INTERFACE = "mnt/persist/skiff/crew/cluster/interface"
 _IPTABLES = """
 {name}() (
     shift
-    case $1 in
-    -L) [ -e "$SKIFF_ROOT/{name}" ] ;;
-    -C) grep -q -x -e "$2 $3 $4" "$SKIFF_ROOT/{name}.input" 2>/dev/null ;;
-    -I) echo "$2 $3 $4" >>"$SKIFF_ROOT/{name}.input" ;;
+    case "$1 $3" in
+    -L*) [ -e "$SKIFF_ROOT/{name}" ] ;;
+    "-t -C") grep -q -x -e "$2 $4 $5 $6" "$SKIFF_ROOT/{name}.calls" 2>/dev/null ;;
+    "-t -I") echo "$2 $4 $5 $6" >>"$SKIFF_ROOT/{name}.calls" ;;
     esac
 )
 {name}_restore() {{ [ -z "$REFUSED" ] && grep -e ^-A >"$SKIFF_ROOT/{name}" || :; [ -z "$REFUSED" ]; }}
@@ -53,9 +53,12 @@ def test_ports_are_closed_but_on_one_interface(device: Device) -> None:
         for name in ("iptables", "ip6tables"):
             first, second, *others = [rule.split()[2:] for rule in rules(device, name)]
             assert (first, second) == (["-i", "lo", "-j", "RETURN"], ["-i", "eth1", "-j", "RETURN"])
+            registry = others.pop()
+            assert registry[:6] == ["!", "-i", "lo", "-p", "tcp", "--dport"] and registry[-1] == "DROP"
             closed = {(rule[1], rule[3]) for rule in others if rule[4:] == ["-j", "DROP"]}
             assert closed == {("tcp", "2377"), ("tcp", "7946"), ("udp", "7946"), ("udp", "4789")}
-            assert device.read(f"{name}.input") == "INPUT -j SKIFF-CLUSTER\n"
+            called = device.read(f"{name}.calls").splitlines()
+            assert called == ["filter INPUT -j SKIFF-CLUSTER", "mangle PREROUTING -j SKIFF-CLUSTER"]
     assert device.read("run/skiff/cluster") == "eth1\n"
     assert device.status("cluster")[:2] == ["ok", "in a cluster by eth1"]
 

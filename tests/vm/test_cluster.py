@@ -19,7 +19,7 @@ from tests.vm.driver import Device
 from tests.vm.environments import BOX, enter
 
 MakeDevice = Callable[..., Device]
-IMAGE = ("virt/qemu", "apps/cluster")
+IMAGE = ("virt/qemu", "apps/registry")
 
 
 def address(number: int) -> str:
@@ -119,6 +119,7 @@ def test_a_cluster_of_three(device: MakeDevice) -> None:
     all_lose_power(boards)
     the_leader_is_lost(boards)
     a_new_board(boards[2], boards[0], network)
+    images_come_from_one(boards)
     it_is_left(boards)
 
 
@@ -193,6 +194,19 @@ def a_new_board(lost: Device, manager: Device, network: str) -> None:
         if name.startswith("board3")
     ] == [("manager", {"site": "museum"})]
     assert seen_from(lost)["role"] == "manager"
+
+
+def images_come_from_one(boards: list[Device]) -> None:
+    """What one device pushes to the cluster's registry another one pulls, and nobody else can."""
+    one, two, _ = boards
+    crew(two, "cluster:registry")
+    name = "127.0.0.1:7947/fresh"
+    one.wait_until_succeeds("wget -q -T 5 -O - http://127.0.0.1:7947/v2/", 120)
+    one.succeed(f"docker tag box {name} && docker push -q {name}", timeout=240)
+    two.succeed(f"docker pull -q {name}", timeout=240)
+    assert two.succeed("ls /mnt/persist/skiff/crew/registry/docker/registry/v2/repositories") == "fresh\n"
+    one.fail(f"wget -q -T 5 -O - http://{address(2)}:7947/v2/")
+    crew(two, "cluster:registry --off")
 
 
 def it_is_left(boards: list[Device]) -> None:

@@ -68,8 +68,10 @@ class Images(Api):
 
     def import_tar(self, stream: BinaryIO, reference: str) -> str:
         """Make an image of a tree of files; returns its id."""
-        name, _, tag = reference.partition(":")
-        query = {"fromSrc": "-", "repo": name, "tag": tag or "latest"}
+        name, colon, tag = reference.rpartition(":")
+        if not colon or "/" in tag:
+            name, tag = reference, "latest"
+        query = {"fromSrc": "-", "repo": name, "tag": tag}
         with self.open("POST", "/images/create", query, stream, timeout=None) as answer:
             last = ""
             for record in records(answer):

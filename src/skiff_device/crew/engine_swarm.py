@@ -80,6 +80,28 @@ class Swarm(Api):
         """Forget a device. One that is there is not kept out by it."""
         self._ask_managers("DELETE", f"/nodes/{quote(node['ID'])}", {"force": 1})
 
+    def service(self, name: str) -> dict[str, Any] | None:
+        """A service by its name, or None."""
+        found = self._ask_managers("GET", "/services", {"filters": {"name": [name]}})
+        return next((one for one in found or [] if one["Spec"]["Name"] == name), None)
+
+    def create_service(self, spec: dict[str, Any]) -> None:
+        """Make a service."""
+        self._ask_managers("POST", "/services/create", body=spec)
+
+    def update_service(self, service: dict[str, Any], spec: dict[str, Any]) -> None:
+        """Change a service."""
+        version = {"version": service["Version"]["Index"]}
+        self._ask_managers("POST", f"/services/{quote(service['ID'])}/update", version, spec)
+
+    def remove_service(self, name: str) -> None:
+        """End a service and forget it."""
+        self._ask_managers("DELETE", f"/services/{quote(name)}")
+
+    def tasks(self, name: str) -> list[dict[str, Any]]:
+        """Containers of a service, also some that ended."""
+        return list(self._ask_managers("GET", "/tasks", {"filters": {"service": [name]}}) or [])
+
     def _ask_managers(
         self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None
     ) -> Any:

@@ -139,6 +139,23 @@ def remove(context: Context, args: Args) -> int | None:
     return None
 
 
+@COMMANDS.command("cluster:registry [--off]", "keep images for all devices on this one")
+def registry(context: Context, args: Args) -> int | None:
+    """Every device pushes to it and pulls from it by the address that is told. Its data is on persist."""
+    from skiff_device.crew import registry
+
+    off = args.flag("--off")
+    args.none_left()
+    if off:
+        registry.stop(context.paths)
+        _log(context, "cluster:registry --off")
+        return None
+    registry.start(context.paths)
+    _log(context, "cluster:registry")
+    context.say(f"on each device: docker push {registry.ADDRESS}/NAME")
+    return None
+
+
 @COMMANDS.command("cluster:label NAME KEY=VALUE…", "set labels of a device; KEY= takes one away")
 def label(context: Context, args: Args) -> int | None:
     """They stay with the name when the device is replaced."""
