@@ -33,6 +33,7 @@ Image.gz modules vendor/board.dtb:
 \ttest ! -e $(FAILS) || { echo "sched.c:7: error: it is wrong"; exit 1; }
 \tmkdir -p $(O)/arch/arm64/boot/dts/vendor
 \techo "$(ARCH) $(CROSS_COMPILE) $(KBUILD_BUILD_TIMESTAMP) $(KCFLAGS)" >$(O)/arch/arm64/boot/Image.gz
+\techo map >$(O)/System.map
 \techo tree >$(O)/arch/arm64/boot/dts/vendor/board.dtb
 \techo $@ >>$(COUNT)
 modules_install:
@@ -96,6 +97,7 @@ def bench(host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Be
 
 def test_a_kernel_is_what_layers_ask_for_over_its_base(bench: Bench) -> None:
     made = bench.compile()
+    assert (made.root / "System.map").read_text() == "map\n"
     assert "CONFIG_NET=y" in made.config.read_text() and "DEFAULTS" not in made.config.read_text()
     words = made.kernel.read_text().split()
     assert words[:2] == ["arm64", "aarch64-linux-gnu-"] and "-DMINE" not in words

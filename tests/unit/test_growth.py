@@ -10,7 +10,7 @@ import pytest
 from skiff.__main__ import main
 from skiff.host import json
 from skiff.host.errors import UserError
-from skiff.image.growth import FILES, MODULES, PACKAGES, REST, Change, compare, other_sizes, total
+from skiff.image.growth import FILES, LAYERS, MODULES, PACKAGES, REST, Change, compare, other_sizes, total
 from skiff.model.arch import Arch
 from skiff.model.image import Artefact, FileFact, Image, Manifest, PackageFact, PartFact
 
@@ -60,6 +60,10 @@ def test_files_and_modules_are_compared_alone(made: Make) -> None:
     assert [item.name for item in compare(other_sizes(str(before), FILES), other_sizes("after", FILES))] == [
         "/usr/lib/libx.ko",
         "kernel",
+    ]
+    # The kernel is a layer's there.
+    assert compare(other_sizes(str(before), LAYERS), other_sizes("after", LAYERS)) == [
+        Change("(no layer)", 130, 210)
     ]
     # Files of other folders than the kernel's modules are none.
     assert compare(other_sizes(str(before.parent), MODULES), other_sizes(str(after), MODULES)) == []

@@ -120,6 +120,8 @@ def _keep(job: Job, source: Path, out: Path, kept: Path) -> None:
     kept.mkdir()
     shutil.copyfile(out / _IMAGES[job.arch], kept / "kernel")
     shutil.copyfile(out / ".config", kept / "config")
+    # For the addresses in a crash's trace, where the kernel has no names for them.
+    shutil.copyfile(out / "System.map", kept / "System.map")
     for name in job.dtbs:
         (kept / "dtbs" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(out / "arch" / job.arch.kernel / "boot/dts" / name, kept / "dtbs" / name)
