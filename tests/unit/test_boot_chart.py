@@ -63,10 +63,10 @@ def test_a_boot_that_is_not_over_has_what_it_reached() -> None:
     assert boot.lanes[0].end == 1.5
 
 
-def test_a_log_without_steps_says_how_to_get_them() -> None:
+def test_a_log_without_steps_or_times_says_how_to_get_them() -> None:
     with pytest.raises(UserError, match="no steps of the boot") as raised:
-        read_boot("[    0.000000] Linux version 6.12.118\n")
-    assert "--append skiff.trace --append initcall_debug" in raised.value.hint
+        read_boot("Linux version 6.12.118\nskiff-trace: boot: start\n")
+    assert "--append skiff.trace --append initcall_debug --append printk.time=1" in raised.value.hint
 
 
 def test_the_picture_has_a_field_for_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

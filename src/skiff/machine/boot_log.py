@@ -11,7 +11,8 @@ import msgspec
 from skiff.host.errors import UserError
 
 # Words for the kernel's command line that make a log with everything in it.
-WORDS = ("skiff.trace", "initcall_debug", "log_buf_len=1M")
+# Times are asked for too: not every kernel writes them by itself.
+WORDS = ("skiff.trace", "initcall_debug", "printk.time=1", "log_buf_len=1M")
 
 _LINE = re.compile(r"^(?:<\d+>)?\[ *(\d+\.\d+)\] (.*)$")
 _STEP = re.compile(r"skiff-trace: (.+)$")
