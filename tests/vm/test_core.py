@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
+import socket
+import subprocess
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -27,6 +29,7 @@ _TWO = ONE.replace("COLOUR=blue", "COLOUR=green").replace(
     image: box
     cmd: [sleep, infinity]
     startAfterCreate: false
+    hostNetwork: true
 users:
   other:
     container: second
@@ -62,6 +65,25 @@ _OPENRC = """\
     env: [container=docker]
     startAfterCreate: true
 users:
+"""
+
+
+# Takes the last block of persist.
+_FILL = """
+import os
+file, size, piece = os.open("/mnt/persist/full", os.O_CREAT | os.O_WRONLY), 0, 1 << 30
+while piece >= 4096:
+    try:
+        os.posix_fallocate(file, size, piece)
+        size += piece
+    except OSError:
+        piece //= 2
+"""
+# Other words of the same length, for which no new block is needed.
+_REPAINT = f"""
+text = open("{CONFIG}").read()
+with open("{CONFIG}", "r+") as file:
+    file.write(text.replace("blue", "grey"))
 """
 
 
@@ -231,6 +253,29 @@ def _hosts_faults(machine: Device) -> None:
     assert done.status == 75
     assert "docker rename" in done.stderr
     machine.succeed("docker rm -f core; docker rename mine core; skiff-core apply", timeout=90)
+    _full_disk(machine)
+    _engine_away(machine)
+
+
+def _full_disk(machine: Device) -> None:
+    """What would change is told; who is in stays, and gets in."""
+    machine.succeed("python3 -", input=_FILL.encode())
+    machine.succeed(f"cp {CONFIG} /tmp/good; python3 -", input=_REPAINT.encode())
+    machine.wait_for_unit("core", "the disk is full", 180)
+    assert machine.succeed("echo $COLOUR", user="core") == "blue\n"
+    machine.succeed(f"rm /mnt/persist/full; cp /tmp/good {CONFIG}; skiff-core apply", timeout=90)
+    assert machine.units()["core"].state == "ok"
+
+
+def _engine_away(machine: Device) -> None:
+    """The container runs on, but a log-in says why there is no way into it."""
+    machine.succeed("sv down docker")
+    machine.wait_for_unit("engine", "stopped by hand")
+    done = machine.execute("true", user="core")
+    assert done.status == 75 and "does not answer: docker was stopped by hand" in done.stderr
+    machine.succeed("sv up docker")
+    machine.wait_for_unit("core", "running", 180)
+    assert machine.succeed("echo $COLOUR", user="core") == "blue\n"
 
 
 def _second_user(machine: Device) -> None:
@@ -245,6 +290,7 @@ def _second_user(machine: Device) -> None:
     # Made and not started; its user starts it.
     assert machine.succeed("echo second", user="other", timeout=90) == "second\n"
     assert machine.succeed("skiff-core plan") == "nothing to do\n"
+    _an_editors_way(machine)
     with closing(Terminal(enter(machine, user="other", options=("-tt",)))) as terminal:
         terminal.wait_for("$ " if machine.execute("id -u", user="other").stdout != "0\n" else "# ")
         number = machine.succeed("id -u other").strip()
@@ -257,6 +303,32 @@ def _second_user(machine: Device) -> None:
         left = f"ps -o user,args >/tmp/ps && ! grep -e ^other -e '^{number} ' /tmp/ps"
         machine.wait_until_succeeds(left, 30)
     assert run(enter(machine, "id", user="other"), input=b"", check=False).returncode == 255
+
+
+def _an_editors_way(machine: Device) -> None:
+    """A shell without a terminal that stays and is told line by line; ports lead to its server, and back."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        here = free.getsockname()[1]
+    back = f"8071:127.0.0.1:{machine.target().port}"
+    words = enter(machine, "sh", user="other", options=("-T", "-D", str(here), "-R", back))
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+
+        def tell(line: str) -> str:
+            assert shell.stdin is not None and shell.stdout is not None
+            shell.stdin.write(f"{line}\n")
+            shell.stdin.flush()
+            return shell.stdout.readline()
+
+        server = "mkdir /tmp/w; echo page >/tmp/w/index.html; httpd -p 127.0.0.1:8070 -h /tmp/w; echo $?"
+        assert tell(server) == "0\n"
+        argv = ["curl", "-s", "-m", "60", "--socks5-hostname", f"127.0.0.1:{here}", "http://127.0.0.1:8070/"]
+        assert run(argv, timeout=90).stdout == b"page\n"
+        # The machine's own SSH server, by way of this one.
+        assert tell("nc 127.0.0.1 8071 </dev/null | head -c 8; echo").startswith("SSH-2.0-")
+        assert tell("echo still here") == "still here\n"
+        assert shell.stdin is not None
+        shell.stdin.close()
+        assert shell.wait(60) == 0
 
 
 def _after_a_power_cut(machine: Device) -> None:
