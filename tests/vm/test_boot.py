@@ -9,6 +9,7 @@ import pytest
 
 from skiff.host.run import run
 from skiff.machine import ssh
+from skiff.machine.boot_log import WORDS, read_boot
 from tests.vm import disks
 from tests.vm.driver import Device
 from tests.vm.posture import weak_places
@@ -27,8 +28,12 @@ def test_boots_answers_and_lives_in_ram(device: MakeDevice) -> None:
 
 def test_files_on_persist_survive_a_power_cut_and_others_do_not(device: MakeDevice) -> None:
     machine = device("virt/qemu")
-    machine.boot()
+    machine.start(append=WORDS)
+    machine.wait_for_ssh()
     machine.wait_for_persist()
+    boot = read_boot(machine.succeed("dmesg"))
+    assert {"kernel", "init", "boot", "ssh", "persist"} <= {span.lane for span in boot.lanes}
+    assert boot.initcalls
     machine.succeed("echo kept >/mnt/persist/note; sync; echo lost >/root/note")
     machine.cut_power()
     assert disks.is_sound(machine.persist)
