@@ -57,6 +57,15 @@ def test_damaged_databases_are_set_aside_once_and_nothing_else(device: Device) -
     assert (state, hint) == ("fail", "skiff-doctor")
 
 
+def test_where_there_are_no_databases_none_are_said_to_be_set_aside(device: Device) -> None:
+    device.put("run/skiff/persist", "")
+    device.put("mnt/persist/skiff/docker/engine-id", "")
+    device.put("run/log/messages", "Nov 26 06:00:00 skiff daemon.notice docker: invalid database\n")
+    for _ in range(3):
+        ended(device)
+    assert device.status("engine")[0] == "fail"
+
+
 def test_for_another_reason_databases_stay(device: Device) -> None:
     with_data(device, "failed to start daemon: no module overlay")
     for _ in range(3):

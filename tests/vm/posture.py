@@ -23,9 +23,12 @@ _SYSCTL = {
     "kernel.kptr_restrict": "1",
     "kernel.panic": "10",
     "kernel.randomize_va_space": "2",
+    "fs.protected_fifos": "1",
     "fs.protected_hardlinks": "1",
+    "fs.protected_regular": "1",
     "fs.protected_symlinks": "1",
     "net.ipv4.conf.all.accept_redirects": "0",
+    "net.ipv6.conf.all.accept_redirects": "0",
     "net.ipv4.tcp_syncookies": "1",
 }
 # Broken, or too short: none of these is to be offered.

@@ -7,10 +7,9 @@ from typing import TextIO
 
 import click
 
-from skiff.cli.common import print_json
+from skiff.cli.common import print_json, write_picture
 from skiff.cli.options import examples, json_option, workspace_option
 from skiff.cli.reach import Way, way_options
-from skiff.host.errors import UserError
 from skiff.machine.boot_chart import boot_svg, longest
 from skiff.machine.boot_log import read_boot
 from skiff.model.workspace import Workspace
@@ -39,13 +38,7 @@ def command(
     """
     boot = read_boot(log.read() if log is not None else way.to(device, workspace).run(["dmesg"]).text)
     if svg is not None:
-        try:
-            svg.write_text(boot_svg(boot, f"boot of {device or workspace.name}"))
-        except OSError as error:
-            raise UserError(
-                f"--svg {svg}: {error.strerror}", hint="name a file in a folder of yours"
-            ) from error
-        click.echo(f"{svg}", err=True)
+        write_picture(svg, boot_svg(boot, f"boot of {device or workspace.name}"))
     if as_json:
         print_json(boot)
         return

@@ -129,3 +129,12 @@ def print_json(value: object) -> None:
 
 def _absolute(name: str) -> str:
     return str(Path(name).expanduser().absolute()) if is_path(name) else name
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write what `--svg` asks for, and say so. Raises UserError when it cannot be written."""
+    try:
+        path.write_text(svg)
+    except OSError as error:
+        raise UserError(f"--svg {path}: {error.strerror}", hint="name a file in a folder of yours") from error
+    click.echo(f"{path}", err=True)

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from skiff.cli.common import print_json
+from skiff.cli.common import print_json, write_picture
 from skiff.cli.options import examples, json_option, workspace_option
-from skiff.host.errors import UserError
 from skiff.image.growth import FILES, LAYERS, MODULES, PACKAGES, Sizes, compare, other_sizes, sizes, total
 from skiff.image.report import require_image
 from skiff.image.treemap import treemap_svg
@@ -55,13 +54,7 @@ def command(
     if files + modules + layers > 1:
         raise click.UsageError("give one of --files, --modules and --layers")
     if svg is not None:
-        try:
-            svg.write_text(treemap_svg(image, manifest))
-        except OSError as error:
-            raise UserError(
-                f"--svg {svg}: {error.strerror}", hint="name a file in a folder of yours"
-            ) from error
-        click.echo(f"{svg}", err=True)
+        write_picture(svg, treemap_svg(image, manifest))
     mine = sizes(image, manifest, _kind(files, modules, layers))
     if against is not None:
         _print_growth(other_sizes(against, mine.by), mine, as_json)

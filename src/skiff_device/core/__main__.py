@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skiff_device.common.errors import DeviceError, of_disk
-from skiff_device.core.errors import ROOM, ConfigError
+from skiff_device.common.errors import DeviceError
+from skiff_device.core.errors import ConfigError, told
 from skiff_device.core.paths import Paths
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        complain(of_disk(error, ROOM))
+        complain(told(error))
         return 1
 
 

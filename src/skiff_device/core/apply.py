@@ -9,10 +9,10 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from skiff_device.common.errors import DeviceError, EngineDown, of_disk
+from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.core import engine, images, observe, state
 from skiff_device.core.desired import Wanted, create_words
-from skiff_device.core.errors import ROOM
+from skiff_device.core.errors import told
 from skiff_device.core.observe import Boot, Seen
 from skiff_device.core.paths import SESSIONS, Paths
 from skiff_device.core.plan import BESIDE, Action, Plan
@@ -47,7 +47,7 @@ class Applier:
             except EngineDown:
                 raise
             except (DeviceError, OSError) as raised:
-                error = of_disk(raised, ROOM) if isinstance(raised, OSError) else raised
+                error = told(raised)
                 if action.kind == "image" and action.optional:
                     self.tell(action.container, f"{error.message}; the image that is there is used")
                     self.warnings[action.container] = error

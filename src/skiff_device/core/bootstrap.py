@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from skiff_device.common import run
-from skiff_device.common.errors import DeviceError, of_disk
+from skiff_device.common.errors import DeviceError
 from skiff_device.core import baselock, basetree, engine
 from skiff_device.core.baselock import BaseLock, Deb
-from skiff_device.core.errors import ROOM
+from skiff_device.core.errors import told
 from skiff_device.core.paths import Paths
 
 # Seconds without a byte after which a server counts as out of reach.
@@ -58,7 +58,7 @@ def make_base(source: Path, tag: str, log: run.Log) -> None:
         _make(lock, own or lock.mirrors["main"], debs, folder, tag, log)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise of_disk(error, ROOM) from error
+            raise told(error) from error
         raise DeviceError(f"the base image cannot be made: {error}") from error
     shutil.rmtree(folder / "fetched", ignore_errors=True)
     log(f"{tag} is made")

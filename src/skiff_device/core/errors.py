@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from skiff_device.common.errors import DeviceError
+from skiff_device.common.errors import DeviceError, of_disk
 
 # What helps when persist is full.
 ROOM = "skiff-core clean, docker system df"
+
+
+def told(error: DeviceError | OSError) -> DeviceError:
+    """What to tell of an error, a full disk's too. Raises any other OSError: that is a bug."""
+    return of_disk(error, ROOM) if isinstance(error, OSError) else error
 
 
 class ConfigError(DeviceError):

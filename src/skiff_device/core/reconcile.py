@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from skiff_device.common.errors import DeviceError, EngineDown, of_disk
+from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.core import accounts, config, desired, observe, people, plan, state
 from skiff_device.core.apply import Applier, look, settle
-from skiff_device.core.errors import ROOM, ConfigError
+from skiff_device.core.errors import ConfigError, told
 from skiff_device.core.model import Config
 from skiff_device.core.paths import CONFIG, Paths
 
@@ -96,9 +96,9 @@ def apply(paths: Paths, say: Say, renew: str = "") -> Outcome:
         try:
             _apply(paths, say, renew, outcome)
         except (DeviceError, OSError) as error:
-            told = of_disk(error, ROOM) if isinstance(error, OSError) else error
-            outcome.error = outcome.error or told
-            state.report(paths, "fail", told.message, told.hint)
+            problem = told(error)
+            outcome.error = outcome.error or problem
+            state.report(paths, "fail", problem.message, problem.hint)
         return outcome
 
 

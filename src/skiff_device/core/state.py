@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from skiff_device.common.errors import of_disk
 from skiff_device.common.files import write_atomically
-from skiff_device.core.errors import ROOM
+from skiff_device.core.errors import told
 from skiff_device.core.observe import Seen
 from skiff_device.core.paths import Paths
 
@@ -80,7 +79,7 @@ def keep(path: Path, text: str) -> tuple[str, ...]:
     try:
         write_atomically(path, text)
     except OSError as error:
-        full = of_disk(error, ROOM)
+        full = told(error)
         return (f"{full.message}, {path.name} is not written ({full.hint})",)
     return ()
 

@@ -135,6 +135,8 @@ engine_set_databases_aside() {
 		[ -f "$file" ] || continue
 		mkdir -p "$aside/${file%/*}" && mv "$file" "$aside/$file" || return 1
 	done
+	# With its data in another place, by skiff/docker.json, there was none here.
+	[ -d "$aside" ] || return 1
 	sync
 	echo "$aside" >"$RUN/engine.aside"
 }
