@@ -1,15 +1,28 @@
-"""skiff-core as a program, against a stand-in for the docker command: what it makes, keeps and reports."""
+"""skiff-core against a stand-in for the docker command: what it makes, keeps and reports.
+
+Most of it runs within the test: starts of Python for each call of docker would take most of the time.
+What depends on processes (a first apply, power cuts, two at once) runs the program, and docker as one too.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from skiff_device.common import run as running
+from skiff_device.core import apply as applying
+from skiff_device.core.__main__ import main
+from tests.tool.fakes import docker
 
 FAKE = Path(__file__).parent / "fakes" / "docker.py"
 SRC = Path(__file__).parents[2] / "src"
@@ -19,15 +32,6 @@ import skiff_device.core.apply as applying
 from skiff_device.core.__main__ import main
 applying._STAYS_UP = 0
 sys.exit(main())"""
-# A persist that takes no byte more.
-FULL = """import errno, os
-real = os.fsync
-def fsync(file):
-    if "/mnt/persist/" in os.readlink(f"/proc/self/fd/{file}"):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    real(file)
-os.fsync = fsync
-"""
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIaIHcrMFZX7327yE4hX702XkONGPVsfGbaLbJwnQQph me@there"
 CONFIG = """\
 containers:
@@ -83,7 +87,8 @@ class Board:
     def config(self, text: str) -> None:
         self.put("mnt/persist/skiff/core/config.yaml", text)
 
-    def run(self, *words: str, stdin: str = "", full: bool = False) -> subprocess.CompletedProcess[str]:
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The program itself."""
         env = {
             **os.environ,
             "SKIFF_ROOT": str(self.root),
@@ -91,10 +96,55 @@ class Board:
             "FAKE_DOCKER": str(self.engine),
             "PATH": f"{self.engine.parent / 'bin'}:{os.environ['PATH']}",
         }
-        argv = [sys.executable, "-c", (FULL if full else "") + START, *words]
-        return subprocess.run(
-            argv, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False
-        )
+        argv = [sys.executable, "-c", START, *words]
+        return subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+
+    def apply_program(self) -> int:
+        """Apply with processes."""
+        with self.start("apply") as process:
+            process.communicate(timeout=60)
+            return process.returncode
+
+    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """The same within this process; so is docker."""
+
+        def capture(argv: list[str], *_: Any, **__: Any) -> running.Result:
+            assert argv[0] == "docker", argv
+            return running.Result(*docker.call(self.engine, argv[1:], os.getpid()))
+
+        def stream(argv: list[str], log: running.Log, *_: Any) -> running.Result:
+            done = capture(argv)
+            said = done.out.decode() + done.err
+            for line in said.splitlines():
+                log(line)
+            return running.Result(done.status, b"", said)
+
+        out, err = io.StringIO(), io.StringIO()
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setenv("SKIFF_ROOT", str(self.root))
+            patch.setattr(running, "capture", capture)
+            patch.setattr(running, "stream", stream)
+            patch.setattr(applying, "_STAYS_UP", 0)
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            try:
+                status = main(list(words))
+            finally:
+                signal.signal(signal.SIGTERM, before)
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
+
+    def run_full(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """As `run`, with a persist that takes no byte more."""
+        real = os.fsync
+
+        def fsync(file: int) -> None:
+            if "/mnt/persist/" in str(Path(f"/proc/self/fd/{file}").readlink()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            real(file)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            return self.run(*words)
 
     def apply(self, *words: str) -> int:
         return self.run("apply", *words).returncode
@@ -132,7 +182,7 @@ def board(tmp_path: Path) -> Board:
 
 
 def test_first_apply_makes_everything_and_the_second_nothing(board: Board) -> None:
-    assert board.apply() == 0
+    assert board.apply_program() == 0
     assert board.containers() == {"core": "running always"}
     lines = board.read("run/skiff/core/containers/core").split("\n")
     number = board.state()["containers"]["core"]["Id"]
@@ -140,7 +190,7 @@ def test_first_apply_makes_everything_and_the_second_nothing(board: Board) -> No
     assert "Step 1/1 : FROM scratch" in board.read("run/skiff/core/log/core")
     assert board.read("run/skiff/status/core") == "ok\tcore: running; users: core\t\n"
     board.verbs()
-    assert board.apply() == 0
+    assert board.apply_program() == 0
     assert not {"create", "start", "stop", "rename", "build", "pull"} & set(board.verbs())
     assert board.run("plan").stdout == "nothing to do\n"
 
@@ -189,7 +239,7 @@ def test_a_power_cut_at_any_step_is_made_good(board: Board, steps: int) -> None:
     before = board.state()["containers"]["core"]["Id"]
     board.config(CONFIG.format(2))
     (board.engine / "die").write_text(str(steps))
-    assert board.apply() == -9
+    assert board.apply_program() == -9
     (board.engine / "die").unlink()
     assert board.apply() == 0
     containers = board.state()["containers"]
@@ -278,7 +328,7 @@ def test_a_full_persist_locks_nobody_out_and_stops_nothing(board: Board) -> None
             "users:\n", "users:\n  anna: {container: core, auth: {copyRootKeys: true}}\n"
         )
     )
-    done = board.run("apply", full=True)
+    done = board.run_full("apply")
     assert (
         "Traceback" not in done.stderr and "the disk is full, config.good.yaml is not written" in done.stderr
     )
@@ -292,10 +342,10 @@ def test_a_full_persist_locks_nobody_out_and_stops_nothing(board: Board) -> None
     for name in ("config.yaml", "config.good.yaml", "known.json"):
         (board.root / fresh / name).unlink()
     board.put("usr/share/skiff/core/config.yaml", CONFIG.format(2))
-    assert board.run("apply", full=True).returncode == 0
+    assert board.run_full("apply").returncode == 0
     assert sorted(path.name for path in (board.root / fresh).iterdir()) == ["src"]
     assert "core:x:" in board.read("etc/passwd")
-    done = board.run("unpush", "core", full=True)
+    done = board.run_full("unpush", "core")
     assert done.returncode == 0, done.stderr
 
 
@@ -403,18 +453,11 @@ def test_a_second_apply_waits_for_the_first(board: Board) -> None:
     import fcntl
 
     lock = board.put("run/skiff/core/lock", "")
-    env_file = board.engine / "calls"
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        argv = [sys.executable, "-c", START, "apply"]
-        env = {**os.environ, "SKIFF_ROOT": str(board.root), "PYTHONPATH": str(SRC)}
-        env |= {
-            "FAKE_DOCKER": str(board.engine),
-            "PATH": f"{board.engine.parent / 'bin'}:{os.environ['PATH']}",
-        }
-        process = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+        process = board.start("apply")
         assert process.stderr is not None
         assert process.stderr.readline() == "another apply is at work: waiting for it\n"
-        assert not env_file.exists()
+        assert not (board.engine / "calls").exists()
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 0, rest

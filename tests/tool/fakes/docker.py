@@ -1,7 +1,8 @@
 """Stands in for the `docker` command: containers and images in one JSON file, every call recorded.
 
 Files beside it change how it behaves: `down` (no engine), `die` (a number: the caller is killed after so many
-changes, as by a power cut), `broken` (words of a command that does not start).
+changes, as by a power cut), `broken` (words of a command that does not start). It is a program, and `call` is
+the same for who wants no process.
 """
 
 import io
@@ -13,8 +14,6 @@ import tarfile
 from pathlib import Path
 from typing import Any, NoReturn
 
-HOME = Path(os.environ["FAKE_DOCKER"])
-ARGV = sys.argv[1:]
 CHANGES = ("create", "start", "stop", "rename", "update", "rm", "pull", "build", "tag")
 WITH_VALUE = (
     "name label volume entrypoint env restart stop-signal workdir cap-add security-opt tmpfs publish dns "
@@ -23,9 +22,12 @@ WITH_VALUE = (
 NAMED = {f"--{name}" for name in WITH_VALUE.split()}
 
 
+class Failure(Exception):
+    """What goes to stderr of a call that fails."""
+
+
 def fail(text: str) -> NoReturn:
-    sys.stderr.write(f"Error response from daemon: {text}\n")
-    sys.exit(1)
+    raise Failure(f"Error response from daemon: {text}\n")
 
 
 def options(words: list[str]) -> tuple[dict[str, list[str]], list[str]]:
@@ -45,14 +47,19 @@ def labels(given: dict[str, list[str]]) -> dict[str, str]:
 
 
 class Docker:
-    def __init__(self) -> None:
-        path = HOME / "state.json"
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.out = b""
+        path = home / "state.json"
         self.state: dict[str, Any] = {"containers": {}, "images": {}, "remote": {}, "next": 1}
         if path.exists():
             self.state = json.loads(path.read_text())
 
     def save(self) -> None:
-        (HOME / "state.json").write_text(json.dumps(self.state))
+        (self.home / "state.json").write_text(json.dumps(self.state))
+
+    def say(self, line: str) -> None:
+        self.out += line.encode() + b"\n"
 
     def number(self) -> str:
         self.state["next"] += 1
@@ -82,7 +89,7 @@ class Docker:
 
     def start(self, words: list[str]) -> None:
         one = self.find(words[0])
-        broken = HOME / "broken"
+        broken = self.home / "broken"
         if broken.exists() and broken.read_text() in " ".join(one["Config"]["Cmd"]):
             one["State"]["Error"] = "exec: no such program"
             self.save()
@@ -109,7 +116,7 @@ class Docker:
     def pull(self, words: list[str]) -> None:
         if words[0] not in self.state["remote"]:
             fail("Get https://registry/v2/: dial tcp: lookup registry: no such host")
-        print(f"Status: Downloaded newer image for {words[0]}")
+        self.say(f"Status: Downloaded newer image for {words[0]}")
         self.state["images"][words[0]] = {"Id": self.number(), "Config": {}}
 
     def tag(self, words: list[str]) -> None:
@@ -120,51 +127,63 @@ class Docker:
         text = Path(given["--file"][0]).read_text()
         if "FAIL" in text:
             fail("The command '/bin/sh -c FAIL' returned a non-zero code: 1")
-        print("Step 1/1 : " + text.splitlines()[0])
+        self.say("Step 1/1 : " + text.splitlines()[0])
         image = {"Id": self.number(), "Config": {"Labels": labels(given), "Cmd": ["/bin/sh"]}}
         self.state["images"][given["--tag"][0]] = image
 
+    def look(self, argv: list[str]) -> None:
+        if argv[:2] == ["image", "inspect"]:
+            if argv[2] not in self.state["images"]:
+                fail(f"No such image: {argv[2]}")
+            self.say(json.dumps([self.state["images"][argv[2]]]))
+        elif argv[:2] == ["container", "inspect"]:
+            self.say(json.dumps([self.find(name) for name in argv[2:]]))
+        elif argv[0] == "ps":
+            self.say("\n".join(one["Id"] for one in self.state["containers"].values()))
+        elif argv[0] == "cp":
+            data = (self.home / "passwd").read_bytes()
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                member = tarfile.TarInfo("passwd")
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+            self.out += packed.getvalue()
+        elif argv[0] == "exec" and "useradd" in argv:
+            with (self.home / "passwd").open("a") as file:
+                file.write(f"{argv[-1]}:x:1007:1007::/home/{argv[-1]}:/bin/bash\n")
 
-def look(docker: Docker) -> None:
-    if ARGV[:2] == ["image", "inspect"]:
-        if ARGV[2] not in docker.state["images"]:
-            fail(f"No such image: {ARGV[2]}")
-        print(json.dumps([docker.state["images"][ARGV[2]]]))
-    elif ARGV[:2] == ["container", "inspect"]:
-        print(json.dumps([docker.find(name) for name in ARGV[2:]]))
-    elif ARGV[0] == "ps":
-        print("\n".join(one["Id"] for one in docker.state["containers"].values()))
-    elif ARGV[0] == "cp":
-        data = (HOME / "passwd").read_bytes()
-        with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
-            member = tarfile.TarInfo("passwd")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    elif ARGV[0] == "exec" and "useradd" in ARGV:
-        with (HOME / "passwd").open("a") as file:
-            file.write(f"{ARGV[-1]}:x:1007:1007::/home/{ARGV[-1]}:/bin/bash\n")
-
-
-def main() -> None:
-    with (HOME / "calls").open("a") as file:
-        file.write(json.dumps(ARGV) + "\n")
-    if (HOME / "down").exists():
-        sys.stderr.write("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
-        sys.exit(1)
-    docker = Docker()
-    if ARGV[0] not in CHANGES:
-        look(docker)
-        return
-    die = HOME / "die"
-    if die.exists():
-        left = int(die.read_text())
-        if left == 0:
-            os.kill(os.getppid(), signal.SIGKILL)
-            sys.exit(1)
-        die.write_text(str(left - 1))
-    words = [word for word in ARGV[1:] if word not in ("--pull=never", "--force", "--all")]
-    getattr(docker, ARGV[0])(words)
-    docker.save()
+    def change(self, argv: list[str], caller: int) -> None:
+        die = self.home / "die"
+        if die.exists():
+            left = int(die.read_text())
+            if left == 0:
+                os.kill(caller, signal.SIGKILL)
+                fail("the caller is gone")
+            die.write_text(str(left - 1))
+        words = [word for word in argv[1:] if word not in ("--pull=never", "--force", "--all")]
+        getattr(self, argv[0])(words)
+        self.save()
 
 
-main()
+def call(home: Path, argv: list[str], caller: int) -> tuple[int, bytes, str]:
+    """Exit status, stdout and stderr of one call; caller is the process that `die` kills."""
+    with (home / "calls").open("a") as file:
+        file.write(json.dumps(argv) + "\n")
+    if (home / "down").exists():
+        return 1, b"", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n"
+    docker = Docker(home)
+    try:
+        if argv[0] in CHANGES:
+            docker.change(argv, caller)
+        else:
+            docker.look(argv)
+    except Failure as failure:
+        return 1, docker.out, str(failure)
+    return 0, docker.out, ""
+
+
+if __name__ == "__main__":
+    status, out, err = call(Path(os.environ["FAKE_DOCKER"]), sys.argv[1:], os.getppid())
+    sys.stdout.buffer.write(out)
+    sys.stderr.write(err)
+    sys.exit(status)
