@@ -25,6 +25,7 @@ printf '%s\\n' "$*" >>"$ROOT/ssh.log"
 while [ "$1" != root@device ] && [ "$1" != device ]; do shift; done
 shift
 [ "$1" != -- ] || shift
+[ ! -e "$ROOT/alone" ] || ! tail -n 1 "$ROOT/ssh.log" | grep -q ControlMaster=yes || exit 255
 [ ! -e "$ROOT/unreachable" ] || { echo "no route" >&2; exit 255; }
 case $* in
 'cat /proc/sys/kernel/random/boot_id') exec cat "$ROOT/boot_id" ;;
@@ -132,6 +133,26 @@ def test_an_update_in_order(fake: FakeDevice, slot: Path) -> None:
     assert (done.slot, done.bytes) == ("b", len("a kernel" + "an initramfs"))
     assert done.sent > done.bytes
     assert "try 3 1" in (fake.root / "slots.log").read_text()
+
+
+def test_commands_share_a_connection_before_the_restart_and_one_after_it(
+    fake: FakeDevice, slot: Path
+) -> None:
+    push(fake.remote, slot, WISH, UI)
+    lines = (fake.root / "ssh.log").read_text().splitlines()
+    assert sum("ControlMaster=yes" in line for line in lines) == 2
+    # The restart takes a shared connection along, so it and the wait for an answer have none.
+    alone = [line.split(" -- ")[1] for line in lines if "ControlPath" not in line]
+    assert alone == ["cat /proc/sys/kernel/random/boot_id", "reboot", "cat /proc/sys/kernel/random/boot_id"]
+    paths = {word for line in lines for word in line.split() if word.startswith("ControlPath=")}
+    assert len(paths) == 2
+    assert not any(Path(path.partition("=")[2]).parent.exists() for path in paths)
+
+
+def test_a_server_that_lets_nothing_be_shared_is_updated_too(fake: FakeDevice, slot: Path) -> None:
+    (fake.root / "alone").touch()
+    push(fake.remote, slot, WISH, UI)
+    assert fake.asked[-1] == "confirm"
 
 
 def test_nothing_is_sent_twice(fake: FakeDevice, slot: Path) -> None:

@@ -14,6 +14,7 @@ from skiff.host.errors import UserError
 from skiff.host.run import PIPE, spawn
 from skiff.host.ui import Step, Ui
 from skiff.machine import slots
+from skiff.machine.connection import shared
 from skiff.machine.remote import Remote
 
 # Where the device has a slot that is being written.
@@ -58,22 +59,24 @@ def push(remote: Remote, folder: Path, wish: Wish, ui: Ui) -> Done:
     Raises UserError when the device refuses the image, or did not get well with it; then it runs the slot
     that it had before.
     """
-    found = slots.look(remote)
-    slots.check_fit(found, folder, remote.host)
-    before = slots.units(remote)
-    sent = send(remote, folder, ui)
-    with ui.step("verify"):
-        remote.run(["skiff-slots", "try", str(wish.tries), str(wish.confirm_within)], timeout=600)
+    with shared(remote) as near:
+        found = slots.look(near)
+        slots.check_fit(found, folder, remote.host)
+        before = slots.units(near)
+        sent = send(near, folder, ui)
+        with ui.step("verify"):
+            near.run(["skiff-slots", "try", str(wish.tries), str(wish.confirm_within)], timeout=600)
     done = restart(remote, sent.slot, before, wish, ui)
     return msgspec.structs.replace(done, bytes=sent.bytes, sent=sent.sent)
 
 
 def rollback(remote: Remote, wish: Wish, ui: Ui) -> Done:
     """Start the other slot again, and confirm it once it is well. Raises UserError as push does."""
-    found = slots.look(remote)
-    before = slots.units(remote)
-    with ui.step("verify"):
-        remote.run(["skiff-slots", "rollback", str(wish.tries), str(wish.confirm_within)], timeout=600)
+    with shared(remote) as near:
+        found = slots.look(near)
+        before = slots.units(near)
+        with ui.step("verify"):
+            near.run(["skiff-slots", "rollback", str(wish.tries), str(wish.confirm_within)], timeout=600)
     return restart(remote, found.other, before, wish, ui)
 
 
@@ -146,23 +149,24 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     deadline = started + wish.patience
     with ui.step("restart"):
         restart_only(remote, deadline)
-    found = slots.look(remote)
-    if found.running != wanted:
-        raise UserError(
-            f"{remote.host} runs slot {found.running} again: {wanted} did not start, or was not reached",
-            hint="does the new image let your key in? its console tells more; nothing else was changed",
-        )
-    try:
-        with ui.step("check") as step:
-            _check(remote, before, min(deadline, time.monotonic() + wish.confirm_within / 2), step)
-    except UserError as error:
-        with ui.step(f"back to slot {found.other}"):
-            remote.run(["skiff-slots", "rollback"], timeout=600)
-            restart_only(remote, time.monotonic() + wish.patience)
-        raise UserError(
-            f"{error.message}; {remote.host} runs slot {found.other} again", hint=error.hint
-        ) from error
-    remote.run(["skiff-slots", "confirm"])
+    with shared(remote) as near:
+        found = slots.look(near)
+        if found.running != wanted:
+            raise UserError(
+                f"{remote.host} runs slot {found.running} again: {wanted} did not start, or was not reached",
+                hint="does the new image let your key in? its console tells more; nothing else was changed",
+            )
+        try:
+            with ui.step("check") as step:
+                _check(near, before, min(deadline, time.monotonic() + wish.confirm_within / 2), step)
+        except UserError as error:
+            with ui.step(f"back to slot {found.other}"):
+                near.run(["skiff-slots", "rollback"], timeout=600)
+                restart_only(remote, time.monotonic() + wish.patience)
+            raise UserError(
+                f"{error.message}; {remote.host} runs slot {found.other} again", hint=error.hint
+            ) from error
+        near.run(["skiff-slots", "confirm"])
     return Done(wanted, time.monotonic() - started)
 
 
