@@ -14,15 +14,18 @@ slow_disks() {
 # The disk's side of the look. Answers with one line on the FIFO: the folder that holds the overlay, or nothing.
 early_copy() {
 	mount_early
-	if [ -e "$RUN/safe" ] || [ -e "$RUN/persist-early/skiff/reset" ]; then
-		echo >"$RUN/early"
-		return
-	fi
-	cd "$RUN/persist-early/skiff" 2>/dev/null || {
+	REPLY=
+	if [ ! -e "$RUN/safe" ] && [ ! -e "$RUN/persist-early/skiff/reset" ]; then
+		early_settings
 		early_overlay
-		echo "$REPLY" >"$RUN/early"
-		return
-	}
+	fi
+	# Opened for both directions: when this comes late nobody reads any more, and persist waits until it is over.
+	echo "$REPLY" 1<>"$RUN/early"
+}
+
+# What the boot reads of persist, to RAM.
+early_settings() {
+	cd "$RUN/persist-early/skiff" 2>/dev/null || return 0
 	# These are small; whatever they hold, no more than 1 MB is let into RAM. Keys come late: they are the many.
 	set --
 	for path in clock hostname machine-id ssh network keys wifi/*.conf; do
@@ -31,8 +34,6 @@ early_copy() {
 	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN" 2>/dev/null
 	# There are passwords in them.
 	[ ! -d "$SEEN/wifi" ] || chmod -R go= "$SEEN/wifi"
-	early_overlay
-	echo "$REPLY" >"$RUN/early"
 }
 
 mount_early() {
@@ -80,6 +81,7 @@ early_look() {
 	limit=$((REPLY + 5))
 	mkfifo "$RUN/early"
 	early_copy </dev/null >/dev/null 2>&1 &
+	echo $! >"$RUN/early.pid"
 	if IFS= read -r -t "$limit" OVERLAY <>"$RUN/early"; then
 		:
 	else
