@@ -49,3 +49,59 @@ def test_a_file_that_comes_and_one_that_goes(device: Device) -> None:
     folder = device.root / "mnt/persist/skiff/keys"
     assert looks(device, f"mkdir {folder}; echo x >{folder}/a.pub") == ["taken"]
     assert looks(device, f"rm {folder}/a.pub") == ["taken"]
+
+
+TAKE = """. "$LIB/persist-check.sh"; . "$LIB/live.sh"
+sv() { :; }
+live_machine_id() { :; }
+live_host_key() { :; }
+live_take
+"""
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me\n"
+
+
+@pytest.fixture
+def told(device: Device) -> Device:
+    """A device that has taken over what its persist says."""
+    device.put("mnt/persist/skiff/keys/me.pub", KEY)
+    device.put("run/skiff/persist.errors", "0\n")
+    device.put("sys/fs/ext4/vda1/errors_count", "0\n")
+    device.put("proc/mounts", "")
+    assert device.sh(f"PERSIST_DEV=vda1\n{TAKE}").returncode == 0
+    assert device.read("root/.ssh/authorized_keys") == KEY
+    (device.root / "run/skiff/net/settings").unlink()
+    return device
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        # A file whose content cannot be read.
+        'tar() { case $1 in -cf) command tar "$@"; return 1 ;; esac; command tar "$@"; }',
+        # A folder of which the kernel says nothing but that it counted an error.
+        'rm -r "$PERSIST/skiff/keys" "$PERSIST/skiff/network"; echo 1 >"$SYS/fs/ext4/vda1/errors_count"',
+        # No room in RAM.
+        'tar() { case $1 in -xof) return 1 ;; esac; command tar "$@"; }',
+    ],
+)
+def test_what_cannot_be_read_takes_nothing_away(told: Device, damage: str) -> None:
+    assert told.sh(f"PERSIST_DEV=vda1\n{damage}\n{TAKE}").returncode == 0
+    assert told.read("root/.ssh/authorized_keys") == KEY
+    assert told.read("run/skiff/seen/network/eth0.conf")
+    assert not (told.root / "run/skiff/net/settings").exists()
+    assert told.status("settings")[0] == "warn"
+    # What can be read again is taken over, and the warning goes.
+    told.put("mnt/persist/skiff/keys/me.pub", f"{KEY}{KEY.replace('me', 'you')}")
+    told.put("sys/fs/ext4/vda1/errors_count", "0\n")
+    assert told.sh(f"PERSIST_DEV=vda1\n{TAKE}").returncode == 0
+    assert "you" in told.read("root/.ssh/authorized_keys")
+    assert not (told.root / "run/skiff/status/settings").exists()
+
+
+def test_more_than_a_megabyte_is_cut_off(told: Device) -> None:
+    told.put("mnt/persist/skiff/wifi/large.conf", bytes(2 << 20))
+    told.put("mnt/persist/skiff/keys/me.pub", KEY.replace("me", "you"))
+    assert told.sh(f"PERSIST_DEV=vda1\n{TAKE}").returncode == 0
+    assert "you" in told.read("root/.ssh/authorized_keys")
+    assert (told.root / "run/skiff/seen/wifi/large.conf").stat().st_size < 1 << 20
+    assert not (told.root / "run/skiff/status/settings").exists()

@@ -68,20 +68,31 @@ live_look() {
 		2>/dev/null)
 }
 
-# Takes over what is on persist now. What changes while it reads is seen by the next look.
-LAST_SEEN=
-live_take() {
-	live_look
-	LAST_SEEN=$NOW_SEEN
-	rm -rf "$SEEN.new"
+# Copies what live_take reads to RAM, 1 MB of it at most. False when the disk does not let it be read: what it said
+# while it was well goes on to count, for without keys and addresses nobody could get in and look.
+live_copy() {
+	rm -rf "$SEEN.new" "$RUN/unread"
 	mkdir -p "$SEEN.new"
 	cd "$PERSIST/skiff" || return
 	set --
 	for path in hostname ssh network keys wifi; do
 		[ ! -e "$path" ] || set -- "$@" "$path"
 	done
-	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN.new" 2>/dev/null
+	[ $# = 0 ] || { tar -cf - "$@" 2>/dev/null || : >"$RUN/unread"; } | head -c 1048576 >"$RUN/seen.tar"
 	cd /
+	# The kernel counts folders and inodes that it could not read: to the shell they only are not there.
+	! persist_stopped "$PERSIST_DEV" || return 1
+	[ $# != 0 ] || return 0
+	if [ "$(stat -c %s "$RUN/seen.tar")" -lt 1048576 ]; then
+		[ ! -e "$RUN/unread" ] && tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null
+	else
+		# Cut off, which tar does not like.
+		tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null || :
+	fi
+}
+
+# What was copied counts from here on.
+live_replace() {
 	[ ! -d "$SEEN.new/wifi" ] || chmod -R go= "$SEEN.new/wifi"
 	before=$(all_lines "$SEEN/network") now=$(all_lines "$SEEN.new/network")
 	line_of "$PROC/sys/kernel/hostname" || :
@@ -96,6 +107,21 @@ live_take() {
 	# The service of the layer net/wifi compares for itself.
 	: >"$RUN/net/wifi"
 	wifi_unread
+}
+
+# Takes over what is on persist now. What changes while it reads is seen by the next look.
+LAST_SEEN=
+live_take() {
+	live_look
+	LAST_SEEN=$NOW_SEEN
+	if live_copy; then
+		rm -f "$STATUS/settings"
+		live_replace
+	else
+		report settings warn "persist cannot be read: what it said before goes on to count" \
+			"dmesg; the disk may be dying: back it up"
+	fi
+	rm -f "$RUN/seen.tar"
 	live_machine_id
 	# The last thing that a new device keeps: wait-persist looks for it.
 	live_host_key
