@@ -66,6 +66,23 @@ def test_there_and_back(told: Device) -> None:
     assert not (told.root / "mnt/persist/skiff.restore").exists()
 
 
+def test_a_restore_that_a_cut_ended_is_finished_at_the_next_start(told: Device) -> None:
+    # The power goes when the first setting is out of its place, and the other not in it.
+    script = told.root / "usr/bin/skiff-settings"
+    whole = script.read_text()
+    script.write_text(whole.replace('! mv "$path"', "! kill -9 $$"))
+    assert settings(told, "restore", archive(hostname="attic", **{"wifi/new.conf": "x"})).returncode == -9
+    script.write_text(whole)
+    assert not (told.root / PERSIST / "hostname").exists()
+    assert settings(told, "finish").returncode == 0
+    assert told.read(f"{PERSIST}/hostname") == "attic"
+    assert [path.name for path in (told.root / PERSIST / "wifi").iterdir()] == ["new.conf"]
+    assert not (told.root / "mnt/persist/skiff.restored").exists()
+    # With nothing to finish it changes nothing.
+    assert settings(told, "finish").returncode == 0
+    assert told.read(f"{PERSIST}/hostname") == "attic"
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
