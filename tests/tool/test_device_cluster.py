@@ -73,11 +73,18 @@ def test_they_are_open_again_after_the_cluster(device: Device) -> None:
     assert not (device.root / "run/skiff/status/cluster").exists()
 
 
-@pytest.mark.parametrize("content", [None, "", "eth1 -j ACCEPT\n", "../eth1\n"])
-def test_a_device_in_no_cluster_has_no_rules(device: Device, content: str | None) -> None:
-    if content is not None:
-        device.put(INTERFACE, content)
+def test_a_device_in_no_cluster_has_no_rules(device: Device) -> None:
     assert apply(device) == 0
+    assert not (device.root / "iptables").exists()
+
+
+@pytest.mark.parametrize("content", ["", "\n", "eth1 -j ACCEPT\n", "../eth1\n"])
+def test_a_damaged_name_opens_nothing(device: Device, content: str) -> None:
+    device.put("run/skiff/cluster", "eth1\n")
+    device.put(INTERFACE, content)
+    assert apply(device) == 1
+    assert device.status("cluster")[0] == "fail"
+    assert not (device.root / "run/skiff/cluster").exists()
     assert not (device.root / "iptables").exists()
 
 
