@@ -19,9 +19,11 @@ class EngineDown(DeviceError):
 
 
 def of_disk(error: OSError, room: str) -> DeviceError:
-    """What to tell of a disk that takes no more. Raises any other error: that is a bug."""
+    """What to tell of a disk that is full or fails. Raises any other error: that is a bug."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DeviceError("the disk is full", f"make room: {room}")
     if error.errno == errno.EROFS:
         return DeviceError("persist can only be read", "root sees why: skiff-status persist")
+    if error.errno == errno.EIO:
+        return DeviceError("the disk cannot be read or written", "root sees why: dmesg, skiff-status persist")
     raise error

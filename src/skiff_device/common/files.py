@@ -23,7 +23,9 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: tuple[int,
         return False
     beside = path.with_name(f".{path.name}.skiff-new")
     try:
-        with beside.open("wb") as file:
+        # Nobody but its owner reads it before its mode is set: secrets are among what is written here.
+        beside.unlink(missing_ok=True)
+        with open(beside, "wb", opener=_private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +37,10 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: tuple[int,
     _own(beside, mode, owner)
     beside.replace(path)
     return True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _own(path: Path, mode: int, owner: tuple[int, int] | None) -> None:
