@@ -65,6 +65,7 @@ def push(paths: Paths, container: str, commit: str, hook: int) -> int:
         raise
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+        _forget_lost(paths, container)
     answer.end(f"ok {container} runs {commit[:12]} now")
     return 0
 
@@ -92,10 +93,13 @@ def _switch(paths: Paths, container: str, commit: str, hook: int, incoming: Path
         outcome = reconcile.apply(paths, answer.log)
         failed = outcome.failures.get(container) or (outcome.error if not outcome.failures else None)
         if failed is not None:
-            point_at(paths, container, before)
-            reconcile.apply(paths, answer.log)
             raise failed
-    except BaseException:
+    except BaseException as error:
+        if _current(paths, container) != before:
+            point_at(paths, container, before)
+            # Not when it was interrupted: the service ends, and applies when it starts again.
+            if isinstance(error, DeviceError):
+                reconcile.apply(paths, answer.log)
         if before != commit:
             shutil.rmtree(tree, ignore_errors=True)
         raise
@@ -103,6 +107,13 @@ def _switch(paths: Paths, container: str, commit: str, hook: int, incoming: Path
         # The one before stays, for its container is kept aside.
         if other.name not in (commit, before):
             shutil.rmtree(other, ignore_errors=True)
+
+
+def _forget_lost(paths: Paths, container: str) -> None:
+    """Remove what was unpacked for hooks that a power cut ended."""
+    for left in (paths.env / container).glob("incoming.*"):
+        if not paths.at(f"/proc/{left.suffix.removeprefix('.')}").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _current(paths: Paths, container: str) -> str:
