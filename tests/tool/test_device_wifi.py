@@ -190,6 +190,15 @@ def test_a_network_that_is_not_there(wifi: Device) -> None:
     )
 
 
+@pytest.mark.parametrize("breaks", [r"x\n", r"\x0a", r"\x00\n", r"\xc2\x85\n"])
+def test_a_name_from_the_air_does_not_reach_the_terminal(wifi: Device, breaks: str) -> None:
+    """A name that tells of our own network, with a text of its choice behind."""
+    row = "02:00:00:00:01:00\t2412\t-30\t[ESS]\t{}\n"
+    wifi.put("scan", row.format(rf"{breaks}home\t\e]0;owned") + row.format(r"caf\xc3\xa9"))
+    seen = wifi.says(f'{LOAD}wpa_cli() {{ cat "$ROOT/scan"; }}\nlook_around; echo "$SEEN_NAMES"')
+    assert seen == "café\t[ESS]"
+
+
 def test_no_card_and_no_file(wifi: Device) -> None:
     wifi.says(LOAD + "gather_wifi; IFACE=; forget; tell")
     assert wifi.status("wifi")[0] == "ok"

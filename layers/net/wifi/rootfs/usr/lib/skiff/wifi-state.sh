@@ -88,7 +88,9 @@ signal() {
 
 # Names that the card sees: sets SEEN_NAMES, a line each, with what they offer behind a tab.
 look_around() {
-	REPLY=$(wpa_cli -i "$IFACE" scan_results 2>/dev/null | awk -F'\t' 'NF > 4 { print $5 "\t" $4 }')
+	# Anybody may send a name. One with control characters is none of ours, and would reach the terminal of whoever looks.
+	REPLY=$(wpa_cli -i "$IFACE" scan_results 2>/dev/null |
+		awk -F'\t' 'NF > 4 && $5 !~ /\\([enrt]|x[01]|x7f|xc2\\x[89])/ { print $5 "\t" $4 }')
 	# Letters beyond ASCII come as \xc3\xa4.
 	SEEN_NAMES=$NL$(printf %b "$REPLY")$NL
 }
