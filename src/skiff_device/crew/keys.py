@@ -81,6 +81,12 @@ def _save(paths: Paths, known: dict[str, dict[str, Any]]) -> None:
 
 def write(paths: Paths) -> None:
     """Write authorized_keys: root's keys first, then those of crew; each key once."""
+    # At boot two ask for it at about the same time.
+    with store.alone(paths, "keys"):
+        write_atomically(paths.authorized_keys, _lines(paths), 0o600)
+
+
+def _lines(paths: Paths) -> str:
     lines: dict[str, str] = {}
     try:
         root = paths.root_keys.read_text().splitlines()
@@ -98,5 +104,4 @@ def write(paths: Paths) -> None:
         known = {}
     for name, one in known.items():
         lines.setdefault(str(one.get("key", "")), name)
-    text = "".join(f'command="{_LOGIN} {name}",{_OPTIONS} {key}\n' for key, name in lines.items() if key)
-    write_atomically(paths.authorized_keys, text, 0o600)
+    return "".join(f'command="{_LOGIN} {name}",{_OPTIONS} {key}\n' for key, name in lines.items() if key)

@@ -41,8 +41,10 @@ def line(paths: Paths, engine: Engine) -> str:
 
 def write(paths: Paths, engine: Engine) -> None:
     """Tell skiff-status how it is now; a change of an app calls this. It is of no use to fail then."""
-    try:
-        text = line(paths, engine)
-    except DeviceError as error:
-        text = f"fail\t{error.message}\t{error.hint}"
-    write_atomically(paths.run / "status", f"{text}\n")
+    # Two apps may change at once; the last look is the one that stays.
+    with store.alone(paths, "status"):
+        try:
+            text = line(paths, engine)
+        except DeviceError as error:
+            text = f"fail\t{error.message}\t{error.hint}"
+        write_atomically(paths.run / "status", f"{text}\n")
