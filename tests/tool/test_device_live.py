@@ -98,6 +98,15 @@ def test_what_cannot_be_read_takes_nothing_away(told: Device, damage: str) -> No
     assert not (told.root / "run/skiff/status/settings").exists()
 
 
+def test_nobody_else_reads_the_copy(told: Device) -> None:
+    script = (
+        f'PERSIST_DEV=vda1\ntar() {{ stat -c %a "$RUN/seen.tar" >>"$ROOT/modes"; command tar "$@"; }}\n{TAKE}'
+    )
+    assert told.sh(script).returncode == 0
+    assert set(told.read("modes").split()) == {"600"}
+    assert not (told.root / "run/skiff/seen.tar").exists()
+
+
 def test_more_than_a_megabyte_is_cut_off(told: Device) -> None:
     told.put("mnt/persist/skiff/wifi/large.conf", bytes(2 << 20))
     told.put("mnt/persist/skiff/keys/me.pub", KEY.replace("me", "you"))
