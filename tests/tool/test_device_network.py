@@ -118,6 +118,17 @@ def test_a_wrong_file_falls_back_to_dhcp_and_is_told(device: Device) -> None:
     assert "ADDRESS=" in hint
 
 
+def test_a_client_at_work_ends_before_its_interface_is_set_anew(device: Device) -> None:
+    interface(device, "eth0")
+    # As udhcpc does: what it was told to do is done first.
+    client = (
+        "(trap 'pause 0.3; echo lease set; exit' TERM; : >\"$ROOT/ready\"; while :; do pause 0.1; done) &"
+    )
+    started = 'echo $! >"$NET/eth0.pid"; until [ -e "$ROOT/ready" ]; do pause 0.1; done'
+    said = device.says(f'{LOAD}{client}\n{started}\nip() {{ echo "ip $*"; }}\ninterface_stop eth0')
+    assert said.split("\n") == ["lease set", "ip addr flush dev eth0"]
+
+
 def dhcp(device: Device, event: str, **env: str) -> list[str]:
     script = (
         'for name in ip ifconfig; do eval "$name() { echo $name \\"\\$@\\"; }"; done\n'

@@ -210,10 +210,21 @@ interface_start() {
 	start_dhcp "$1"
 }
 
+# Ends a DHCP client. It waits for its script first: one that is still at work would put the old address over what is
+# set next.
+stop_dhcp() { # PID
+	kill "$1" 2>/dev/null || return 0
+	# One that boot has started is no child of this shell.
+	wait "$1" 2>/dev/null
+	turns=0
+	while kill -0 "$1" 2>/dev/null && [ $turns -lt 100 ]; do
+		turns=$((turns + 1))
+		pause 0.1
+	done
+}
+
 interface_stop() {
-	if line_of "$NET/$1.pid"; then
-		kill "$REPLY" 2>/dev/null
-	fi
+	! line_of "$NET/$1.pid" || stop_dhcp "$REPLY"
 	rm -f "$NET/$1.pid" "$NET/$1.mode" "$NET/$1.dns" "$NET/$1.wrong" "$STATUS/net.$1"
 	if [ -e "$SYS/class/net/$1" ]; then
 		ip addr flush dev "$1" 2>/dev/null
