@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from skiff_device.common import run
-from skiff_device.crew import cleanup, release, repo, status, store
+from skiff_device.crew import cleanup, release, repo, restore, status, store
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import SOURCE, CrewDevice
 
@@ -87,3 +88,30 @@ def test_skiff_status_tells_how_apps_are(crew: CrewDevice) -> None:
     told = status.line(crew.paths, engine).split("\t")
     assert told[:2] == ["fail", "do not run: three"]
     assert "crew logs APP" in told[2]
+
+
+def test_a_boot_leaves_alone_who_is_at_work_already(
+    crew: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services come after SSH: a first push, or a backup that is taken in, may be there before them."""
+    crew.app("old")
+    (crew.paths.root / "proc/5").mkdir(parents=True)
+    places = [crew.paths.app("old") / "incoming.{}", crew.paths.app("old") / "incoming.{}.archive"]
+    for place in places:
+        for pid in ("5", "6"):
+            Path(str(place).format(pid)).touch()
+    for pid in ("5", "6"):
+        (crew.paths.crew / f"import.{pid}").mkdir()
+    bring_back = restore._app
+
+    def slow(*words: Any) -> None:
+        bring_back(*words)
+        crew.app("new")
+
+    monkeypatch.setattr(restore, "_app", slow)
+    restore.restore(crew.paths)
+    assert sorted(crew.engine.containers) == ["new.worker.1-1", "old.worker.1-1"]
+    left = [
+        path.name for path in (*crew.paths.app("old").glob("incoming.*"), *crew.paths.crew.glob("import.*"))
+    ]
+    assert sorted(left) == ["import.5", "incoming.5", "incoming.5.archive"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import containers, oneoff, store
@@ -24,7 +25,7 @@ def restore(paths: Paths) -> int:
     engine = Engine(paths)
     engine.wait_until_up(_ENGINE)
     # A backup that was being taken in when the power went.
-    for leftover in paths.crew.glob("import.*"):
+    for leftover in _lost(paths, paths.crew, "import"):
         shutil.rmtree(leftover, ignore_errors=True)
     apps = store.apps(paths)
     if apps:
@@ -35,9 +36,10 @@ def restore(paths: Paths) -> int:
                 _app(paths, engine, app)
         except DeviceError as error:
             print(f"{app}: {error.message}", file=sys.stderr)
-    # Apps that are gone.
-    known = set(apps)
-    for found in engine.containers():
+    # Apps that are gone. Those that came meanwhile, by a first push, are there before their containers.
+    listed = engine.containers()
+    known = set(store.apps(paths))
+    for found in listed:
         labels = found.get("Labels") or {}
         if labels.get(containers.LABEL, "") not in known | {""} and "crew.process" in labels:
             engine.remove(str(found["Names"][0]).lstrip("/"))
@@ -63,9 +65,18 @@ def bring_up(paths: Paths, apps: list[str], say: Callable[[str], None]) -> None:
     status.write(paths, engine)
 
 
+def _lost(paths: Paths, folder: Path, name: str) -> list[Path]:
+    """What processes that are gone left: NAME.PID, and what is called so with more behind a dot.
+
+    Those that came since the boot are at work already: a push, a backup that is taken in.
+    """
+    found = folder.glob(f"{name}.*")
+    return [path for path in found if not (paths.root / "proc" / path.name.split(".")[1]).exists()]
+
+
 def _app(paths: Paths, engine: Engine, app: str) -> None:
     """Bring one app back as it was."""
-    for leftover in paths.app(app).glob("incoming.*"):
+    for leftover in _lost(paths, paths.app(app), "incoming"):
         leftover.unlink(missing_ok=True)
     number = releases.current_number(paths, app)
     # Newer than the one that serves: a power cut came before the switch.
