@@ -258,8 +258,10 @@ slots_try() { # TRIES SECONDS
 	[ -e "$NEW/manifest" ] || refuse "nothing was prepared"
 	accept "$NEW/manifest" "$NEW/manifest.sig"
 	sums_of "$NEW/manifest" >"$RUN/push/sums"
-	bad=$(cd "$NEW" && sha256sum -c "$RUN/push/sums" 2>/dev/null | sed -n 's/: FAILED.*//p;s/: No such.*//p')
-	(cd "$NEW" && sha256sum -c -s "$RUN/push/sums" 2>/dev/null) || refuse "not whole: ${bad:-a file is missing}" "push again"
+	if ! (cd "$NEW" && sha256sum -c "$RUN/push/sums" >"$RUN/push/verdict" 2>/dev/null); then
+		bad=$(sed -n 's/: FAILED.*//p;s/: No such.*//p' "$RUN/push/verdict")
+		refuse "not whole: ${bad:-a file is missing}" "push again"
+	fi
 	boot_umount
 	boot_mount rw || refuse "the boot partition cannot be written" "dmesg"
 	rm -rf "${BOOT:?}/$OTHER"
