@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import http.server
+import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import check
+from skiff_device.crew import check, deploy
 from skiff_device.crew.check import Check, Plan
-from skiff_device.crew.release import Running
+from skiff_device.crew.paths import Paths
+from skiff_device.crew.release import Release, Running
 
 ONE = Running("app.web.1-1", "web", 1, "127.0.0.1")
 
@@ -165,3 +168,21 @@ def test_healthchecks_of_app_json() -> None:
     ):
         with pytest.raises(DeviceError, match=r"app\.json: healthchecks"):
             check.from_app_json(wrong, "web")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['"port": 65536', '"port": -1', '"port": 1e999', '"attempts": NaN', '"wait": NaN', '"timeout": Infinity'],
+)
+def test_numbers_of_app_json_that_are_none(said: str) -> None:
+    app_json = json.loads(f'{{"healthchecks": {{"web": [{{"path": "/", {said}}}]}}}}')
+    with pytest.raises(DeviceError, match=r"healthchecks\.web\[0\]"):
+        check.from_app_json(app_json, "web")
+
+
+@pytest.mark.parametrize("quantity", ["two", -1, 1.5, None, [1]])
+def test_a_quantity_that_is_none(tmp_path: Path, quantity: object) -> None:
+    formation = {"formation": {"web": {"quantity": quantity}}}
+    made = Release(1, "", "push", "", "", processes={"web": None}, app_json=formation)
+    with pytest.raises(DeviceError, match=r"formation\.web\.quantity"):
+        deploy.scale_of(Paths(tmp_path), "app", made)

@@ -25,6 +25,7 @@ DEFAULT_UPTIME = 5.0
 # How long a web process may take to listen, and an image to call itself healthy.
 LONGEST = 120.0
 _PAUSE = 0.1
+_DAY = 86400
 # How long one that ended and was started again is waited for, to tell its status.
 _NEXT_END = 10.0
 
@@ -81,16 +82,24 @@ def from_app_json(app_json: dict[str, Any], process: str, default: Check | None 
                     str(one.get("content", "")),
                     words,
                     headers.get("host", ""),
-                    int(one.get("port", 0)),
-                    max(1, int(one.get("attempts", default.attempts))),
-                    float(one.get("timeout", default.timeout)),
-                    float(one.get("wait", default.wait)),
-                    float(one.get("uptime", DEFAULT_UPTIME)),
+                    int(_bounded(one, "port", 0, 65535)),
+                    max(1, int(_bounded(one, "attempts", default.attempts))),
+                    _bounded(one, "timeout", default.timeout),
+                    _bounded(one, "wait", default.wait),
+                    _bounded(one, "uptime", DEFAULT_UPTIME),
                 )
             )
         except (ValueError, TypeError, KeyError) as error:
             raise DeviceError(f"{where}: {error}", "see checks in the documentation") from None
     return checks
+
+
+def _bounded(one: dict[str, Any], key: str, default: float, high: int = _DAY) -> float:
+    """A number of a check. Raises ValueError: JSON has numbers that no port is, and no time ends at."""
+    number = float(one.get(key, default))
+    if not 0 <= number <= high:
+        raise ValueError(f"{key}: expected a number from 0 to {high}")
+    return number
 
 
 _SETTING = re.compile(r"(WAIT|TIMEOUT|ATTEMPTS)=(\d{1,4})")

@@ -157,7 +157,10 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
 
 
 def scale_of(paths: Paths, app: str, release: Release) -> dict[str, int]:
-    """How many containers of each process: as set, else one `web` (or one of all where there is no web)."""
+    """How many containers of each process: as set, else one `web` (or one of all where there is no web).
+
+    Raises DeviceError for an app.json that tells no number.
+    """
     given = store.section(paths, app, "ps").get("scale", {})
     formation = release.app_json.get("formation", {})
     found = {}
@@ -165,6 +168,8 @@ def scale_of(paths: Paths, app: str, release: Release) -> dict[str, int]:
         default = 1 if process == "web" or "web" not in release.processes else 0
         told = formation.get(process, {}) if isinstance(formation, dict) else {}
         quantity = told.get("quantity", default) if isinstance(told, dict) else default
+        if not isinstance(quantity, int) or quantity < 0:
+            raise DeviceError(f"app.json: formation.{process}.quantity: expected a number", "such as 1")
         found[process] = int(given.get(process, quantity))
     return found
 
