@@ -114,3 +114,14 @@ def test_more_than_a_megabyte_is_cut_off(told: Device) -> None:
     assert "you" in told.read("root/.ssh/authorized_keys")
     assert (told.root / "run/skiff/seen/wifi/large.conf").stat().st_size < 1 << 20
     assert not (told.root / "run/skiff/status/settings").exists()
+
+
+def test_a_host_key_that_comes_late_replaces_the_one_of_ram_in_all_its_forms(device: Device) -> None:
+    device.put("mnt/persist/skiff/ssh/dropbear_ed25519_host_key", "kept")
+    for name in ("dropbear_ed25519_host_key", "ssh_host_ed25519_key"):
+        device.put(f"run/skiff/ssh/{name}", "of RAM")
+    done = device.sh('. "$LIB/live.sh"; dropbearkey() { :; }; sv() { :; }; live_host_key')
+    assert done.returncode == 0, done.stderr
+    # The service makes both anew of this one.
+    assert list((device.root / "run/skiff/ssh").iterdir()) == []
+    assert device.read("run/skiff/seen/ssh/dropbear_ed25519_host_key") == "kept"

@@ -18,7 +18,8 @@ live_host_key() {
 	if [ -s "$kept" ] && dropbearkey -y -f "$kept" >/dev/null 2>&1; then
 		cmp -s "$kept" "$HOST_KEY" && return
 		mkdir -p "$SEEN/ssh"
-		cp "$kept" "$SEEN/ssh/" && rm -f "$HOST_KEY" && sv restart /etc/service/ssh >/dev/null 2>&1
+		# With its other form, for OpenSSH: its age tells nothing once the clock was put back.
+		cp "$kept" "$SEEN/ssh/" && rm -f "$HOST_KEY" "$HOST_KEYS/ssh_host_ed25519_key" && sv restart /etc/service/ssh >/dev/null 2>&1
 		return
 	fi
 	[ -s "$HOST_KEY" ] || return
