@@ -36,3 +36,10 @@ def test_persist_waits_until_it_is_over_and_holds_nothing(device: Device) -> Non
     )
     assert said.split("\n") == ["wait", "umount persist-early", "wait", "umount persist-early", "released"]
     assert device.status("persist")[0] == "wait"
+
+
+def test_an_answer_that_is_given_at_once_is_not_lost(device: Device) -> None:
+    """The look may be over before the boot gets to waiting for it."""
+    # The pid is written between the start of the look and the wait for it.
+    script = 'early_copy() { command echo quick 1<>"$RUN/early"; }\necho() { wait; command echo "$@"; }'
+    assert device.says(f'{EARLY}{script}\nearly_look; command echo "$OVERLAY"') == "quick"

@@ -80,13 +80,16 @@ early_look() {
 	cmdline_number skiff.persist_wait 3
 	limit=$((REPLY + 5))
 	mkfifo "$RUN/early"
-	early_copy </dev/null >/dev/null 2>&1 &
+	# Open before there can be an answer: one that is given while nobody has the FIFO open is lost.
+	exec 3<>"$RUN/early"
+	early_copy </dev/null >/dev/null 2>&1 3>&- &
 	echo $! >"$RUN/early.pid"
-	if IFS= read -r -t "$limit" OVERLAY <>"$RUN/early"; then
+	if IFS= read -r -t "$limit" OVERLAY <&3; then
 		:
 	else
 		report persist warn "no answer from the disk within $limit seconds: started without it" \
 			"dmesg | tail; is the disk dying?"
 	fi
+	exec 3>&-
 	[ ! -e "$RUN/safe" ] || report safe warn "a safe start: overlay and persist are left out" "reboot for a usual one"
 }
