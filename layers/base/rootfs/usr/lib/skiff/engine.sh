@@ -30,10 +30,8 @@ engine_verify() { # NAME
 # programs are unpacked once: pages of them that must give way go to zram and come back one by one. From squashfs a
 # whole block would have to be unpacked for each, again and again.
 engine_small_memory() { # PROGRAM…
-	while read -r name kilobytes _; do
-		[ "$name" != MemTotal: ] || break
-	done <"$PROC/meminfo"
-	[ "$kilobytes" -lt 700000 ] || return 0
+	memory MemTotal
+	[ "$REPLY" -lt 700000 ] || return 0
 	export GOGC=50
 	programs=$RUN/engine.programs
 	[ ! -d "$programs" ] || return 0

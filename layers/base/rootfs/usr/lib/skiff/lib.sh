@@ -92,3 +92,11 @@ line_of() {
 	[ -r "$1" ] || return 1
 	IFS= read -r REPLY 2>/dev/null <"$1" || [ -n "$REPLY" ]
 }
+
+# What the kernel says of memory, as MemTotal: sets REPLY to KB, 0 when it says nothing.
+memory() { # NAME
+	while read -r name REPLY _; do
+		[ "$name" != "$1:" ] || return 0
+	done <"$PROC/meminfo"
+	REPLY=0
+}

@@ -8,17 +8,9 @@ NOT_LAID='/proc /sys /dev /run /mnt/persist /lost+found /tmp /var/run /var/lock 
 # Links into /usr. A folder of that name in the overlay goes where the link points.
 MERGED='bin sbin lib lib64'
 
-# MemAvailable in KB. Sets REPLY.
-memory_available() {
-	while read -r name REPLY _; do
-		[ "$name" != MemAvailable: ] || return 0
-	done <"$PROC/meminfo"
-	REPLY=0
-}
-
 # Measures the overlay before a byte is copied. Sets WHY; false when it is too much for this machine.
 overlay_fits() {
-	memory_available
+	memory MemAvailable
 	room=$((REPLY / 3)) most=$((REPLY / 16))
 	# Each file costs RAM besides its content, and an endless pile of them must not be counted to its end.
 	files=$(timeout -k 1 "$quarter" find "$OVERLAY" -xdev 2>/dev/null | head -n $((most + 1)) | wc -l)

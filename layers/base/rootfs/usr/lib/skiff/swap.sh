@@ -1,14 +1,6 @@
 # zram: as much as two thirds of the memory, packed by the best compressor the kernel has. Sourced by late.
 # shellcheck shell=sh
 
-# Total memory in KB. Sets REPLY.
-memory_total() {
-	while read -r name REPLY _; do
-		[ "$name" != MemTotal: ] || return 0
-	done <"$PROC/meminfo"
-	REPLY=0
-}
-
 swap_on() {
 	while read -r name _; do
 		case $name in
@@ -31,7 +23,7 @@ swap_on() {
 			;;
 		esac
 	done
-	memory_total
+	memory MemTotal
 	kilobytes=$((REPLY * 2 / 3))
 	{
 		[ -z "$method" ] || echo "$method" >"$zram/comp_algorithm"
