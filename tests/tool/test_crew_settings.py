@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from skiff_device.crew import release, store
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import deploy, release, store
 from skiff_device.crew.command import Caller
 from tests.tool.crew_device import CrewDevice
 
@@ -256,3 +257,27 @@ def test_a_key_that_reads_changes_nothing(app: CrewDevice) -> None:
         ["checks:run", "app"], ["resource:limit", "--pids", "9", "app"],
     ):  # fmt: skip
         assert "may not use" in app.run(*words, caller=READER).err, words
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (("ps:set", "app", "restart-policy", "no"), "restart_policy"),
+        (("ps:scale", "app", "worker=2"), "scale"),
+    ],
+)
+def test_what_does_not_come_up_is_as_before(
+    crew: CrewDevice, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], key: str
+) -> None:
+    crew.app("app")
+    before = store.section(crew.paths, "app", "ps").get(key)
+
+    def redeploy(*_: object) -> None:
+        # Meanwhile somebody else stops it.
+        store.change(crew.paths, "app", "ps", lambda section: section.update(stopped=True))
+        raise DeviceError("it does not start")
+
+    monkeypatch.setattr(deploy, "redeploy", redeploy)
+    assert crew.run(*words).status == 1
+    assert store.section(crew.paths, "app", "ps").get(key) == before
+    assert store.section(crew.paths, "app", "ps")["stopped"]

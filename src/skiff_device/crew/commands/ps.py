@@ -80,7 +80,7 @@ def report(context: Context, args: Args) -> int | None:
 )
 def scale(context: Context, args: Args) -> int | None:
     """Containers of each process type."""
-    from skiff_device.crew import deploy, events, release
+    from skiff_device.crew import deploy, release
 
     restart = not args.flag("--no-restart")
     app = context.app(args)
@@ -101,27 +101,34 @@ def scale(context: Context, args: Args) -> int | None:
             raise DeviceError(f"{app} has no process {process}", f"its Procfile has: {there}")
         wanted[process] = names.number(count, process, 0, 100)
 
-    def change(section: dict[str, Any]) -> None:
-        section["scale"] = {**section.get("scale", {}), **wanted}
-
-    before = store.section(context.paths, app, "ps").get("scale")
-    store.change(context.paths, app, "ps", change)
     text = " ".join(f"{process}={count}" for process, count in wanted.items())
-    try:
-        if restart:
-            deploy.redeploy(context.paths, app, f"scale {text}", context.note)
-    except BaseException:
-        # What does not come up is not to be tried again at the next change.
-        store.change(context.paths, app, "ps", lambda section: _back(section, before))
-        raise
-    events.log(context.paths, context.caller, f"{app}: scale {text}")
+    _change(context, app, "scale", lambda old: {**(old or {}), **wanted}, f"scale {text}", restart)
     return None
 
 
-def _back(section: dict[str, Any], before: Any) -> None:
-    section.pop("scale", None)
-    if before is not None:
-        section["scale"] = before
+def _change(
+    context: Context, app: str, key: str, edit: Callable[[Any], Any], what: str, restart: bool = True
+) -> None:
+    """Edit one key of an app's processes, and redeploy. Raises DeviceError; it is as before then."""
+    from skiff_device.crew import deploy, events
+
+    before = store.section(context.paths, app, "ps").get(key)
+
+    def put(section: dict[str, Any], wanted: Any) -> None:
+        section.pop(key, None)
+        if wanted is not None:
+            section[key] = wanted
+
+    store.change(context.paths, app, "ps", lambda section: put(section, edit(section.get(key))))
+    try:
+        if restart:
+            deploy.redeploy(context.paths, app, what, context.note)
+    except BaseException:
+        # What does not come up is not to be tried again at the next change. Other keys of the section stay as
+        # they are: somebody may have stopped the app meanwhile.
+        store.change(context.paths, app, "ps", lambda section: put(section, before))
+        raise
+    events.log(context.paths, context.caller, f"{app}: {what}")
 
 
 @COMMANDS.command("ps:stop [--all] APP", "stop an app, also over reboots", access="deploy")
@@ -172,8 +179,6 @@ def rebuild(context: Context, args: Args) -> int | None:
 )
 def set_policy(context: Context, args: Args) -> int | None:
     """always, unless-stopped, no, on-failure or on-failure:N."""
-    from skiff_device.crew import deploy, events
-
     app = context.app(args)
     if args.take("restart-policy") != "restart-policy":
         raise DeviceError("only restart-policy can be set", f"usage: {args.usage}")
@@ -184,9 +189,7 @@ def set_policy(context: Context, args: Args) -> int | None:
         colon and (name != "on-failure" or not (count.isascii() and count.isdigit()))
     ):
         raise DeviceError(f"{names.shown(policy)!r} is no policy", ", ".join(_POLICIES))
-    store.change(context.paths, app, "ps", lambda section: section.update(restart_policy=policy))
-    deploy.redeploy(context.paths, app, f"restart policy {policy}", context.note)
-    events.log(context.paths, context.caller, f"{app}: restart policy {policy}")
+    _change(context, app, "restart_policy", lambda old: policy, f"restart policy {policy}")
     return None
 
 
