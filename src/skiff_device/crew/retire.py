@@ -20,7 +20,7 @@ WAIT = 60
 
 def begin(app: str) -> None:
     """Retire what is older than the release that serves, while this process goes on or ends."""
-    run.detach([sys.executable, "-S", "-m", "skiff_device.crew", "retire", app])
+    run.detach([sys.executable, "-PS", "-m", "skiff_device.crew", "retire", app])
 
 
 def retire(paths: Paths, app: str) -> int:
