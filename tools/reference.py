@@ -88,7 +88,8 @@ def _table(properties: dict[str, Any], required: list[str]) -> str:
     return "\n".join(rows)
 
 
-def _type(value: dict[str, Any]) -> str:
+def _type(value: dict[str, Any], many: str = "") -> str:
+    """What a key takes; ``many`` is the ending of several."""
     kind = value.get("type")
     if kind == "array":
         return "list of tables" if _reference(value["items"]) else "list of strings"
@@ -96,8 +97,8 @@ def _type(value: dict[str, Any]) -> str:
         inner = value.get("additionalProperties", {})
         if _reference(inner):
             return "table of tables"
-        return f"table of {_type(inner)}s" if inner.get("type") != "array" else "table of lists of strings"
-    text = _TYPES.get(str(kind), str(kind))
+        return f"table of {_type(inner, 's')}" if inner.get("type") != "array" else "table of lists of strings"
+    text = _TYPES.get(str(kind), str(kind)) + many
     if "minimum" in value and "maximum" in value:
         text += f", {value['minimum']} to {value['maximum']}"
     return text

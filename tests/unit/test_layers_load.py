@@ -72,6 +72,32 @@ FILE = "layers/odroid/xu/layer.toml"
             f"{FILE}: kernel.package: unknown CPU 'x86'",
             "one of amd64, arm64, armhf, riscv64",
         ),
+        (
+            "[size.budget]\namd46 = 3",
+            f"{FILE}: size.budget: unknown CPU 'amd46'",
+            "one of amd64, arm64, armhf, riscv64",
+        ),
+        # apt would take it for one of its own options.
+        (
+            '[debian]\npackages = ["jq", "-o=Debug::NoLocking=1"]',
+            f"{FILE}: debian.packages[1]: not an allowed value",
+            "it has to match ^(-[?]?)?[a-z0-9][a-z0-9.+-]*$",
+        ),
+        (
+            '[tree.dirs]\n"/srv" = "rwx"',
+            f"{FILE}: tree.dirs[...]: not an allowed value",
+            "it has to match ^[0-7]{3,4}$",
+        ),
+        (
+            '[tree.links]\n"/srv" = ""',
+            f"{FILE}: tree.links[...]: not an allowed value",
+            "it has to match ^.+$",
+        ),
+        (
+            "[tree.groups]\napp = 70000",
+            f"{FILE}: tree.groups[...]: expected a whole number of at most 65534",
+            "put the number right",
+        ),
     ],
 )
 def test_wrong_value(tree: LayerTree, text: str, message: str, hint: str) -> None:

@@ -57,6 +57,7 @@ def _check_cpus(layer: Layer) -> None:
         "debian.packages_for": file.debian.packages_for,
         "kernel.package": file.kernel.package,
         "kernel.cmdline_for": file.kernel.cmdline_for,
+        "size.budget": file.size.budget,
         "qemu.machine": file.qemu.machine,
         "disk.loader": file.disk.loader,
         "disk.load": file.disk.load,

@@ -8,6 +8,10 @@ import msgspec
 
 Doc = msgspec.Meta
 
+# A package's name (Debian Policy 5.6.1); in lists that grow with `-` or `-?` before it, to take it away.
+_Package = Annotated[str, Doc(pattern="^(-[?]?)?[a-z0-9][a-z0-9.+-]*$")]
+_Group = Annotated[str, Doc(pattern="^[a-z_][a-z0-9_-]{0,30}$")]
+
 
 class DebianBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A base image that the device makes of Debian packages, where no registry can be reached.
@@ -33,14 +37,14 @@ class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the `debian` builder takes from the archive."""
 
     packages: Annotated[
-        tuple[str, ...],
+        tuple[_Package, ...],
         Doc(description="Packages to unpack, with what they depend on.", examples=[["iproute2"]]),
     ] = ()
     packages_for: Annotated[
-        dict[str, tuple[str, ...]], Doc(description='Further packages for one CPU: `arm64 = ["…"]`.')
+        dict[str, tuple[_Package, ...]], Doc(description='Further packages for one CPU: `arm64 = ["…"]`.')
     ] = {}
     provided: Annotated[
-        tuple[str, ...],
+        tuple[_Package, ...],
         Doc(
             description=(
                 "Packages that are never unpacked, though others depend on them: the image "
@@ -95,9 +99,12 @@ class TreePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...], Doc(description="Programs that must be there and executable, or the build fails.")
     ] = ()
     dirs: Annotated[
-        dict[str, str], Doc(description='Folders and their octal mode: `"/mnt/persist" = "0755"`.')
+        dict[str, Annotated[str, Doc(pattern="^[0-7]{3,4}$")]],
+        Doc(description='Folders and their octal mode: `"/mnt/persist" = "0755"`.'),
     ] = {}
-    links: Annotated[dict[str, str], Doc(description="Symbolic links and their target.")] = {}
+    links: Annotated[
+        dict[str, Annotated[str, Doc(pattern="^.+$")]], Doc(description="Symbolic links and their target.")
+    ] = {}
     applets: Annotated[
         tuple[str, ...],
         Doc(description="Paths that become links to busybox, unless a package brings a program there."),
@@ -112,7 +119,10 @@ class TreePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         ),
     ] = ()
-    groups: Annotated[dict[str, int], Doc(description="System groups and their number.")] = {}
+    groups: Annotated[
+        dict[_Group, Annotated[int, Doc(ge=0, le=65534)]],
+        Doc(description="System groups and their number."),
+    ] = {}
     users: Annotated[tuple[UserEntry, ...], Doc(description="System users.")] = ()
 
 
