@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,28 +17,34 @@ STAGES = ("layers", "builders", "image", "machine", "port", "fleet", "kernel")
 STARTERS = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 
 
-def imported(file: Path) -> set[str]:
-    """Modules that a file imports, also within functions. A relative import is none of our habits."""
+@cache
+def _read(file: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Modules that a file imports, also within functions, and attributes of `os` that it uses; read once."""
     names: set[str] = set()
+    used: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            # A relative import is none of our habits.
             assert node.level == 0 and node.module, f"{file}: write imports in full"
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            used.add(node.attr)
+    return frozenset(names), frozenset(used)
+
+
+def imported(file: Path) -> frozenset[str]:
+    """Modules that a file imports."""
+    return _read(file)[0]
 
 
 def starts_programs(file: Path) -> bool:
     """Whether a file imports subprocess, or calls what starts a program in `os`."""
-    if any(name.split(".")[0] == "subprocess" for name in imported(file)):
+    names, used = _read(file)
+    if any(name.split(".")[0] == "subprocess" for name in names):
         return True
-    called = {
-        node.attr
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
-    }
-    called |= {name.partition(".")[2] for name in imported(file) if name.startswith("os.")}
+    called = used | {name.partition(".")[2] for name in names if name.startswith("os.")}
     return any(name.startswith(STARTERS) for name in called)
 
 
