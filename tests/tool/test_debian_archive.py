@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,7 @@ update)
     printf 'Date: Sat, 14 Nov 2026 10:00:00 UTC\\n' > "$state/lists/x_InRelease" ;;
 install)
     [ ! -e "$FAKE/install.fails" ] || { cat "$FAKE/install.fails" >&2; exit 100; }
-    cp "$state/status" "$FAKE/status"
+    cp "$(sed -n 's/^Dir::State::status "\\(.*\\)";/\\1/p' "$APT_CONFIG")" "$FAKE/status"
     cat "$FAKE/uris" ;;
 esac
 """
@@ -103,6 +106,46 @@ def test_the_answer_of_today_is_not_asked_for_twice(debian: Archive, apt: Apt, t
     assert [call.split()[0] for call in apt.calls] == ["update", "install"]
     resolver.packages(["rsync"], [], update=True, warn=pytest.fail)
     assert len(apt.calls) == 4
+
+
+def test_an_answer_that_another_version_wrote_is_asked_for_anew(
+    debian: Archive, apt: Apt, tmp_path: Path
+) -> None:
+    resolver = Resolver(debian, tmp_path)
+    found = resolver.packages(["rsync"], [], update=False, warn=pytest.fail)
+    (kept,) = (tmp_path / "resolved").iterdir()
+    for text in ("", '{"packages": []}'):
+        kept.write_text(text)
+        assert resolver.packages(["rsync"], [], update=False, warn=pytest.fail) == found
+
+
+def test_two_builds_at_a_time_show_apt_each_what_it_has(debian: Archive) -> None:
+    for conf, name in [(debian._configure([name]), name) for name in ("adduser", "perl")]:
+        (status,) = re.findall(r'^Dir::State::status "(.*)";$', conf.read_text(), re.MULTILINE)
+        assert Path(status).read_text().startswith(f"Package: {name}\n")
+
+
+def test_lists_that_another_build_just_fetched_are_new_enough(
+    debian: Archive, apt: Apt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def waiting(path: Path) -> Iterator[None]:
+        """Another build has fetched them while this one waits for the lock."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tomorrow = time.time() + 86400
+        (debian.state / "updated").touch()
+        os.utime(debian.state / "updated", (tomorrow, tomorrow))
+        yield
+
+    monkeypatch.setattr(archive, "waiting", waiting)
+    debian.update(force=True, warn=pytest.fail)
+    assert apt.calls == []
+
+
+@pytest.mark.parametrize("mirror", ["nonsense", "http://mirror.example/de bian", "http://x/\nTrusted: yes"])
+def test_a_mirror_is_an_address(apt: Apt, tmp_path: Path, mirror: str) -> None:
+    with pytest.raises(UserError, match="is no address of a mirror"):
+        Archive(Arch.AMD64, tmp_path / "cache", mirror)
 
 
 def test_without_network_and_lists_it_ends_with_the_remedy(debian: Archive, apt: Apt) -> None:
@@ -189,6 +232,17 @@ def test_a_download_is_kept_under_its_checksum(debian: Archive, monkeypatch: pyt
     _helper(debian, monkeypatch, DEB)
     path = debian.fetch([_package(SHA)], lambda text: None)[SHA]
     assert path.read_bytes() == DEB
+
+
+def test_two_builds_fetch_a_package_beside_each_other(
+    debian: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set()
+    for process in (7, 8):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        monkeypatch.setattr(debian, "_apt", lambda argv: names.add(argv[4]))
+        debian._download([_package(SHA)], {SHA: debian.debs / f"{SHA}.deb"})
+    assert len(names) == 2
 
 
 def test_a_download_with_a_wrong_checksum_is_thrown_away(

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.files import write_atomic
+from skiff.host.files import keep_folder, write_atomic
 from skiff.host.run import require, run
 from skiff.model.tree import Entry, Kind, Tree
 
@@ -127,8 +127,7 @@ def _depmod(folder: Path, version: str, out: Path) -> None:
         made.mkdir()
         for name in _LISTS:
             (linked / name).rename(made / name)
-        if not out.exists():
-            made.rename(out)
+        keep_folder(made, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

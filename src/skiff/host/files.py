@@ -14,9 +14,15 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.chmod(mode)
-    partial.replace(path)
+    partial.unlink(missing_ok=True)
+    try:
+        # Nobody may read for a moment what is not for everybody.
+        partial.touch(mode=0o600, exist_ok=False)
+        partial.write_bytes(data)
+        partial.chmod(mode)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def digest(data: str | bytes) -> str:
@@ -30,8 +36,18 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def keep_folder(new: Path, target: Path) -> None:
+    """Put a finished folder at its place in the cache. One that another process put there meanwhile stays:
+    it holds the same, and may be in use."""
+    try:
+        new.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
 def swap_folder(new: Path, target: Path) -> None:
-    """Put a folder in another's place; a reader sees the old one or the new one."""
+    """Put a folder in another's place: the old one is there, or none for a moment, or the new one, whole."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -1,4 +1,4 @@
-"""One build at a time in a workspace."""
+"""One build at a time in a workspace, one at a time at what builds share."""
 
 from __future__ import annotations
 
@@ -31,6 +31,15 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
+        yield
+
+
+@contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Hold the lock file while the block runs, after whoever has it: for work of a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from skiff.host import json
 from skiff.host.errors import UserError
+from skiff.host.files import keep_folder
 from skiff.host.run import CommandError, require, run
 
 
@@ -82,7 +83,7 @@ def _fetched(release: Pin, cache: Path) -> Path:
                 f"{release.url}: {release.tag} is commit {found}, not {release.commit}",
                 hint="it was thrown away: the release there is not the one that was pinned",
             )
-        (scratch / "tree").rename(target)
+        keep_folder(scratch / "tree", target)
     except CommandError as error:
         raise UserError(
             f"Buildroot {release.version} cannot be fetched from {release.url}:\n{error.output.strip()}",

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.files import digest
+from skiff.host.files import digest, keep_folder
 from skiff.host.run import require, run, which
 from skiff.model.arch import Arch
 
@@ -94,9 +94,11 @@ def debian_toolchain(arch: Arch, cache: Path, root: Path = Path("/")) -> Toolcha
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".toolchain-", dir=target.parent))
-        _assemble(scratch / "made", triple, library, inner / version, ["gcc", *(["g++"] if cxx else [])])
-        (scratch / "made").rename(target)
-        shutil.rmtree(scratch)
+        try:
+            _assemble(scratch / "made", triple, library, inner / version, ["gcc", *(["g++"] if cxx else [])])
+            keep_folder(scratch / "made", target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return Toolchain(target, triple, int(version.split(".")[0]), headers, cxx)
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import email.utils
+import os
 import re
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.lock import waiting
 from skiff.host.mirror import DEFAULT_MIRROR, SNAPSHOT, host_mirror, security_mirror
 from skiff.host.run import CommandError, require, run
 from skiff.model.arch import Arch
@@ -26,7 +32,9 @@ _LISTS_DIFFER = (
     "or use another with --mirror URL (a dated one too: http://snapshot.debian.org/archive/debian/DATE)"
 )
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})$")
+_MIRROR = re.compile(r"[a-z][a-z0-9+.-]*:/\S+")
 Progress = Callable[[str], None]
+T = TypeVar("T")
 
 
 class NoSuchPackage(UserError):
@@ -55,10 +63,16 @@ class Archive:
             )
         self.arch = arch
         self.mirror = (mirror or host_mirror() or DEFAULT_MIRROR).rstrip("/")
+        if not _MIRROR.fullmatch(self.mirror):
+            raise UserError(
+                f"{self.mirror!r} is no address of a mirror", hint=f"as in --mirror {DEFAULT_MIRROR}"
+            )
         self.debs = cache / "debs"
         name = digest(f"{SUITE} {arch.value} {self.mirror}")[:12]
         kind = arch.value if self.types == "deb" else "source"
         self.state = cache / "apt" / f"{SUITE}-{kind}-{name}"
+        # Another build may ask the same archive: its lists are not to change while they are read.
+        self._lock = self.state / ".lock"
 
     @property
     def _security(self) -> str:
@@ -71,7 +85,12 @@ class Archive:
         return done.stdout.decode()
 
     def _configure(self, provided: Sequence[str]) -> Path:
-        """Write apt's configuration. ``provided`` packages are shown to it as installed."""
+        """Write apt's configuration. ``provided`` packages are shown to it as installed.
+
+        Those are in the files' names, for another build may show it others at the same time.
+        """
+        name = f"-{digest(repr(tuple(provided)))[:12]}" if provided else ""
+        status = self.state / f"status{name}"
         for folder in (
             "lists/partial",
             "cache/archives/partial",
@@ -86,7 +105,7 @@ class Archive:
             "Description: provided by the image\n"
             for name in provided
         )
-        write_atomic(self.state / "status", "\n".join(stanzas).encode())
+        write_atomic(status, "\n".join(stanzas).encode())
         sources = "".join(
             f"Types: {self.types}\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\n"
             f"Signed-By: {KEYRING}\n\n"
@@ -99,7 +118,7 @@ class Archive:
         settings = {
             "Dir::State": self.state,
             "Dir::State::lists": self.state / "lists",
-            "Dir::State::status": self.state / "status",
+            "Dir::State::status": status,
             "Dir::Cache": self.state / "cache",
             "Dir::Log": self.state / "log",
             "Dir::Etc": self.state / "etc",
@@ -118,7 +137,7 @@ class Archive:
             # The state folder may be unreadable for apt's own user; the downloads are checked by hash.
             "APT::Sandbox::User": "",
         }
-        conf = self.state / "apt.conf"
+        conf = self.state / f"apt{name}.conf"
         text = "".join(f'{key} "{value}";\n' for key, value in settings.items())
         write_atomic(conf, text.encode())
         return conf
@@ -133,9 +152,14 @@ class Archive:
         Without network, lists that are there already are used with a warning.
         Raises UserError when there are none, and always when a signature is wrong.
         """
+        # What another build fetched while this one waited is new enough.
+        needed = time.time() - (0 if force else LISTS_MAX_AGE)
         stamp = self.state / "updated"
-        if not force and stamp.exists() and time.time() - stamp.stat().st_mtime < LISTS_MAX_AGE:
-            return
+        with waiting(self._lock):
+            if not stamp.exists() or stamp.stat().st_mtime < needed:
+                self._update(stamp, warn)
+
+    def _update(self, stamp: Path, warn: Progress) -> None:
         try:
             self._apt(["apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any"])
         except CommandError as error:
@@ -162,7 +186,8 @@ class Archive:
         """Let apt choose versions and dependencies. Raises UserError for a package that is not there."""
         argv = ["apt-get", "install", "--print-uris", "-y", *request]
         try:
-            listing = self._apt(argv, provided)
+            with waiting(self._lock):
+                listing, epoch = self._apt(argv, provided), self._epoch()
         except CommandError as error:
             raise self._unresolved(error) from error
         packages = []
@@ -175,7 +200,7 @@ class Archive:
             suite=SUITE,
             request=tuple(request),
             provided=tuple(provided),
-            epoch=self._epoch(),
+            epoch=epoch,
             packages=tuple(sorted(packages)),
         )
 
@@ -239,11 +264,15 @@ class Archive:
 
     def _download(self, batch: Sequence[Package], paths: dict[str, Path]) -> None:
         words = []
+        # Of this process: another build may fetch the same package now.
+        partials = {item.sha256: paths[item.sha256].with_suffix(f".{os.getpid()}") for item in batch}
         for item in batch:
             base = self._security if item.base == "security" else self.mirror
-            partial = paths[item.sha256].with_suffix(".partial")
-            partial.unlink(missing_ok=True)
-            words += [f"{base}/{urllib.parse.quote(item.path)}", str(partial), f"SHA256:{item.sha256}"]
+            words += [
+                f"{base}/{urllib.parse.quote(item.path)}",
+                str(partials[item.sha256]),
+                f"SHA256:{item.sha256}",
+            ]
         try:
             self._apt(["/usr/lib/apt/apt-helper", "-qq", "download-file", *words])
         except CommandError as error:
@@ -259,16 +288,23 @@ class Archive:
                 "(`skiff lock` makes a new one, --mirror may name a snapshot)",
             ) from error
         finally:
-            for item in batch:
-                partial = paths[item.sha256].with_suffix(".partial")
-                if partial.exists() and file_digest(partial) == item.sha256:
-                    partial.replace(paths[item.sha256])
+            for sha256, partial in partials.items():
+                if partial.exists() and file_digest(partial) == sha256:
+                    partial.replace(paths[sha256])
                 partial.unlink(missing_ok=True)
 
 
 def _reasons(error: CommandError) -> str:
     lines = [line for line in error.output.splitlines() if line.startswith(("E:", "W:", "Err:", " "))]
     return "\n".join(lines[-8:]) or error.output[-500:]
+
+
+def of_today(file: Path, kind: type[T]) -> T | None:
+    """An answer that was kept today; None without one, or when it cannot be read (another Skiff wrote it)."""
+    with suppress(FileNotFoundError, msgspec.DecodeError):
+        if time.time() - file.stat().st_mtime < LISTS_MAX_AGE:
+            return json.decode(file.read_bytes(), kind)
+    return None
 
 
 class Resolver:
@@ -286,8 +322,8 @@ class Resolver:
             repr((SUITE, self.archive.arch.value, self.archive.mirror, list(request), list(provided)))
         )
         file = self.folder / f"{key}.json"
-        if not update and file.exists() and time.time() - file.stat().st_mtime < LISTS_MAX_AGE:
-            return json.decode(file.read_bytes(), PackageSet)
+        if not update and (known := of_today(file, PackageSet)) is not None:
+            return known
         self.archive.update(force=update, warn=warn)
         resolved = self.archive.resolve(request, provided)
         write_atomic(file, json.encode(resolved))

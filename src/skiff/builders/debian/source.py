@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
-from skiff.builders.debian.archive import LISTS_MAX_AGE, Archive, Progress
+from skiff.builders.debian.archive import Archive, Progress, of_today
 from skiff.host import json
 from skiff.host.errors import UserError
-from skiff.host.files import digest, write_atomic
+from skiff.host.files import digest, keep_folder, write_atomic
+from skiff.host.lock import waiting
 from skiff.host.run import CommandError, require, run
 from skiff.model.arch import Arch
 from skiff.model.packages import Package, Source
@@ -38,12 +38,13 @@ class Sources(Archive):
         """
         require("dpkg-source")
         file = cache / "sources" / f"{name}-{digest(self.mirror)[:12]}.json"
-        if file.exists() and time.time() - file.stat().st_mtime < LISTS_MAX_AGE:
-            return json.decode(file.read_bytes(), Source)
+        if (known := of_today(file, Source)) is not None:
+            return known
         try:
             self.update(force=False, warn=warn)
-            listing = self._apt(["apt-get", "source", "--print-uris", "-qq", "--only-source", name])
-            paragraphs = self._apt(["apt-cache", "showsrc", "--only-source", name])
+            with waiting(self._lock):
+                listing = self._apt(["apt-get", "source", "--print-uris", "-qq", "--only-source", name])
+                paragraphs = self._apt(["apt-cache", "showsrc", "--only-source", name])
         except CommandError as error:
             raise UserError(
                 f"Debian has no source package {name} in the lists of {self.mirror}:\n{error.output.strip()}",
@@ -94,7 +95,7 @@ class Sources(Archive):
             dsc.write_text(_dsc(source.paragraph))
             # All files were checked when they were fetched; the .dsc is ours, and has no signature.
             run(["dpkg-source", "-q", "--no-check", "-x", dsc, scratch / "tree"])
-            (scratch / "tree").rename(target)
+            keep_folder(scratch / "tree", target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return target

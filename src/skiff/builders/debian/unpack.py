@@ -15,7 +15,7 @@ import msgspec
 from skiff.builders.debian.licences import licences_in
 from skiff.host import json
 from skiff.host.errors import UserError
-from skiff.host.files import write_atomic
+from skiff.host.files import keep_folder, write_atomic
 from skiff.host.run import PIPE, spawn
 from skiff.model.packages import Package
 from skiff.model.tree import Entry, Kind
@@ -118,8 +118,7 @@ def _unpack(package: Package, deb: Path, root: Path) -> Unpacked:
         try:
             index = _extract(deb, scratch / "files")
             write_atomic(scratch / "index.json", json.encode(index))
-            if not root.exists():
-                scratch.rename(root)
+            keep_folder(scratch, root)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Unpacked(package, root, json.decode(index_file.read_bytes(), Index))

@@ -15,7 +15,7 @@ from skiff.builders.linux.configure import Job, configure, make, release
 from skiff.builders.linux.tarball import unpacked
 from skiff.builders.watched import require_headers, watched
 from skiff.host.errors import UserError
-from skiff.host.files import digest, swap_folder
+from skiff.host.files import digest, keep_folder
 from skiff.host.run import CommandError, require, run
 from skiff.model.arch import Arch
 
@@ -93,7 +93,7 @@ def compile_linux(
             configure(job, source, scratch / "out")
             _compile(job, source, scratch / "out", detail, log)
             _keep(job, source, scratch / "out", scratch / "kept")
-            swap_folder(scratch / "kept", target)
+            keep_folder(scratch / "kept", target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Compiled(target)

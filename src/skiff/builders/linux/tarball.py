@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from skiff.host.files import keep_folder
 from skiff.host.run import run
 
 
@@ -20,7 +21,7 @@ def unpacked(tarball: Path, key: str, cache: Path, detail: Callable[[str], None]
     scratch = Path(tempfile.mkdtemp(prefix=".linux-", dir=target.parent))
     try:
         run(["tar", "-xf", tarball, "-C", scratch, "--strip-components=1"])
-        scratch.rename(target)
+        keep_folder(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target

@@ -14,7 +14,7 @@ import msgspec
 from skiff.builders.uboot.settings import check, merged
 from skiff.builders.watched import require_headers, watched
 from skiff.host.errors import UserError
-from skiff.host.files import digest, file_digest, swap_folder
+from skiff.host.files import digest, file_digest, keep_folder
 from skiff.host.run import require, run, which
 from skiff.model.arch import Arch
 
@@ -66,7 +66,7 @@ def compile_uboot(
         try:
             _compile(job, source, scratch / "out", detail)
             _keep(job, scratch / "out", scratch / "files")
-            swap_folder(scratch / "files", target)
+            keep_folder(scratch / "files", target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return {name: target / name for name in job.files}

@@ -1,0 +1,47 @@
+"""Files that are there whole or not at all, and folders of the cache that two builds finish at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skiff.host.files import keep_folder, write_atomic
+
+
+def test_a_file_that_is_not_for_everybody_never_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    write = Path.write_bytes
+
+    def watched(self: Path, data: bytes) -> int:
+        written = write(self, data)
+        seen.append(self.stat().st_mode & 0o777)
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", watched)
+    write_atomic(tmp_path / "settings.tar", b"a private key", mode=0o600)
+    assert seen == [0o600]
+    assert (tmp_path / "settings.tar").read_bytes() == b"a private key"
+
+
+def test_nothing_is_left_of_a_file_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError("no room")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no room"):
+        write_atomic(tmp_path / "file", b"text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_quicker_process_stays(tmp_path: Path) -> None:
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    keep_folder(tmp_path / "theirs", tmp_path / "kept")
+    keep_folder(tmp_path / "mine", tmp_path / "kept")
+    assert (tmp_path / "kept/file").read_text() == "theirs"
+    with pytest.raises(FileNotFoundError):
+        keep_folder(tmp_path / "mine", tmp_path / "nowhere/kept")
