@@ -97,7 +97,9 @@ def _type(value: dict[str, Any], many: str = "") -> str:
         inner = value.get("additionalProperties", {})
         if _reference(inner):
             return "table of tables"
-        return f"table of {_type(inner, 's')}" if inner.get("type") != "array" else "table of lists of strings"
+        return (
+            "table of lists of strings" if inner.get("type") == "array" else f"table of {_type(inner, 's')}"
+        )
     text = _TYPES.get(str(kind), str(kind)) + many
     if "minimum" in value and "maximum" in value:
         text += f", {value['minimum']} to {value['maximum']}"
