@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from skiff.__main__ import main
 from skiff.host import json as typed
+from skiff.host import tracker
+from skiff.host.download import download
+from skiff.host.errors import UserError
 from skiff.host.workspace import open_workspace
 from skiff.model.arch import Arch
 from skiff.model.packages import Package, PackageSet
@@ -100,6 +106,79 @@ def test_a_tracker_that_is_not_reached_is_said_to_be(
 ) -> None:
     assert main(["audit", "--lock", "--data", "http://127.0.0.1:1/data.json"]) == 2
     assert "nothing was looked up" in capsys.readouterr().err
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server whose answer is what a test puts there; with more bytes promised than it has."""
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Server(HTTPServer):
+    answer = b""
+    promised = 0
+    asked = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/json"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(self.server.promised or len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_an_answer_that_breaks_off_is_no_answer(
+    audited: Path, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer, server.promised = b"{}", 60_000_000
+    assert main(["audit", "--lock", "--data", server.url]) == 2
+    assert "nothing was looked up" in capsys.readouterr().err
+
+
+def test_only_the_trackers_own_answer_is_kept(
+    audited: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tracker, "TRACKER", server.url)
+    words = ["audit", "--lock", "--data", server.url]
+    server.answer = b"<html>Log in to this network</html>"
+    assert main(words) == 2
+    server.answer = b"{}"
+    assert main(words) == 0
+    assert main(words) == 0
+    assert server.asked == 2
+
+
+def test_a_download_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def read(self, _: int) -> bytes:
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+        def __enter__(self) -> Broken:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Broken())
+    with pytest.raises(UserError, match=r"cannot be fetched: .*Connection reset"):
+        download("http://e.x/blob", "0" * 64, tmp_path)
+    assert list((tmp_path / "downloads").iterdir()) == []
 
 
 def test_without_an_image_it_says_so(audited: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 from skiff.host.errors import UserError
@@ -23,8 +24,8 @@ def download(url: str, sha256: str, cache: Path) -> Path:
     partial = target.with_name(f".{sha256}.{os.getpid()}")
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as source, partial.open("wb") as out:
-            while part := source.read(1 << 16):
+        with partial.open("wb") as out:
+            for part in _parts(url, hint=f"check the network, or put the file at {target}"):
                 digest.update(part)
                 out.write(part)
         if digest.hexdigest() != sha256:
@@ -33,11 +34,17 @@ def download(url: str, sha256: str, cache: Path) -> Path:
                 hint="it was thrown away; if the file was rightly changed, the layer needs its new sha256",
             )
         partial.replace(target)
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"{url}: cannot be fetched: {reason}", hint=f"check the network, or put the file at {target}"
-        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _parts(url: str, hint: str) -> Iterator[bytes]:
+    """What is behind an address, piece by piece. Raises UserError when it cannot be had to its end."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as source:
+            while part := source.read(1 << 16):
+                yield part
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(f"{url}: cannot be fetched: {reason}", hint=hint) from error

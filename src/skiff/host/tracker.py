@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,19 @@ Tracker = dict[str, dict[str, Hole]]
 
 def read(place: str, cache: Path) -> Tracker:
     """The tracker's data, from a file or URL. Raises UserError when it cannot be had or is something else."""
-    data = _fetch(place, cache) if "://" in place else _file(Path(place))
+    kept = cache / "security-tracker" / "json"
+    if place == TRACKER and kept.exists() and time.time() - kept.stat().st_mtime < _FRESH:
+        return _decoded(kept.read_bytes(), place)
+    data = _fetched(place) if "://" in place else _file(Path(place))
+    tracker = _decoded(data, place)
+    if place == TRACKER:
+        # Only now: what a log-in page of a network says in its place would be believed for hours.
+        write_atomic(kept, data)
+        kept.touch()
+    return tracker
+
+
+def _decoded(data: bytes, place: str) -> Tracker:
     try:
         return msgspec.json.decode(data, type=Tracker)
     except msgspec.DecodeError as error:
@@ -57,19 +70,14 @@ def _file(path: Path) -> bytes:
         raise UserError(f"--data {path}: {error.strerror}", hint="name a file that can be read") from error
 
 
-def _fetch(url: str, cache: Path) -> bytes:
-    """The page, or a copy of it that is some hours old: it is some 60 MB."""
-    kept = cache / "security-tracker" / url.rpartition("/")[2]
-    if url == TRACKER and kept.exists() and time.time() - kept.stat().st_mtime < _FRESH:
-        return kept.read_bytes()
+def _fetched(url: str) -> bytes:
+    """The page: some 60 MB."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as source:
             data: bytes = source.read()
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise UserError(
             f"{url}: cannot be reached: {getattr(error, 'reason', error)}; nothing was looked up",
             hint="fetch it elsewhere and give it with `--data FILE`",
         ) from error
-    if url == TRACKER:
-        write_atomic(kept, data)
     return data
