@@ -44,10 +44,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _of_this_machine(error: OSError) -> UserError | None:
-    """What the user can mend: a full disk, files that are somebody else's. None for all that is a bug."""
+    """What the user can mend: a full disk, what is somebody else's or no folder. None for a bug."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(error.filename or "while writing")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) and error.filename:
         return UserError(
             f"{error.filename}: {error.strerror}",
             hint="make it yours, or take another place: SKIFF_WORKSPACES and SKIFF_CACHE name folders",

@@ -15,6 +15,7 @@ import pytest
 import skiff
 from skiff.__main__ import main
 from skiff.cli import VERBS, cli, size
+from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
 from skiff.host.lock import hold
 from skiff.host.run import run
@@ -121,6 +122,24 @@ def test_a_folder_of_somebody_else_is_no_bug(
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"skiff: error: {project / 'workspaces/default'}: {os.strerror(number)}"
     assert "SKIFF_WORKSPACES" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("SKIFF_WORKSPACES", "file/default: Not a directory"),
+        ("SKIFF_CACHE", "file: not a folder"),
+    ],
+)
+def test_a_file_in_place_of_a_folder_is_no_bug(
+    variable: str, message: str, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (project / "file").write_text("")
+    monkeypatch.setenv(variable, str(project / "file"))
+    verb = ["clean", "--cache"] if variable == "SKIFF_CACHE" else ["configure", "virt/qemu"]
+    assert main(verb) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"skiff: error: {project / message}\n") and variable in said.splitlines()[1]
 
 
 def test_a_picture_for_a_folder_that_is_not_there(
@@ -318,12 +337,39 @@ def test_clean_removes_the_image_only(project: Path, capsys: Capture) -> None:
 
 
 def test_clean_cache(project: Path, tmp_path: Path, capsys: Capture) -> None:
-    sealed = tmp_path / "cache" / "unpacked"
-    sealed.mkdir(parents=True)
+    sealed = cache_dir() / "unpacked"
+    sealed.mkdir()
     (sealed / "file").write_text("x")
     sealed.chmod(0o500)
     assert main(["clean", "--cache"]) == 0
     assert not sealed.exists()
+
+
+def test_clean_removes_no_folder_that_may_hold_more_than_a_cache(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    mine = tmp_path / "letters" / "mine"
+    mine.parent.mkdir()
+    mine.write_text("x")
+    monkeypatch.setenv("SKIFF_CACHE", str(mine.parent))
+    assert main(["clean", "--cache"]) == 2
+    assert "it may hold more than Skiff's cache" in capsys.readouterr().err
+    assert mine.exists()
+
+
+def test_a_look_at_buildroots_menus_changes_no_choice(project: Path, capsys: Capture) -> None:
+    main(["configure", "virt/qemu"])
+    before = open_workspace().config.read_bytes()
+    assert main(["br", "save"]) == 2
+    assert "no menu has changed anything" in capsys.readouterr().err
+    assert open_workspace().config.read_bytes() == before
+
+
+def test_no_command_of_a_package_is_told(project: Path, capsys: Capture) -> None:
+    main(["configure", "virt/qemu"])
+    capsys.readouterr()
+    assert main(["cmd"]) == 0
+    assert capsys.readouterr().err == "no package of SkiffOS in this workspace brings a command\n"
 
 
 def test_clean_leaves_a_running_machine_alone(

@@ -35,7 +35,8 @@ def command(words: tuple[str, ...], how: pipeline.Options, workspace: Workspace,
     Words after -- are targets of its make. A menu's changes count for this workspace at once; `save` writes
     them into a layer, where they stay.
     """
-    recipe = resolve_recipe(Choice(builder="buildroot"), workspace, ui)
+    # What the next `skiff build` takes is not changed by a look at a menu.
+    recipe = resolve_recipe(Choice(builder="buildroot"), workspace, ui, remember=False)
     with hold(workspace):
         if words[0] == "save":
             default = Path.cwd() / "overrides/workspaces" / workspace.name

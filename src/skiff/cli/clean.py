@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from skiff.cli.options import examples, ui_option, workspace_option
-from skiff.host.dirs import cache_dir
+from skiff.host.dirs import removable_cache
 from skiff.host.errors import UserError
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
@@ -30,7 +30,7 @@ from skiff.model.workspace import Workspace
 @ui_option
 def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None:
     """Remove what was built: the image, and with options more. The next build makes it anew."""
-    doomed = [cache_dir()] if cache else []
+    doomed = [removable_cache()] if cache else []
     if everything:
         _refuse_running(workspace)
         doomed.append(workspace.root)

@@ -29,7 +29,10 @@ def command(words: tuple[str, ...], workspace: Workspace, ui: Ui) -> None:
     """
     recipe = resolve_recipe(Choice(), workspace, Ui(quiet=True), remember=False, make_key=False)
     if not words:
-        for name, what in pipeline_buildroot.package_commands(recipe):
+        commands = pipeline_buildroot.package_commands(recipe)
+        for name, what in commands:
             click.echo(f"{name:32} {what}")
+        if not commands:
+            ui.notice("no package of SkiffOS in this workspace brings a command")
         return
     pipeline_buildroot.run_package_command(recipe, workspace, "/".join(words), ui)

@@ -7,15 +7,40 @@ from pathlib import Path
 
 import platformdirs
 
+from skiff.host.errors import UserError
+from skiff.host.files import write_atomic
 from skiff.model.workspace import Workspace
+
+# Marks a folder as a cache, for programs that save files too (https://bford.info/cachedir/).
+_TAG = "CACHEDIR.TAG"
+_TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# Skiff makes it again when it is needed.\n"
 
 
 def cache_dir() -> Path:
-    """What may vanish and is made again: SKIFF_CACHE, else the user's cache folder."""
+    """What may vanish and is made again: SKIFF_CACHE, else the user's cache folder.
+
+    Raises UserError when it is a file.
+    """
     named = os.environ.get("SKIFF_CACHE")
     folder = Path(named) if named else Path(platformdirs.user_cache_dir("skiff"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UserError(f"{folder}: not a folder", hint="SKIFF_CACHE names a folder for the cache") from error
+    if not (folder / _TAG).exists() and (not named or not any(folder.iterdir())):
+        write_atomic(folder / _TAG, _TAG_TEXT.encode())
     return folder.resolve()
+
+
+def removable_cache() -> Path:
+    """The cache folder, to be removed with all in it. Raises UserError if that may be more than ours."""
+    folder = cache_dir()
+    if not (folder / _TAG).exists():
+        raise UserError(
+            f"{folder}: it has no {_TAG}, so it may hold more than Skiff's cache",
+            hint="remove yourself what is not needed; or does SKIFF_CACHE name the wrong folder?",
+        )
+    return folder
 
 
 def blobs_dir(workspace: Workspace) -> Path:
