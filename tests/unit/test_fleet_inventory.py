@@ -131,6 +131,7 @@ def test_what_ansible_prints_of_any_inventory(tmp_path: Path) -> None:
         ("hosts.toml", "[groups.g]\nhost = ['a']", r"groups\.g\.host: unknown key", "did you mean hosts"),
         ("hosts.toml", "hosts = ['a', 'root@a']", "a is there twice", "take one"),
         ("hosts.toml", "hosts = ['a[9:1]']", r"\[9:1\] is no range", "lower to the higher"),
+        ("hosts.toml", "hosts = ['a[1:10001]']", r"\[1:10001\] is more than 10000", "smaller"),
         ("hosts.toml", "hosts = ['-oProxyCommand=x']", "no address", "a name"),
         ("hosts.toml", "hosts = ['a']\n[groups.g]\ngroups = ['h']", "there is no group h", "section"),
         ("hosts.toml", "hosts = ['a']\n[groups.g]\ngroups = ['g']", "g holds itself", "take one"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,24 @@ def test_other_settings_are_asked_for_anew(asked: Path, tmp_path: Path) -> None:
     (tmp_path / "mirror").write_text("http://f.x/debian trixie main\n")
     (tmp_path / "apt.conf").write_text("# changed\n")
     assert host_mirror() == "http://f.x/debian"
+
+
+def test_settings_for_root_alone_are_no_trouble(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mirror").write_text("http://e.x/debian trixie main\n")
+    secret = tmp_path / "apt.conf"
+    secret.write_text('Acquire::http::Proxy "http://me:password@proxy";\n')
+    access, opened = os.access, Path.open
+
+    def refuse(self: Path, *words: Any, **more: Any) -> Any:
+        if self == secret:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *words, **more)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path != secret and access(path, mode))
+    monkeypatch.setattr(Path, "open", refuse)
+    assert host_mirror() == "http://e.x/debian"
 
 
 def test_no_answer_is_not_kept(asked: Path, tmp_path: Path) -> None:

@@ -45,6 +45,12 @@ def test_user_and_workspace_key_go_in_with_a_notice(home: Path, capsys: Capture)
     assert resolve_recipe(choice(), workspace, Ui()).authorized_keys == (user, own)
 
 
+def test_a_certificate_is_no_key(home: Path) -> None:
+    (home / "id_ed25519-cert.pub").write_text("ssh-ed25519-cert-v01@openssh.com AAAACERT user@host\n")
+    user, _ = resolve_recipe(choice(), open_workspace(), Ui()).authorized_keys
+    assert user == USER
+
+
 def test_user_without_keys_gets_one(project: Path) -> None:
     (own,) = resolve_recipe(choice(), open_workspace(), Ui()).authorized_keys
     assert own.endswith("skiff workspace default")

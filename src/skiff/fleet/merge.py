@@ -121,7 +121,9 @@ def spread(pattern: str, where: str) -> list[str]:
         numbers = range(int(first), int(last) + 1, step or 1)
         # Zeros in front give the width.
         width = len(first) if first.startswith("0") else 0
-        words = [f"{number:0{width}}" for number in numbers[:_MOST]]
+        if len(numbers) > _MOST:
+            raise UserError(f"{where}: {match[0]} is more than {_MOST} devices", hint="a smaller range")
+        words = [f"{number:0{width}}" for number in numbers]
     elif len(first) == len(last) == 1 and first.isalpha() and last.isalpha():
         words = [chr(code) for code in range(ord(first), ord(last) + 1, step or 1)]
     else:

@@ -23,7 +23,9 @@ def user_keys() -> list[tuple[Path, str]]:
     found = []
     for home in dict.fromkeys(homes):
         for file in sorted((home / ".ssh").glob("id_*.pub")):
-            found.append((file, read_key(file)))
+            # A certificate says who may use a key, and is none.
+            if not file.name.endswith("-cert.pub"):
+                found.append((file, read_key(file)))
     return found
 
 

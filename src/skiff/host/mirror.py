@@ -47,7 +47,9 @@ def _apt_settings() -> str:
     files = [folder / "sources.list", folder / "apt.conf"]
     files += [*folder.glob("sources.list.d/*"), *folder.glob("apt.conf.d/*")]
     files += [Path(os.environ["APT_CONFIG"])] if os.environ.get("APT_CONFIG") else []
-    texts = [f"{path} {file_digest(path)}" for path in sorted(files) if path.is_file()]
+    # Some may be for root alone, as those with passwords of proxies.
+    readable = [path for path in sorted(files) if path.is_file() and os.access(path, os.R_OK)]
+    texts = [f"{path} {file_digest(path)}" for path in readable]
     return digest("\n".join([str(which("apt-get")), *texts]))
 
 
