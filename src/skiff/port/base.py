@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.files import digest, file_digest, keep_folder, write_atomic
 from skiff.host.mirror import host_mirror
 from skiff.host.run import Group, require, shell_form
 from skiff.model.arch import Arch
@@ -100,9 +100,8 @@ class Bases:
         try:
             self._build(base, scratch, group, say)
             shutil.rmtree(scratch / "files")
-            if not target.exists():
-                scratch.chmod(0o755)
-                scratch.rename(target)
+            scratch.chmod(0o755)
+            keep_folder(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return target

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skiff.host.errors import UserError
-from skiff.host.files import digest
+from skiff.host.files import digest, keep_folder
 from skiff.host.run import DEVNULL, PIPE, CommandError, Process, run, spawn
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -91,7 +91,7 @@ class Repository:
             run(self._git(*words), env={**_ENVIRONMENT, "GIT_INDEX_FILE": str(index)}, timeout=_FETCH)
             index.unlink()
             partial.chmod(0o755)
-            partial.rename(target)
+            keep_folder(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return target
