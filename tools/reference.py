@@ -12,7 +12,7 @@ import msgspec
 
 from skiff.cli import VERBS, cli
 from skiff.model.layer import LayerFile
-from tools import crew_reference
+from tools import crew_reference, json_reference
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
@@ -142,7 +142,22 @@ def crew_page() -> str:
     return "\n\n".join(["# Commands of crew", f"{_MADE}\n{head}\n{roles}", crew_reference.page()]) + "\n"
 
 
-PAGES = {"layer-toml.md": layer_page, "verbs.md": verbs_page, "crew-commands.md": crew_page}
+def json_page() -> str:
+    """docs/reference/json.md."""
+    head = (
+        "Verbs with `--json` print one document on standard output, all else on standard error. Sizes are in "
+        'bytes, times in seconds,\npaths absolute. What is not known is `null`, `""` or not there. A program '
+        "should take no notice of keys that it does not know."
+    )
+    return "\n\n".join(["# What --json prints", f"{_MADE}\n{head}", json_reference.page()]) + "\n"
+
+
+PAGES = {
+    "layer-toml.md": layer_page,
+    "verbs.md": verbs_page,
+    "json.md": json_page,
+    "crew-commands.md": crew_page,
+}
 
 
 def stale() -> list[Path]:
