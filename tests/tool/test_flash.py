@@ -505,6 +505,15 @@ def test_the_pace(done: int, seconds: float, says: str) -> None:
     assert pace(done, 100_000_000, seconds) == says
 
 
+@pytest.mark.parametrize(
+    ("to", "remedy"), [("no/where.img", "in a folder that is there"), (".", "name a file")]
+)
+def test_what_can_be_no_file_is_told_with_the_remedy(image: Path, to: str, remedy: str, capsys: Says) -> None:
+    assert main(["flash", "-q", "-y", "--image", str(image), "--to", to]) == 2
+    said = capsys.readouterr().err
+    assert f"{to}: cannot be opened" in said and remedy in said
+
+
 @contextlib.contextmanager
 def loop_device(file: Path) -> Iterator[Path]:
     """A block device made of a file, where this machine can do that."""

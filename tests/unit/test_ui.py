@@ -21,6 +21,12 @@ def test_step_is_told_with_how_far_and_how_long(capsys: Capture) -> None:
     assert re.search(r"^packages: 2 of 2, \d+\.\d s$", said.err, re.MULTILINE)
 
 
+def test_step_that_had_nothing_to_do_counts_nothing(capsys: Capture) -> None:
+    with Ui().step("disk image", total=4):
+        pass
+    assert re.search(r"^disk image: \d+\.\d s$", capsys.readouterr().err, re.MULTILINE)
+
+
 def test_quiet_leaves_only_warnings(capsys: Capture) -> None:
     ui = Ui(quiet=True)
     with ui.step("packages") as step:

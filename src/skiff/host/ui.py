@@ -64,7 +64,8 @@ class Ui:
         else:
             self._line(f"{title} …")
             yield (step := Step(title, total, None))
-        count = f" {step.done} of {total}," if total else ""
+        # Nothing of it: it was there already.
+        count = f" {step.done} of {total}," if total and step.done else ""
         self._line(f"{title}:{count} {time.monotonic() - started:.1f} s")
 
     def relayed(self, say: Callable[[str], None]) -> Ui:

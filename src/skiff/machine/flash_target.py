@@ -152,6 +152,8 @@ def _open(path: Path, disk: HostDisk | None, new: bool, writable: bool, sudo: st
         hints = {
             errno.EBUSY: "something of it is mounted or in use; `lsblk` shows it",
             errno.ENOMEDIUM: "put a card in",
+            errno.ENOENT: "name a file in a folder that is there",
+            errno.EISDIR: "name a file",
             errno.EROFS: "an SD card has a slide at its side that makes it read-only",
         }
         hint = hints.get(error.errno or 0, "")
