@@ -108,6 +108,8 @@ class FakeEngine:
         self.arch = "amd64"
         self.components: list[dict[str, str]] = []
         self.swarm = FakeSwarm()
+        # Images that were handed to a registry.
+        self.pushed: list[str] = []
         # What was pruned: images or build (cache), and how it was asked for.
         self.pruned: list[tuple[str, dict[str, str]]] = []
         # What `docker save` gives beside the name, per image.
@@ -290,10 +292,14 @@ class Handler(BaseHTTPRequestHandler):
         self._json(*self.server.engine.swarm.swarm(words, query, body))
 
     def _services(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        if words[1:] == ["logs"]:
+            data = b"2026-01-02T03:04:05.000000001Z at work\n"
+            self._bytes(struct.pack(">BxxxL", 1, len(data)) + data)
+            return
         self._json(*self.server.engine.swarm.service(words, self.command, query, body))
 
     def _tasks(self, words: list[str], query: dict[str, str], body: Any) -> None:
-        self._json(*self.server.engine.swarm.task())
+        self._json(*self.server.engine.swarm.task(query))
 
     def _nodes(self, words: list[str], query: dict[str, str], body: Any) -> None:
         self._json(*self.server.engine.swarm.node(words, self.command, query, body))
@@ -318,13 +324,16 @@ class Handler(BaseHTTPRequestHandler):
             self.server.engine.saved[name.decode()] = rest
             self._json({"stream": f"Loaded image: {name.decode()}\n"})
             return
-        reference, verb = ("/".join(words[:-1]), words[-1]) if words[-1] in ("json", "tag") else (
+        reference, verb = ("/".join(words[:-1]), words[-1]) if words[-1] in ("json", "tag", "push") else (
             "/".join(words), "remove"
         )  # fmt: skip
-        if reference not in images:
+        if reference not in images and verb != "push":
             self._json({"message": f"No such image: {reference}"}, 404)
         elif verb == "json":
             self._json(images[reference])
+        elif verb == "push":
+            self.server.engine.pushed.append(f"{reference}:{query['tag']}")
+            self._json({"aux": {"Digest": images[f"{reference}:{query['tag']}"]["Id"]}})
         elif verb == "tag":
             images[f"{query['repo']}:{query['tag']}"] = images[reference]
             self._json(None, 201)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 WORKER = f"SWMTKN-1-{'a' * 50}-{'w' * 25}"
@@ -23,9 +24,14 @@ class FakeSwarm:
         # So many changes are refused, as if somebody else had been quicker.
         self.quicker = 0
         self.has_leader = True
+        # So many questions about services come while managers choose a leader.
+        self.elections = 0
         self.live_restore = False
         self.services: dict[str, Any] = {}
         self.task_status = {"State": "running"}
+        # The service whose update is taken back, and what became of the last one.
+        self.breaks_at = ""
+        self.status: dict[str, str] = {}
 
     def add(self, name: str, role: str = "worker", state: str = "ready", **labels: str) -> str:
         """A device of the cluster; returns its id."""
@@ -92,19 +98,51 @@ class FakeSwarm:
 
     def service(self, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
         """Requests to /services."""
+        self.elections -= 1
+        if self.elections >= 0:
+            return {"message": "rpc error: The swarm does not have a leader."}, 503
         if not words:
-            return [
-                {"ID": name, "Version": {"Index": 1}, "Spec": spec} for name, spec in self.services.items()
-            ], 200
+            return [self._told(name) for name in self.services], 200
         if method == "DELETE":
             del self.services[words[0]]
+            return None, 200
+        if words[-1] == "update":
+            self.quicker -= 1
+            if self.quicker >= 0:
+                return {"message": "rpc error: update out of sequence"}, 500
+            if self.services[words[0]]["Mode"].keys() != body["Mode"].keys():
+                return {"message": "rpc error: service mode change is not allowed"}, 501
+        if words[-1] == "update" and words[0] == self.breaks_at:
+            self.status = {"State": "rollback_completed"}
             return None, 200
         self.services[body["Name"]] = body
         return None, 201
 
-    def task(self) -> Answer:
-        """Requests to /tasks: every service has one."""
-        return [{"Status": self.task_status} for _ in self.services], 200
+    def _told(self, name: str) -> dict[str, Any]:
+        spec = self.services[name]
+        ports = [
+            {"PublishedPort": 30000, **port} for port in (spec.get("EndpointSpec") or {}).get("Ports") or []
+        ]
+        count = len(self._tasks(name))
+        return {
+            "ID": name, "Version": {"Index": 1}, "Spec": spec, "UpdateStatus": self.status,
+            "Endpoint": {"Ports": ports}, "ServiceStatus": {"RunningTasks": count, "DesiredTasks": count},
+        }  # fmt: skip
+
+    def _tasks(self, name: str) -> list[dict[str, Any]]:
+        spec = self.services[name]
+        mode = spec["Mode"]
+        count = mode["Replicated"]["Replicas"] if "Replicated" in mode else len(self.nodes)
+        return [
+            {"ID": f"{name}{n}", "NodeID": self.state["NodeID"], "Spec": spec["TaskTemplate"],
+             "Status": self.task_status, "DesiredState": "running"}
+            for n in range(count)
+        ]  # fmt: skip
+
+    def task(self, query: dict[str, str]) -> Answer:
+        """Requests to /tasks, of one service."""
+        [name] = json.loads(query["filters"])["service"]
+        return self._tasks(name) if name in self.services else [], 200
 
     def node(self, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
         """Requests to /nodes."""

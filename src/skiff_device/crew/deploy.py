@@ -103,6 +103,7 @@ def stop(paths: Paths, app: str, say: Say) -> None:
         _set_stopped(paths, app, True)
         router.apply(paths, say)
         engine = Engine(paths)
+        _end_services(paths, app, releases.current(paths, app))
         for one in _containers(paths, app):
             if engine.inspect(one.name) is not None:
                 engine.stop(one.name, STOP)
@@ -128,6 +129,7 @@ def destroy(paths: Paths, app: str) -> None:
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
         tags = [one.tag for one in releases.kept(paths, app)]
+        _end_services(paths, app, releases.current(paths, app))
         releases.point_at(paths, app, 0)
         router.apply(paths)
         containers.remove_others(engine, app, 0, STOP)
@@ -153,6 +155,7 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
         engine = Engine(paths)
         if old is not None and not store.section(paths, name, "ps").get("stopped"):
             _roll_out(paths, name, engine, _numbered(paths, name, old, f"renamed from {app}"), say)
+        _end_services(paths, app, old)
         containers.remove_others(engine, app, 0, STOP)
 
 
@@ -178,7 +181,8 @@ def _numbered(paths: Paths, app: str, old: Release, reason: str) -> Release:
     """A release as the next one. Call it under the app's lock: two must not get one number."""
     number = max([0, *releases.numbers(paths, app)]) + 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return old._replace(number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", containers=())
+    empty: dict[str, Any] = {"containers": (), "services": (), "port": 0}
+    return old._replace(number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", **empty)
 
 
 def _before(paths: Paths, app: str) -> Release | None:
@@ -191,6 +195,8 @@ def _before(paths: Paths, app: str) -> Release | None:
 def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> Release:
     before = releases.current_number(paths, app)
     was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
+    if store.section(paths, app, "cluster").get("on"):
+        return _roll_out_services(paths, app, engine, release, was_stopped, say)
     network = containers.ensure_network(engine)
     with store.alone(paths, "addresses"):
         made = containers.lay_out(paths, app, release.number, scale_of(paths, app, release), network)
@@ -223,11 +229,53 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
             crontab.write(paths)
             status.write(paths, engine)
             retire.begin(app)
+            _end_services(paths, app, releases.load(paths, app, before) if before else None)
     finally:
         if not switched:
             with _undisturbed():
                 _put_away(paths, app, engine, release)
                 preflight.take_back(engine, ended)
+    say(f"release {release.number} of {app} serves")
+    hooks.trigger(paths, "post-deploy", app, [release.tag], say)
+    return release
+
+
+def _end_services(paths: Paths, app: str, release: Release | None) -> None:
+    """End what a release has on the cluster."""
+    if release is not None and release.services:
+        from skiff_device.crew import services
+
+        services.end(paths, app, release)
+
+
+def _roll_out_services(
+    paths: Paths, app: str, engine: Engine, release: Release, was_stopped: bool, say: Say
+) -> Release:
+    """The same on a cluster: Swarm starts, checks and takes back; the switch is told to the router here."""
+    from skiff_device.crew import services
+
+    ended: list[releases.Running] = []
+    try:
+        engine.tag(release.image, release.tag)
+        hooks.trigger(paths, "pre-deploy", app, [release.tag], say)
+        if not was_stopped:
+            # What the app still has on this device alone.
+            ended = preflight.give_way(paths, app, engine, say)
+        release = services.bring_all(paths, app, engine, release, scale_of(paths, app, release), say)
+        releases.save(paths, app, release)
+        store.sync_disk(paths)
+    except BaseException:
+        with _undisturbed():
+            _put_away(paths, app, engine, release)
+            preflight.take_back(engine, ended)
+        raise
+    with _undisturbed():
+        _set_stopped(paths, app, False)
+        releases.point_at(paths, app, release.number)
+        router.apply(paths, say)
+        crontab.write(paths)
+        status.write(paths, engine)
+        retire.begin(app)
     say(f"release {release.number} of {app} serves")
     hooks.trigger(paths, "post-deploy", app, [release.tag], say)
     return release

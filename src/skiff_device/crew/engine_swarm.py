@@ -14,6 +14,8 @@ PORT = 2377
 _POOL = ["10.210.0.0/16"]
 # How many ended tasks Swarm remembers for each one that runs: a container each, on a small disk.
 _HISTORY = 1
+# What managers say that have no leader, or lose theirs while they are asked.
+_LEADERLESS = ("does not have a leader", "DeadlineExceeded", "lost leader status", "no elected")
 
 Node = dict[str, Any]
 
@@ -60,11 +62,11 @@ class Swarm(Api):
 
     def token(self, role: str) -> str:
         """What lets a device in, as a `worker` or a `manager`."""
-        return str(self._ask_managers("GET", "/swarm")["JoinTokens"][role.capitalize()])
+        return str(self.ask_managers("GET", "/swarm")["JoinTokens"][role.capitalize()])
 
     def nodes(self) -> list[Node]:
         """The devices, by name."""
-        return sorted(self._ask_managers("GET", "/nodes") or [], key=name_of)
+        return sorted(self.ask_managers("GET", "/nodes") or [], key=name_of)
 
     def node(self, number: str) -> Node | None:
         """One of them by its id, or None."""
@@ -74,35 +76,41 @@ class Swarm(Api):
     def change_node(self, node: Node, **spec: Any) -> None:
         """Change what the cluster wants of a device: Role, Labels, Availability."""
         version = {"version": node["Version"]["Index"]}
-        self._ask_managers("POST", f"/nodes/{quote(node['ID'])}/update", version, {**node["Spec"], **spec})
+        self.ask_managers("POST", f"/nodes/{quote(node['ID'])}/update", version, {**node["Spec"], **spec})
 
     def remove_node(self, node: Node) -> None:
         """Forget a device. One that is there is not kept out by it."""
-        self._ask_managers("DELETE", f"/nodes/{quote(node['ID'])}", {"force": 1})
+        self.ask_managers("DELETE", f"/nodes/{quote(node['ID'])}", {"force": 1})
 
     def service(self, name: str) -> dict[str, Any] | None:
         """A service by its name, or None."""
-        found = self._ask_managers("GET", "/services", {"filters": {"name": [name]}})
+        found = self.ask_managers("GET", "/services", {"filters": {"name": [name]}})
         return next((one for one in found or [] if one["Spec"]["Name"] == name), None)
 
     def create_service(self, spec: dict[str, Any]) -> None:
         """Make a service."""
-        self._ask_managers("POST", "/services/create", body=spec)
+        self.ask_managers("POST", "/services/create", body=spec)
 
     def update_service(self, service: dict[str, Any], spec: dict[str, Any]) -> None:
         """Change a service."""
         version = {"version": service["Version"]["Index"]}
-        self._ask_managers("POST", f"/services/{quote(service['ID'])}/update", version, spec)
+        self.ask_managers("POST", f"/services/{quote(service['ID'])}/update", version, spec)
 
     def remove_service(self, name: str) -> None:
         """End a service and forget it."""
-        self._ask_managers("DELETE", f"/services/{quote(name)}")
+        self.ask_managers("DELETE", f"/services/{quote(name)}")
 
     def tasks(self, name: str) -> list[dict[str, Any]]:
         """Containers of a service, also some that ended."""
-        return list(self._ask_managers("GET", "/tasks", {"filters": {"service": [name]}}) or [])
+        return list(self.ask_managers("GET", "/tasks", {"filters": {"service": [name]}}) or [])
 
-    def _ask_managers(
+    def desired(self, name: str) -> int:
+        """How many containers a service should have just now."""
+        found = self.ask_managers("GET", "/services", {"filters": {"name": [name]}, "status": 1})
+        status = [one.get("ServiceStatus") or {} for one in found or [] if one["Spec"]["Name"] == name]
+        return int(status[0].get("DesiredTasks", 0)) if status else 0
+
+    def ask_managers(
         self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None
     ) -> Any:
         """What takes a majority of managers. Raises NoLeader without one."""
@@ -110,7 +118,7 @@ class Swarm(Api):
             return self.ask(method, path, query, body)
         except Refused as error:
             # It has no status of its own.
-            if "does not have a leader" in error.message or "DeadlineExceeded" in error.message:
+            if any(words in error.message for words in _LEADERLESS):
                 raise NoLeader from None
             raise
 

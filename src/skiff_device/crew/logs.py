@@ -58,15 +58,20 @@ def lines(
     engine: Engine, source: Source, follow: bool = False, tail: str = "all", since: str = ""
 ) -> Iterator[Line]:
     """Lines of one container, as they come."""
+    return cut(source.mark, engine.logs(source.container, follow, tail, since, timestamps=True))
+
+
+def cut(mark: str, pieces: Iterator[tuple[int, bytes]]) -> Iterator[Line]:
+    """Lines of what comes in pieces, each with its time."""
     rest = b""
-    for _, data in engine.logs(source.container, follow, tail, since, timestamps=True):
+    for _, data in pieces:
         *whole, rest = (rest + data).split(b"\n")
         if len(rest) > _LONGEST:
             whole, rest = [*whole, rest], b""
         for text in whole:
-            yield _line(source.mark, text)
+            yield _line(mark, text)
     if rest:
-        yield _line(source.mark, rest)
+        yield _line(mark, rest)
 
 
 def _line(mark: str, data: bytes) -> Line:

@@ -59,8 +59,12 @@ class Site(NamedTuple):
     max_body: str = "100m"
     # Proofs for an authority (HTTP-01) are answered before the app is asked.
     proofs: bool = False
+    # Its server is a port of the cluster: each connection comes to another container, on some device.
+    clustered: bool = False
 
 
+# Containers of a cluster that one request may try.
+_TRIES = 3
 _APP = re.compile(r"[a-z0-9-]{1,40}")
 _NAME = re.compile(r"(?:\*\.)?[A-Za-z0-9_.-]{1,253}")
 _SERVER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
@@ -100,8 +104,11 @@ def _name(site: Site) -> str:
 
 
 def _upstream(site: Site) -> str:
-    servers = "".join(f"    server {server} max_fails=0;\n" for server in site.servers)
-    return f"  upstream {_name(site)} {{\n{servers}    keepalive 8;\n  }}\n"
+    # One that does not answer is followed by another; a connection that is kept would end with its device.
+    listed = site.servers * _TRIES if site.clustered else site.servers
+    servers = "".join(f"    server {server} max_fails=0;\n" for server in listed)
+    kept = "" if site.clustered else "    keepalive 8;\n"
+    return f"  upstream {_name(site)} {{\n{servers}{kept}  }}\n"
 
 
 def _certificate(file: str) -> str:
@@ -119,11 +126,15 @@ def _server(site: Site) -> str:
     ]
     head = "  server {\n" + "\n".join(lines) + "\n" + (_certificate(site.tls) if site.tls else "")
     head += _PROOFS if site.proofs else ""
+    head += _SOON if site.clustered else ""
     return head + (_REDIRECT if site.redirect else _LOCATION.format(upstream=_name(site))) + "  }\n"
 
 
 _PROOFS = """\
     location ^~ /.well-known/acme-challenge/ { alias acme/; }
+"""
+_SOON = """\
+    proxy_connect_timeout 3s;
 """
 _REDIRECT = """\
     location / { return 301 https://$host$request_uri; }

@@ -38,6 +38,9 @@ class Release(NamedTuple):
     app_json: dict[str, Any] = {}  # noqa: RUF012
     checks: str = ""
     containers: tuple[Running, ...] = ()
+    # On a cluster: processes that are services, and the port of each device that leads to `web` (0: none).
+    services: tuple[str, ...] = ()
+    port: int = 0
 
 
 def _folder(paths: Paths, app: str) -> Any:
@@ -62,6 +65,7 @@ def load(paths: Paths, app: str, number: int) -> Release | None:
         found = json.loads(path.read_text())
         found["containers"] = tuple(Running(**one) for one in found["containers"])
         found["exposed"] = tuple(found["exposed"])
+        found["services"] = tuple(found.get("services", ()))
         return Release(**found)
     except FileNotFoundError:
         return None

@@ -66,7 +66,7 @@ def domains(paths: Paths, app: str) -> list[str]:
 def urls(paths: Paths, app: str) -> list[str]:
     """Where the app is to be found."""
     release = releases.current(paths, app)
-    if release is None or not any(one.process == "web" for one in release.containers):
+    if release is None or not (release.port or any(one.process == "web" for one in release.containers)):
         return []
     found = []
     for scheme, port, _ in published(paths, app, release.exposed):
@@ -99,7 +99,7 @@ def sites(paths: Paths) -> list[Site]:
         if release is None or store.section(paths, app, "ps").get("stopped"):
             continue
         web = [one for one in release.containers if one.process == "web"]
-        if not web:
+        if not web and not release.port:
             continue
         tls = str(paths.certs / app / "server.pem") if has_certificate(paths, app) else ""
         proxy = store.section(paths, app, "proxy")
@@ -110,11 +110,12 @@ def sites(paths: Paths) -> list[Site]:
                     app,
                     port,
                     tuple(domains(paths, app)),
-                    tuple(f"{one.address}:{inside}" for one in web),
+                    tuple(f"{one.address}:{inside}" for one in web) or (f"127.0.0.1:{release.port}",),
                     tls=tls if scheme == "https" else "",
                     redirect=bool(tls) and scheme == "http" and not proxy.get("no_redirect"),
                     max_body=str(proxy.get("max_body", MAX_BODY)),
                     proofs=proofs and scheme == "http",
+                    clustered=not web,
                 )
             )
     return _defaults(paths, found)

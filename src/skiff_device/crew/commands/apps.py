@@ -156,6 +156,39 @@ def unlock(context: Context, args: Args) -> int | None:
     return None
 
 
+@COMMANDS.command(
+    "apps:set [--cluster|--no-cluster] [--place CONSTRAINTS] [--global TYPES] APP",
+    "run an app on the cluster",
+)
+def set_(context: Context, args: Args) -> int | None:
+    """Where it may run, and which processes have one container on each device; with commas between."""
+    from skiff_device.crew import cluster, service_spec, settings, store
+
+    on, off = args.flag("--cluster"), args.flag("--no-cluster")
+    place, everywhere = args.option("--place"), args.option("--global")
+    app = context.app(args)
+    args.none_left()
+    if (on and off) or not (on or off or place is not None or everywhere is not None):
+        raise DeviceError("what is to be set?", f"usage: {args.usage}")
+    if on:
+        cluster.manager(context.paths)
+        service_spec.unfit(context.paths, app)
+
+    def change(section: dict[str, Any]) -> None:
+        if on:
+            section["on"] = True
+        if off:
+            section.pop("on", None)
+        if place is not None:
+            section["constraints"] = service_spec.constraints(place)
+        if everywhere is not None:
+            section["global"] = [names.process(word) for word in everywhere.split(",") if word]
+
+    matters = on or off or bool(store.section(context.paths, app, "cluster").get("on"))
+    settings.change(context, app, "cluster", change, "on the cluster" if on else "apps:set", restart=matters)
+    return None
+
+
 @COMMANDS.command("apps:core [--off] APP", "pushes to this app become the environment of the user core")
 def core(context: Context, args: Args) -> int | None:
     """As `git push core@DEVICE:env` does."""

@@ -19,7 +19,7 @@ COMMANDS = Family("what the containers of an app write")
 )
 def logs(context: Context, args: Args) -> int | None:
     """-t goes on with new ones, also of later releases; -q leaves time and process out."""
-    from skiff_device.crew import logs
+    from skiff_device.crew import logs, release
     from skiff_device.crew.engine import Engine
 
     follow, quiet = args.flag("-t", "--tail"), args.flag("-q", "--quiet")
@@ -33,6 +33,12 @@ def logs(context: Context, args: Args) -> int | None:
         head = b"" if quiet else f"{line.time} {app}[{line.mark}]: ".encode()
         context.raw(head + line.text + b"\n")
 
+    if (now := release.current(context.paths, app)) is not None and now.services:
+        from skiff_device.crew import service_logs
+
+        for line in service_logs.lines(engine, app, now, process, follow, count):
+            show(line)
+        return None
     wanted = logs.sources(engine, context.paths, app, process)
     if not wanted:
         raise DeviceError(f"{app} has no such container", f"ps:report {app}")

@@ -71,6 +71,10 @@ def report(context: Context, args: Args) -> int | None:
             found = engine.inspect(one.name)
             state = found["State"]["Status"] if found else "missing"
             rows[f"{one.process}.{one.index}"] = f"{state} {one.address} {one.name}"
+        if now.services:
+            from skiff_device.crew import services
+
+            rows |= services.report(context.paths, app, now)
     context.report(rows, as_json, f"{app} processes")
     return None
 
@@ -195,7 +199,7 @@ def set_policy(context: Context, args: Args) -> int | None:
 
 @COMMANDS.command("ps:inspect APP", "what the engine knows of the containers, as JSON", access="deploy")
 def inspect(context: Context, args: Args) -> int | None:
-    """Variables are left out: config:show has them."""
+    """Variables are left out: config:show has them. Of an app on the cluster it is the services."""
     import json
 
     from skiff_device.crew import release
@@ -209,5 +213,9 @@ def inspect(context: Context, args: Args) -> int | None:
     for one in found:
         if one is not None and isinstance(one.get("Config"), dict):
             one["Config"].pop("Env", None)
+    if now is not None and now.services:
+        from skiff_device.crew import services
+
+        found = services.inspect(context.paths, app, now)
     context.say(json.dumps([one for one in found if one is not None], indent=1))
     return None

@@ -176,6 +176,11 @@ def _container(context: Context, app: str, words: list[str]) -> tuple[str, list[
     now = release.current(context.paths, app)
     if now is None or store.section(context.paths, app, "ps").get("stopped"):
         raise DeviceError(f"{app} does not run", f"ps:start {app}, or push it")
+    if now.services:
+        raise DeviceError(
+            f"{app} is on the cluster, and its containers on any device",
+            f"ps:report {app} tells where; there, as root: docker exec -it. Or a new one: run {app} COMMAND",
+        )
     process, dot, index = words[0].partition(".") if words else ("", "", "")
     if process in now.processes and (not dot or index.isdigit()):
         words = words[1:]

@@ -1,0 +1,122 @@
+"""A process of an app as a Swarm service: what Swarm is asked for, and what it cannot give.
+
+What one device alone can give (folders, hardware, all rights) a service cannot have; `unfit` says so.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import containers, names, preflight, store
+from skiff_device.crew.paths import Paths
+from skiff_device.crew.release import Release
+
+# The network across devices that all apps of the cluster are on.
+NETWORK = "crew-cluster"
+# How long new containers are watched, in seconds.
+MONITOR = 5
+# What a service and its containers are known by. Not as containers of one device are (crew.app): those crew
+# starts, stops and clears away itself, these Swarm does.
+APP, RELEASE, PROCESS = "crew.cluster.app", "crew.cluster.release", "crew.cluster.process"
+# In nanoseconds, as Swarm counts.
+_SECOND = 1_000_000_000
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SIZE = re.compile(r"([0-9]+)([bkmg]?)", re.IGNORECASE)
+_CONSTRAINT = re.compile(r"(?:node|engine)\.[a-z][A-Za-z0-9_.-]*(?:==|!=)[A-Za-z0-9_.-]+")
+
+Spec = dict[str, Any]
+
+
+def name_of(app: str, process: str) -> str:
+    """The service of a process. No name of an app has a `_`, so that no two are the same."""
+    return f"{app}_{process}"
+
+
+def constraints(text: str) -> list[str]:
+    """Where containers may run, as Swarm has it: `node.platform.arch==aarch64,node.labels.site==museum`."""
+    found = [word for word in text.split(",") if word]
+    for word in found:
+        if not _CONSTRAINT.fullmatch(word):
+            raise DeviceError(
+                f"{names.shown(word)!r} is no constraint",
+                "node.platform.arch==aarch64, node.labels.KEY==VALUE, node.hostname!=NAME",
+            )
+    return found
+
+
+def unfit(paths: Paths, app: str) -> None:
+    """Raise DeviceError when an app has what only one device can give, with the way round."""
+    if mounts := store.section(paths, app, "storage").get("mounts"):
+        raise DeviceError(
+            f"{app} mounts a folder of this device ({mounts[0]}), which the others have not",
+            f"storage:unmount {app} …, and keep its data elsewhere; or leave it on one device",
+        )
+    options = store.section(paths, app, "docker_options").get("deploy")
+    if options:
+        first = options[0] if isinstance(options[0], str) else " ".join(options[0])
+        raise DeviceError(
+            f"{app} has an option that a cluster does not take: {first}",
+            f"docker-options:clear {app} deploy; what needs devices or rights of one device stays there: "
+            f"apps:set --no-cluster {app}",
+        )
+    if store.section(paths, app, "network").get("attach"):
+        raise DeviceError(
+            f"{app} is on networks of this device",
+            f"network:set {app} attach-post-create; apps of the cluster share one",
+        )
+
+
+def spec(
+    paths: Paths, app: str, release: Release, process: str, count: int, image: str, cpu: str, inside: int
+) -> Spec:
+    """What Swarm is asked for. cpu is the image's; inside is the port that is led to, 0 for none."""
+    chosen = store.section(paths, app, "cluster")
+    env = containers.environment(paths, app, inside or 5000)
+    labels = {APP: app, RELEASE: str(release.number), PROCESS: process}
+    ends_first = preflight.is_in(store.section(paths, app, "checks"), "disabled", process)
+    change = {
+        "Parallelism": 1,
+        "Order": "stop-first" if ends_first else "start-first",
+        "Monitor": MONITOR * _SECOND,
+        "MaxFailureRatio": 0,
+    }
+    # On each device, for its router, wherever the containers are. Which one is Swarm's choice.
+    port = {"Protocol": "tcp", "TargetPort": inside, "PublishMode": "ingress"}
+    everywhere = process in chosen.get("global", [])
+    return {
+        "Name": name_of(app, process),
+        "Labels": labels,
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": image,
+                "Args": release.processes.get(process) or [],
+                "Env": [f"{key}={value}" for key, value in sorted(env.items())],
+                "Labels": labels,
+                "Init": True,
+                "StopGracePeriod": preflight.STOP * _SECOND,
+            },
+            "Resources": {"Limits": _limits(containers.limits(paths, app, process))},
+            "RestartPolicy": {"Condition": "any", "Delay": _SECOND},
+            "Placement": {
+                "Constraints": list(chosen.get("constraints", [])),
+                # Swarm has other names for kinds of arm than images do: then all pass, as with Docker's CLI.
+                "Platforms": [{"OS": "linux", "Architecture": "" if cpu == "arm" else cpu}],
+            },
+            "Networks": [{"Target": NETWORK, "Aliases": [app] if process == "web" else []}],
+        },
+        "Mode": {"Global": {}} if everywhere else {"Replicated": {"Replicas": count}},
+        "UpdateConfig": {**change, "FailureAction": "rollback"},
+        "RollbackConfig": {**change, "FailureAction": "pause"},
+        "EndpointSpec": {"Mode": "vip", "Ports": [port] if inside else []},
+    }
+
+
+def _limits(limits: dict[str, str]) -> dict[str, int]:
+    found = {"Pids": int(limits.get("pids", containers.DEFAULT_PIDS))}
+    if "cpu" in limits:
+        found["NanoCPUs"] = int(float(limits["cpu"]) * _SECOND)
+    if match := _SIZE.fullmatch(limits.get("memory", "")):
+        found["MemoryBytes"] = int(match[1]) * _UNITS[match[2].lower()]
+    return found
