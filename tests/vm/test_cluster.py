@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.vm.apps import crew
+from tests.vm.apps import Repository, crew
 from tests.vm.driver import Device
 from tests.vm.environments import BOX, enter
 
 MakeDevice = Callable[..., Device]
 IMAGE = ("virt/qemu", "apps/registry")
+
+
+# Each container tells the release and its own name.
+SHOP = """FROM box
+RUN mkdir /www
+CMD ["sh", "-c", "echo VERSION $(hostname) >/www/index.html && exec httpd -f -p $PORT -h /www"]
+"""
+REPLICAS = 6
 
 
 def address(number: int) -> str:
@@ -37,7 +47,7 @@ def lan() -> str:
 def switch_on(board: Device, number: int, network: str) -> None:
     """A device with a second network card, on which the cluster will be."""
     card = f"virtio-net-pci,netdev=lan,mac=52:54:00:77:00:{number:02x}"
-    board.start(memory=512, extra=("-netdev", network, "-device", card))
+    board.start(memory=768, extra=("-netdev", network, "-device", card))
 
 
 def settle(board: Device, number: int) -> None:
@@ -85,29 +95,37 @@ def wait_for(board: Device, states: list[str]) -> None:
     )
 
 
-# No registry answers there, so that each device takes its own image of that name, and at once.
-WEB = (
-    "docker service create --detach --no-resolve-image --name web --replicas 3 --replicas-max-per-node 1 "
-    "--publish 8080:8000 --hostname '{{.Node.Hostname}}' 127.0.0.1:1/box "
-    "sh -c 'mkdir /www && hostname >/www/index.html && exec httpd -f -p 8000 -h /www'"
-)
-
-
-def answers(board: Device, names: set[str]) -> None:
-    """Wait until a port of this device leads to containers on these devices."""
-    asked = (
-        "for turn in 1 2 3 4 5 6 7 8 9; do wget -q -T 5 -O - http://127.0.0.1:8080/ || exit; done >/tmp/web"
-    )
+def answers(board: Device, version: str, without: str = "none") -> None:
+    """Wait until all containers of the app answer on this device's port, none of them on a lost device."""
     board.wait_until_succeeds(
-        f"{asked}; test \"$(sort -u /tmp/web | tr '\\n' ' ')\" = '{' '.join(sorted(names))} '", 240
+        "docker service ps --filter desired-state=running --format '{{.CurrentState}} {{.Node}}' shop_web "
+        f">/tmp/tasks && test $(grep ^Running /tmp/tasks | grep -vc {without}) = {REPLICAS}",
+        300,
     )
+    port = board.succeed("docker service inspect -f '{{(index .Endpoint.Ports 0).PublishedPort}}' shop_web")
+    led_to(board, port.strip(), version)
+
+
+def led_to(board: Device, port: str, version: str) -> None:
+    """Wait until a port of this device leads to all containers of a release, and to nothing else."""
+    asked = f"for turn in $(seq {2 * REPLICAS}); do wget -q -T 5 -O - http://127.0.0.1:{port}/ || exit; done"
+    seen = "sort -u /tmp/web | cut -d ' ' -f 1 | uniq -c | xargs"
+    board.wait_until_succeeds(f"{asked} >/tmp/web; test \"$({seen})\" = '{REPLICAS} {version}'", 240)
+
+
+def by_name(board: Device, version: str) -> None:
+    """Wait until the router of the app's own device answers for its name."""
+    board.wait_until_succeeds(f"{ASK} | grep -q '^{version} '", 240)
+
+
+ASK = "wget -q -T 20 -O - --header 'Host: shop.board2.local' http://127.0.0.1/"
 
 
 @pytest.mark.skipif(
     os.environ.get("SKIFF_CLUSTER") != "1", reason="three emulated machines take minutes: SKIFF_CLUSTER=1"
 )
 @pytest.mark.timeout(3000)
-def test_a_cluster_of_three(device: MakeDevice) -> None:
+def test_a_cluster_of_three(device: MakeDevice, tmp_path: Path) -> None:
     network = lan()
     boards = [device(*IMAGE) for _ in range(3)]
     for number, board in enumerate(boards, 1):
@@ -115,11 +133,16 @@ def test_a_cluster_of_three(device: MakeDevice) -> None:
     for number, board in enumerate(boards, 1):
         settle(board, number)
     it_is_made(boards)
-    apps_reach_each_other(boards)
-    all_lose_power(boards)
-    the_leader_is_lost(boards)
-    a_new_board(boards[2], boards[0], network)
     images_come_from_one(boards)
+    app = Repository(tmp_path / "shop")
+    an_app_is_pushed(boards, app)
+    it_is_replaced_without_a_gap(boards, app)
+    a_worker_is_lost(boards)
+    the_leader_is_lost(boards)
+    one_is_cut_off(boards)
+    all_lose_power(boards)
+    what_is_broken_goes_back(boards, app)
+    a_new_board(boards[2], boards[0], network)
     it_is_left(boards)
 
 
@@ -137,37 +160,81 @@ def it_is_made(boards: list[Device]) -> None:
         assert board.execute("grep -r SWMTKN- /run/log /mnt/persist/skiff/crew").status == 1
         assert board.units()["cluster"].text == "in a cluster by eth1"
     assert "ask one" in crew(two, "cluster:promote board2", status=1).stderr
-    crew(one, "cluster:promote board2 board3")
+    crew(one, "cluster:promote board2")
     crew(one, "cluster:label board3 site=museum")
 
 
-def apps_reach_each_other(boards: list[Device]) -> None:
-    """A service has a container on each device, and a port of any device leads to all of them."""
+def an_app_is_pushed(boards: list[Device], app: Repository) -> None:
+    """To one device; it runs on all, behind that one's router, and a port of each leads to all containers."""
+    _, two, _ = boards
+    crew(two, "apps:create shop")
+    crew(two, "apps:set --cluster shop")
+    crew(two, f"ps:scale shop web={REPLICAS}")
+    push(app, two, "one")
+    by_name(two, "one")
+    answers(two, "one")
+    assert all(f"board{number}" in crew(two, "ps:report shop").stdout for number in (1, 2, 3))
+    port = two.succeed(
+        "docker service inspect -f '{{(index .Endpoint.Ports 0).PublishedPort}}' shop_web"
+    ).strip()
     for board in boards:
-        board.succeed(f"{BOX}\ndocker tag box 127.0.0.1:1/box", timeout=240)
-    boards[0].succeed(WEB)
-    for board in boards[:2]:
-        answers(board, {"board1", "board2", "board3"})
+        led_to(board, port, "one")
+    boards[0].fail(f"wget -q -T 5 -O - http://{address(2)}:{port}/")
 
 
-def all_lose_power(boards: list[Device]) -> None:
-    """At once; they find each other again, and the service is back."""
-    for board in boards:
-        board.cut_power()
-    for board in boards:
-        board.start()
-    for board in boards:
-        board.wait_for_ssh(300)
-    boards[0].wait_for_unit("cluster", "in a cluster by eth1", 300)
-    answers(boards[1], {"board1", "board2", "board3"})
-    found = seen_from(boards[1])
-    assert {one["state"] for one in found["devices"].values()} == {"ready"}
-    assert {one["role"] for one in found["devices"].values()} == {"manager"}
+def push(app: Repository, board: Device, version: str) -> None:
+    """A release that must come up."""
+    app.commit(Dockerfile=SHOP.replace("VERSION", version))
+    status, shown = app.start_push(board, "shop").end(timeout=900)
+    assert status == 0, shown
+
+
+def it_is_replaced_without_a_gap(boards: list[Device], app: Repository) -> None:
+    """Somebody asks all the time, while one container after the other gives way to the next release's."""
+    _, two, _ = boards
+    asking = f"while test -e /tmp/asking; do {ASK} >>/tmp/got || echo lost >>/tmp/got; done"
+    two.succeed(f"touch /tmp/asking && (sh -c {shlex.quote(asking)} >/dev/null 2>&1 </dev/null &)")
+    push(app, two, "two")
+    two.succeed("rm /tmp/asking")
+    answers(two, "two")
+    got = two.succeed("cut -d ' ' -f 1 /tmp/got | sort | uniq -c").split()
+    assert got[1::2] == ["one", "two"], got
+
+
+def a_worker_is_lost(boards: list[Device]) -> None:
+    """What ran there runs on the others; it comes back, and is a manager from now on."""
+    one, two, three = boards
+    three.cut_power()
+    answers(two, "two", without="board3")
+    by_name(two, "two")
+    three.start()
+    three.wait_for_ssh(300)
+    wait_for(one, ["board1:Ready:Leader", "board2:Ready:Reachable", "board3:Ready:"])
+    crew(one, "cluster:promote board3")
 
 
 def the_leader_is_lost(boards: list[Device]) -> None:
-    """The others choose another one; cut off from them it tells nothing; then it is one of them again."""
-    leader = boards[int(seen_from(boards[0])["leader"][-1]) - 1]
+    """The others choose another one, and the app runs on them."""
+    leader = leader_of(boards)
+    lost = f"board{boards.index(leader) + 1}"
+    leader.cut_power()
+    other = next(board for board in boards if board is not leader)
+    other.wait_until_succeeds(f"docker node ls | grep {lost} | grep -q Unreachable", 240)
+    other.wait_until_succeeds("docker node ls | grep -q Leader", 240)
+    answers(other, "two", without=lost)
+    leader.start()
+    leader.wait_for_ssh(300)
+    other.wait_until_succeeds("test $(docker node ls | grep -c 'Ready .*\\(Leader\\|Reachable\\)') = 3", 240)
+
+
+def leader_of(boards: list[Device]) -> Device:
+    """Of all managers."""
+    return boards[int(seen_from(boards[1])["leader"][-1]) - 1]
+
+
+def one_is_cut_off(boards: list[Device]) -> None:
+    """The leader, from the others: it tells nothing, and changes nothing; then it is one of them again."""
+    leader = leader_of(boards)
     others = [board for board in boards if board is not leader]
     cut_off = "iptables -{0} INPUT -i eth1 -j DROP && iptables -{0} OUTPUT -o eth1 -j DROP"
     leader.succeed(cut_off.format("I"))
@@ -178,6 +245,37 @@ def the_leader_is_lost(boards: list[Device]) -> None:
     leader.succeed(cut_off.format("D"))
     leader.wait_until_succeeds("crew cluster:report | grep -q seen=yes", 240)
     assert len({seen_from(board)["leader"] for board in boards}) == 1
+
+
+def all_lose_power(boards: list[Device]) -> None:
+    """At once; they find each other again, and the app is back with its settings."""
+    _, two, _ = boards
+    for board in boards:
+        board.cut_power()
+    for board in boards:
+        board.start()
+    for board in boards:
+        board.wait_for_ssh(300)
+    two.wait_for_unit("cluster", "in a cluster by eth1", 300)
+    two.wait_until_succeeds("docker node ls | grep -q Leader", 240)
+    answers(two, "two")
+    by_name(two, "two")
+    found = seen_from(two)
+    assert {one["state"] for one in found["devices"].values()} == {"ready"}
+    assert {one["role"] for one in found["devices"].values()} == {"manager"}
+
+
+def what_is_broken_goes_back(boards: list[Device], app: Repository) -> None:
+    """By itself; who pushed is told, and what served before serves. Then the app ends, and all of it."""
+    _, two, _ = boards
+    app.commit(Dockerfile='FROM box\nCMD ["false"]\n')
+    status, shown = app.start_push(two, "shop").end(timeout=900)
+    assert status != 0 and "the old one is back" in shown, shown
+    by_name(two, "two")
+    answers(two, "two")
+    crew(two, "apps:destroy --force shop")
+    assert two.succeed("docker service ls -q --filter name=shop") == ""
+    crew(two, "cluster:registry --off")
 
 
 def a_new_board(lost: Device, manager: Device, network: str) -> None:
@@ -199,6 +297,8 @@ def a_new_board(lost: Device, manager: Device, network: str) -> None:
 def images_come_from_one(boards: list[Device]) -> None:
     """What one device pushes to the cluster's registry another one pulls, and nobody else can."""
     one, two, _ = boards
+    for board in (one, two):
+        board.succeed(BOX, timeout=240)
     crew(two, "cluster:registry")
     name = "127.0.0.1:7947/fresh"
     one.wait_until_succeeds("wget -q -T 5 -O - http://127.0.0.1:7947/v2/", 120)
@@ -206,7 +306,6 @@ def images_come_from_one(boards: list[Device]) -> None:
     two.succeed(f"docker pull -q {name}", timeout=240)
     assert two.succeed("ls /mnt/persist/skiff/crew/registry/docker/registry/v2/repositories") == "fresh\n"
     one.fail(f"wget -q -T 5 -O - http://{address(2)}:7947/v2/")
-    crew(two, "cluster:registry --off")
 
 
 def it_is_left(boards: list[Device]) -> None:
