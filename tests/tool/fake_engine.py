@@ -380,7 +380,8 @@ class Handler(BaseHTTPRequestHandler):
             self._json(
                 [
                     {"Id": one.name, "Names": [f"/{one.name}"], "State": one.status, "Labels": one.labels,
-                     "Command": " ".join(one.argv), "Created": 1767323045, "Image": one.image}
+                     "Command": " ".join(one.argv), "Created": 1767323045, "Image": one.image,
+                     "ImageID": engine.images.get(one.image, {}).get("Id", "")}
                     for one in list(engine.containers.values())
                     if all(self._labelled(one, label) for label in wanted)
                 ]

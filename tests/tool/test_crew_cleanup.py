@@ -54,6 +54,20 @@ def test_nothing_that_serves_or_is_kept_goes(crew: CrewDevice) -> None:
     assert crew.engine.pruned[-1] == ("build", {"keep-storage": str(1 << 30), "all": "1"})
 
 
+def test_what_a_cluster_brought_here_goes_when_it_runs_elsewhere(crew: CrewDevice) -> None:
+    names = [f"127.0.0.1:7947/crew/shop@sha256:{number}" for number in (1, 2)]
+    for name in (*names, "127.0.0.1:7947/by-hand@sha256:3"):
+        crew.engine.image(name)
+        crew.engine.images[name]["RepoDigests"] = [name]
+    labels = {"crew.cluster.app": "shop"}
+    crew.engine.containers["shop_web.1.x"] = Container(
+        "shop_web.1.x", names[1], [], {}, {}, labels, "running"
+    )
+    assert json.loads(crew.run("cleanup", "--json").text)["images"] == 1
+    assert images(crew) == {names[1], "127.0.0.1:7947/by-hand@sha256:3"}
+    assert "shop_web.1.x" in crew.engine.containers
+
+
 def test_so_many_releases_are_kept_as_are_asked_for(crew: CrewDevice) -> None:
     crew.app("app")
     assert crew.run("cleanup:set", "--global", "keep-releases", "3").status == 0

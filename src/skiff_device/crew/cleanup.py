@@ -100,8 +100,23 @@ def everything(paths: Paths, engine: Engine) -> Freed:
             match = _TAG.fullmatch(str(tag))
             if match is not None and match[1] not in apps:
                 freed += Freed(images=int(engine.untag(str(tag))))
+    freed += _fetched(engine)
     unnamed = engine.prune_images()
     return freed + Freed(cache=unnamed + engine.prune_build_cache(cache_limit(paths)))
+
+
+def _fetched(engine: Engine) -> Freed:
+    """Images of the cluster's apps of which no container is here; Swarm fetches what it needs anew."""
+    from skiff_device.crew import registry
+
+    used = {str(one.get("ImageID")) for one in engine.containers()}
+    names = [
+        str(name)
+        for image in engine.images()
+        for name in image.get("RepoDigests") or []
+        if str(name).startswith(f"{registry.ADDRESS}/crew/") and image["Id"] not in used
+    ]
+    return Freed(images=sum(map(engine.untag, names)))
 
 
 def after_deploy(paths: Paths, engine: Engine, name: str) -> None:
