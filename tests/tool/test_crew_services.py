@@ -83,6 +83,26 @@ def test_what_must_not_run_twice_ends_first(shop: CrewDevice) -> None:
     assert spec(shop)["UpdateConfig"]["Order"] == "stop-first"
 
 
+def test_a_command_that_checks_is_the_services_health(shop: CrewDevice) -> None:
+    command = {"type": "startup", "command": ["test", "-e", "/ready"], "attempts": 4, "wait": 2, "timeout": 3}
+    page = {"type": "startup", "name": "page", "path": "/health"}
+    told = RELEASE._replace(app_json={"healthchecks": {"worker": [page, command]}})
+    health, left = service_spec.healthcheck(shop.paths, "shop", told, "worker")
+    assert health == {
+        "Test": ["CMD", "test", "-e", "/ready"],
+        "Interval": 2_000_000_000,
+        "Timeout": 3_000_000_000,
+        "Retries": 4,
+    }
+    assert left == ["page"]
+    wanted = service_spec.spec(shop.paths, "shop", told, "worker", 1, "image", "amd64", 0)
+    assert wanted["TaskTemplate"]["ContainerSpec"]["Healthcheck"] == health
+    # Nothing told: the image's own.
+    assert "Healthcheck" not in spec(shop)["TaskTemplate"]["ContainerSpec"]
+    store.change(shop.paths, "shop", "checks", lambda part: part.update(skipped=["worker"]))
+    assert service_spec.healthcheck(shop.paths, "shop", told, "worker") == ({}, [])
+
+
 @pytest.mark.parametrize(
     ("section", "content", "hint"),
     [

@@ -31,6 +31,17 @@ def is_in(settings: Section, name: str, process: str) -> bool:
 def plan(paths: Paths, app: str, release: Release, process: str) -> Plan | None:
     """What containers of a process must pass; None when they are not checked. Raises DeviceError."""
     settings = store.section(paths, app, "checks")
+    wanted = checks(paths, app, release, process)
+    if wanted is None:
+        return None
+    web = process == "web" and bool(router.targets(paths, app, release.exposed))
+    port = router.container_port(paths, app, release.exposed) if web else 0
+    return Plan(tuple(wanted), port, uptime=float(settings.get("wait", check.DEFAULT_UPTIME)))
+
+
+def checks(paths: Paths, app: str, release: Release, process: str) -> list[Check] | None:
+    """What the app's files tell of a process; None when it is not checked. Raises DeviceError."""
+    settings = store.section(paths, app, "checks")
     if is_in(settings, "disabled", process) or is_in(settings, "skipped", process):
         return None
     told: dict[str, Any] = {
@@ -39,9 +50,7 @@ def plan(paths: Paths, app: str, release: Release, process: str) -> Plan | None:
     wanted = check.from_app_json(release.app_json, process, Check("", **told))
     if not wanted and process == "web":
         wanted = check.from_file(release.checks, told)
-    web = process == "web" and bool(router.targets(paths, app, release.exposed))
-    port = router.container_port(paths, app, release.exposed) if web else 0
-    return Plan(tuple(wanted), port, uptime=float(settings.get("wait", check.DEFAULT_UPTIME)))
+    return wanted
 
 
 def give_way(paths: Paths, app: str, engine: Engine, say: Say) -> list[Running]:

@@ -85,6 +85,7 @@ def spec(
     # On each device, for its router, wherever the containers are. Which one is Swarm's choice.
     port = {"Protocol": "tcp", "TargetPort": inside, "PublishMode": "ingress"}
     everywhere = process in chosen.get("global", [])
+    health, _ = healthcheck(paths, app, release, process)
     return {
         "Name": name_of(app, process),
         "Labels": labels,
@@ -94,6 +95,7 @@ def spec(
                 "Args": release.processes.get(process) or [],
                 "Env": [f"{key}={value}" for key, value in sorted(env.items())],
                 "Labels": labels,
+                **({"Healthcheck": health} if health else {}),
                 "Init": True,
                 "StopGracePeriod": preflight.STOP * _SECOND,
             },
@@ -111,6 +113,22 @@ def spec(
         "RollbackConfig": {**change, "FailureAction": "pause"},
         "EndpointSpec": {"Mode": "vip", "Ports": [port] if inside else []},
     }
+
+
+def healthcheck(paths: Paths, app: str, release: Release, process: str) -> tuple[dict[str, Any], list[str]]:
+    """A command among a process's checks, which Swarm goes on asking; and the checks that it cannot ask."""
+    wanted = preflight.checks(paths, app, release, process) or []
+    command = next((one for one in wanted if one.kind == "command"), None)
+    left = [one.name or one.path for one in wanted if one is not command and one.kind in ("command", "http")]
+    if command is None:
+        # The image's own HEALTHCHECK, where it has one.
+        return {}, left
+    return {
+        "Test": ["CMD", *command.command],
+        "Interval": int(max(1.0, command.wait) * _SECOND),
+        "Timeout": int(max(1.0, command.timeout) * _SECOND),
+        "Retries": command.attempts,
+    }, left
 
 
 def _limits(limits: dict[str, str]) -> dict[str, int]:

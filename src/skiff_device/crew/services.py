@@ -16,7 +16,7 @@ from skiff_device.crew.engine_swarm import NoLeader, Swarm
 from skiff_device.crew.engine_swarm import name_of as name_of_device
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
-from skiff_device.crew.service_spec import MONITOR, NETWORK, RELEASE, Spec, name_of, spec, unfit
+from skiff_device.crew.service_spec import MONITOR, NETWORK, RELEASE, Spec, healthcheck, name_of, spec, unfit
 
 Say = Callable[[str], None]
 Answer = TypeVar("Answer")
@@ -91,6 +91,8 @@ def bring_all(
             found = _service(swarm, name_of(app, process))
             old[name_of(app, process)] = found["Spec"] if found else None
             web = inside if leads and process == "web" else 0
+            if left := healthcheck(paths, app, release, process)[1]:
+                say(f"{process}: not asked on a cluster: {', '.join(left)}; a HEALTHCHECK of the image is")
             made = bring(swarm, spec(paths, app, release, process, count, image, cpu, web), say)
             if web:
                 port = int(made["Endpoint"]["Ports"][0]["PublishedPort"])
