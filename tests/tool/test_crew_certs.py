@@ -77,7 +77,7 @@ def test_a_given_certificate_serves_and_http_leads_to_it(web: CrewDevice, given:
     assert rows["ends"] > rows["begins"]
     assert "https://a.example.org" in web.run("domains:report", "app").text
     assert web.run("certs:remove", "app").status == 0
-    assert "443" not in conf(web) and not file.exists()
+    assert "listen 443" not in conf(web) and not file.exists()
     assert "app: certs:add" in web.events() and "app: certs:remove" in web.events()
 
 
