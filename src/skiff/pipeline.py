@@ -303,6 +303,8 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
     asked = [(base.path, base.packages) for base in recipe.bases]
     if (
         packages.request != tuple(request(recipe))
+        # What is provided another way is not unpacked.
+        or packages.provided != recipe.provided
         or packages.arch != recipe.arch
         or [(base.path, base.request) for base in packages.bases] != asked
     ):

@@ -125,6 +125,21 @@ def test_a_silent_mirror_is_told_once_and_has_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_another_page_in_place_of_the_archives_is_not_kept(
+    mirror: Callable[..., str], tmp_path: Path
+) -> None:
+    url = mirror("arm64", "forky")
+    (release,) = (tmp_path / "mirror").rglob("InRelease")
+    text = release.read_text()
+    release.write_text("<html>Log in to this network</html>")
+    told: list[str] = []
+    asked = parse_reference("debian:forky"), Platform.parse("arm64")
+    assert Bases(tmp_path, told.append, url).find(*asked) is None
+    assert any("in place of InRelease is something else" in line for line in told)
+    release.write_text(text)
+    assert Bases(tmp_path, lambda _: None, url).find(*asked) is not None
+
+
 def test_mmdebstrap_is_asked_for_the_official_set(
     mirror: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

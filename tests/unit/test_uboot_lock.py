@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skiff import pipeline
@@ -29,7 +30,7 @@ def recipe(tree: LayerTree) -> Recipe:
 
 def locked(recipe: Recipe, tmp_path: Path, boot: BootLock) -> BootLock:
     workspace = Workspace("one", tmp_path)
-    packages = PackageSet(recipe.arch, "trixie", tuple(request(recipe)), (), 0, (), boot)
+    packages = PackageSet(recipe.arch, "trixie", tuple(request(recipe)), recipe.provided, 0, (), boot)
     workspace.lock.write_bytes(json.encode(packages))
     options = pipeline.Options(locked=True)
     return pipeline._boot_lock(recipe, workspace, tmp_path, options, Ui(quiet=True))
@@ -45,3 +46,13 @@ def test_a_lock_without_them_is_refused(recipe: Recipe, tmp_path: Path, boot: Bo
     with pytest.raises(UserError, match="the lock tells nothing of what starts this board") as caught:
         locked(recipe, tmp_path, boot)
     assert "skiff lock" in caught.value.hint
+
+
+def test_a_lock_for_what_was_provided_otherwise_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    later = msgspec.structs.replace(recipe, provided=(*recipe.provided, "perl"))
+    workspace = Workspace("one", tmp_path)
+    lock = PackageSet(recipe.arch, "trixie", tuple(request(recipe)), recipe.provided, 0, ())
+    workspace.lock.write_bytes(json.encode(lock))
+    assert pipeline._locked(recipe, workspace) == lock
+    with pytest.raises(UserError, match="the lock is for other packages"):
+        pipeline._locked(later, workspace)

@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 import msgspec
@@ -141,8 +142,10 @@ class Bases:
             if error.code not in (403, 404):
                 return self._silence(mirror, str(error), file)
             text = ""
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             return self._silence(mirror, str(getattr(error, "reason", error)), file)
+        if text and not (_field(text, "Date") and _field(text, "Architectures")):
+            return self._silence(mirror, "what it has in place of InRelease is something else", file)
         write_atomic(file, text.encode())
         file.touch()
         return text or None
