@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from skiff.builders.lay import scan
+from skiff.builders.hooks import generated
+from skiff.builders.lay import add_layer, scan
 from skiff.host.errors import UserError
+from skiff.model.arch import Arch
+from skiff.model.recipe import LayerRef, Recipe
+from skiff.model.tree import Tree
 
 
 @pytest.mark.parametrize("name", ["etc/secret", "etc"])
@@ -34,3 +38,40 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_link_that_leads_nowhere_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/only-on-the-device")
     assert [entry.target for _, entry in scan(tmp_path, "layer a/b")] == ["/etc/only-on-the-device"]
+
+
+@pytest.mark.parametrize("name", ["run", "finish", "log/run"])
+def test_a_service_that_could_not_be_started_is_refused(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "services/hello" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("#!/bin/sh\n")
+    with pytest.raises(UserError, match=f"{name}: not executable") as raised:
+        add_layer(Tree(), LayerRef("a/b", tmp_path))
+    assert raised.value.hint == f"chmod +x {file}"
+    file.chmod(0o755)
+    tree = Tree()
+    add_layer(tree, LayerRef("a/b", tmp_path))
+    assert f"etc/service/hello/{name}" in tree
+
+
+def hooked(folder: Path, text: str) -> LayerRef:
+    """A layer with a hook."""
+    hook = folder / "hooks/generate"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(text)
+    hook.chmod(0o755)
+    return LayerRef("/".join(folder.parts[-2:]), folder)
+
+
+@pytest.mark.parametrize("text", ["#!/no/such/program\n", "echo without a first line\n"])
+def test_a_hook_that_cannot_be_started_is_told_with_the_remedy(text: str, tmp_path: Path) -> None:
+    recipe = Recipe(Arch.AMD64, (hooked(tmp_path / "a/b", text),))
+    with pytest.raises(UserError, match="generate: cannot be started") as raised:
+        generated(recipe, tmp_path / "out", lambda _: None)
+    assert "#!/bin/sh" in raised.value.hint
+
+
+def test_hooks_of_layers_with_names_alike_have_folders_of_their_own(tmp_path: Path) -> None:
+    layers = [hooked(tmp_path / name, "#!/bin/sh\necho $SKIFF_LAYER >here\n") for name in ("a-b/c", "a/b-c")]
+    entries = generated(Recipe(Arch.AMD64, tuple(layers)), tmp_path / "out", lambda _: None)
+    assert [entry.read().decode().strip() for _, entry in entries] == [str(one.path) for one in layers]

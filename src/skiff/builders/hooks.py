@@ -20,14 +20,14 @@ def generated(recipe: Recipe, scratch: Path, notice: Callable[[str], None]) -> l
     Raises UserError when it is not executable or fails.
     """
     entries: list[tuple[str, Entry]] = []
-    for layer in recipe.layers:
+    for number, layer in enumerate(recipe.layers):
         hook = layer.hooks / "generate"
         if not hook.exists():
             continue
         if not os.access(hook, os.X_OK):
             raise UserError(f"{hook}: not executable", hint=f"chmod +x {hook}")
         notice(f"running {hook}")
-        out = scratch / layer.name.replace("/", "-")
+        out = scratch / str(number)
         out.mkdir(parents=True)
         try:
             run(
@@ -36,6 +36,14 @@ def generated(recipe: Recipe, scratch: Path, notice: Callable[[str], None]) -> l
                 env={"SKIFF_ARCH": recipe.arch.value, "SKIFF_LAYER": str(layer.path)},
             )
         except CommandError as error:
-            raise UserError(f"layer {layer.name}: its hook failed\n{error.message}") from error
+            raise UserError(
+                f"layer {layer.name}: its hook failed\n{error.message}",
+                hint="mend it, or take it out of the layer",
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"{hook}: cannot be started: {error.strerror}",
+                hint="its first line has to name a program that is here: #!/bin/sh",
+            ) from error
         entries += scan(out, f"layer {layer.name}")
     return entries

@@ -53,7 +53,14 @@ def add_layer(tree: Tree, layer: LayerRef) -> None:
             # A later layer's service of the same name replaces the earlier one whole.
             tree.remove(f"etc/service/{service.name}")
             for path, entry in scan(service, f"layer {layer.name}"):
+                _check_starts(service / path, entry)
                 tree.add(f"etc/service/{service.name}/{path}", entry)
+
+
+def _check_starts(file: Path, entry: Entry) -> None:
+    """Raise UserError for a program of a service that the supervisor could not start, again and again."""
+    if file.name in ("run", "finish") and entry.kind is Kind.FILE and not entry.mode & 0o100:
+        raise UserError(f"{file}: not executable", hint=f"chmod +x {file}")
 
 
 def scan(folder: Path, origin: str) -> Iterable[tuple[str, Entry]]:
