@@ -103,6 +103,22 @@ def test_a_torn_first_table_of_ours_counts_as_blank(device: Device, name: str, v
     assert blank_or_used(device, data) == verdict
 
 
+def test_a_disk_that_cannot_be_read_is_not_blank(device: Device) -> None:
+    device.disk("vda")
+    # Its end is not there to be read.
+    device.put("dev/vda", bytes(SIZE // 2))
+    device.put("sys/class/block/vda/size", f"{SIZE // 512}\n")
+    assert device.says(CREATE + "is_blank vda || echo used") == "used"
+    assert device.says(f"{CREATE}dd() {{ false; }}; zeros /dev/zero 0 1 || echo used") == "used"
+
+
+def test_unallocated_room_that_cannot_be_read_is_left_alone(device: Device) -> None:
+    room = "signature() { REPLY=; false; }; FOUND_LABEL=; old_content null 2048"
+    failing = "dd() { [ $# = 3 ]; }"
+    assert device.says(f'{CREATE}{failing}; {room} && echo "$REPLY"') == "it cannot be read"
+    assert device.says(f"{CREATE}dd() {{ :; }}; {room} || echo nothing") == "nothing"
+
+
 def test_a_small_disk_is_never_blank(device: Device) -> None:
     device.disk("vda")
     device.put("sys/class/block/vda/size", "4096\n")

@@ -6,9 +6,12 @@
 # Less room than this (MiB) is not worth a partition, nor the growing of one.
 LEAST=64
 
-# Whether a region of a device holds nothing but zeros.
+# Whether a region of a device holds nothing but zeros. One that cannot be read may hold anything.
 zeros() { # DEVICE FIRST_SECTOR SECTORS
-	dd if="$1" bs=512 skip="$2" count="$3" 2>/dev/null | tr -d '\0' | head -c 1 >"$RUN/zeros"
+	dd if="$1" bs=512 skip="$2" count="$3" 2>/dev/null >"$RUN/region" || return 1
+	[ "$(stat -c %s "$RUN/region")" = $(($3 * 512)) ] || return 1
+	tr -d '\0' <"$RUN/region" | head -c 1 >"$RUN/zeros"
+	rm -f "$RUN/region"
 	[ ! -s "$RUN/zeros" ]
 }
 
@@ -109,7 +112,10 @@ table_of() {
 # What stood in a free region before: sets REPLY, false when nothing. FOUND_LABEL is its label if it is ext4.
 old_content() { # DISK START
 	FOUND_LABEL=$(dd if="/dev/$1" bs=8 skip=$(($2 * 64 + 143)) count=2 2>/dev/null)
-	signature "/dev/$1" $(($2 * 512))
+	signature "/dev/$1" $(($2 * 512)) && return 0
+	# A disk that does not let it be read is not known to hold nothing.
+	REPLY='it cannot be read'
+	! dd if="/dev/$1" bs=512 skip="$2" count=2048 2>/dev/null >/dev/null
 }
 
 # persist_create DISK: makes and formats the partition. Sets WHY when it did not; false then.
