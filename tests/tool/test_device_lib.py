@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tool.device import Device
+from tests.tool.device import ROOTFS, Device
 
 LAYERS = Path(__file__).parents[2] / "layers"
 
@@ -84,6 +84,27 @@ def test_the_time_kept_on_persist_goes_before_the_build(device: Device) -> None:
         os.utime(device.put(path, f"{seconds}\n"), (seconds, seconds))
     told = device.says('. "$LIB/clock.sh"; date() { echo "date $*" >&3; }; exec 3>&1; clock_forward')
     assert told == "date -s @4100000002"
+
+
+@pytest.mark.parametrize(("told", "set_to"), [("", "date -s @4100000002"), ("Normal", "")])
+def test_a_disk_that_comes_late_tells_the_time_unless_the_network_has(
+    device: Device, told: str, set_to: str
+) -> None:
+    os.utime(device.put("etc/skiff/epoch", "1700000000\n"), (1700000000, 1700000000))
+    kept = device.put("mnt/persist/skiff/clock", "4100000000\n")
+    os.utime(kept, (4100000000, 4100000000))
+    device.put("run/skiff/persist", "sda1\n")
+    script = (ROOTFS.parent / "services/clock/run").read_text()
+    fakes = (
+        f'date() {{ case $1 in -s) echo "date $*" >>"$ROOT/told" ;; +%s) echo 4100000009 ;; esac; }}\n'
+        f"timeout() {{ echo {told}; }}\npause() {{ exit; }}\n"
+    )
+    lines = script.replace(". /usr/lib/skiff/lib.sh", '. "$SKIFF_ROOT/usr/lib/skiff/lib.sh"\n' + fakes)
+    device.put("told", "")
+    assert device.raw(lines).returncode == 0
+    assert device.read("told").strip() == set_to
+    # Not before it was read.
+    assert device.read("mnt/persist/skiff/clock") == "4100000009\n"
 
 
 def test_a_machine_id_is_made_once_and_kept(device: Device) -> None:

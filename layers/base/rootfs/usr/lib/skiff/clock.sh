@@ -1,4 +1,5 @@
-# The clock never goes before the build of the image, nor before the time that persist last saw. Sourced by boot and the clock service.
+# The clock never goes before the build of the image, nor before the time that persist last saw. Sourced by boot, the
+# clock service and what gathers the status.
 # shellcheck shell=sh
 # shellcheck disable=SC3013  # ash has -nt
 
@@ -17,4 +18,19 @@ clock_forward() {
 	esac
 	# A little later than the newest file, so that all files are in the past.
 	date -s "@$((REPLY + 2))" >/dev/null
+}
+
+# What the time program says of itself: sets REPLY, which has the word Normal when the clock is in step. One that
+# answers nobody leaves a file (layer util/slim).
+clock_tracking() {
+	line_of "$RUN/time" || REPLY=$(timeout 2 chronyc -h /run/chrony/chronyd.sock -c tracking 2>/dev/null)
+}
+
+# A disk that came after the boot's look at it may know better what time it is, as long as the network has not told.
+clock_of_persist() {
+	clock_tracking
+	case $REPLY in
+	*Normal*) return ;;
+	esac
+	! cp -p "$PERSIST/skiff/clock" "$SEEN/clock" 2>/dev/null || clock_forward
 }

@@ -2,6 +2,9 @@
 # shellcheck shell=sh
 # shellcheck disable=SC3013  # ash has -nt
 
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/clock.sh
+. "$LIB/clock.sh"
+
 # Lines `unit TAB state TAB text TAB hint`, in the order they are shown. FAILED is set when one of them failed.
 LINES='' FAILED=''
 
@@ -87,14 +90,9 @@ gather_persist() {
 }
 
 gather_clock() {
-	# A time program that answers nobody leaves a file (layer util/slim).
-	if line_of "$RUN/time"; then
-		tracking=$REPLY
-	else
-		tracking=$(timeout 2 chronyc -h /run/chrony/chronyd.sock -c tracking 2>/dev/null)
-	fi
+	clock_tracking
 	now=$(date -u '+%Y-%m-%d %H:%M:%S UTC')
-	case $tracking in
+	case $REPLY in
 	*Normal*) synced="in step with network time" ;;
 	*) synced="not yet in step with network time" ;;
 	esac
