@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from skiff_device.common.errors import DeviceError
 from skiff_device.crew import backup_import, keys, release, repo, restore, store
 from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
 
@@ -180,6 +181,23 @@ def test_a_damaged_or_hostile_backup_changes_nothing(data: bytes, other: CrewDev
         assert tree(other) == before, number
         assert other.engine.containers == {}, number
         assert not [name for name in other.engine.images if name.startswith("crew/app:")], number
+
+
+def test_an_app_that_was_taken_in_keeps_its_image_when_the_next_one_is_not(
+    data: bytes, other: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = backup_import.Import._place
+
+    def fails(self: backup_import.Import, app: str) -> None:
+        if app == "empty":
+            raise DeviceError("the disk is full")
+        place(self, app)
+
+    monkeypatch.setattr(backup_import.Import, "_place", fails)
+    assert other.run("backup:import", stdin=data).status == 1
+    assert store.apps(other.paths) == ["app"]
+    now = release.current(other.paths, "app")
+    assert now is not None and other.engine.images[now.tag]["Id"] == now.image
 
 
 def test_a_power_cut_leaves_an_app_whole_or_not_there(

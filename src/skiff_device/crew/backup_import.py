@@ -168,7 +168,8 @@ class Import:
                     releases.save(self._stage, app, release._replace(containers=made))
                     releases.point_at(self._stage, app, _NUMBER)
                 self._place(app)
-        self._tags = [tag for tag in self._tags if tag.rpartition(":")[2] != str(_NUMBER)]
+            # Whatever becomes of the others, this app's image is in use.
+            self._tags = [tag for tag in self._tags if tag != f"crew/{app}:{_NUMBER}"]
 
     def _place(self, app: str) -> None:
         if (self._stage.certs / app).exists():
@@ -192,7 +193,10 @@ class Import:
 
 
 def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say: Say) -> list[str]:
-    """Take a backup in and start its apps; their names. Raises DeviceError, and nothing has changed then."""
+    """Take a backup in and start its apps; their names.
+
+    Raises DeviceError: nothing has changed then; of a disk that fails at the very end some apps are there.
+    """
     from skiff_device.crew import restore
 
     wanted = Import(paths, stream, say)
