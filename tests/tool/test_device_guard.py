@@ -12,7 +12,6 @@ STUBS = """
 sv() { echo "sv $*"; }
 reboot() { echo "reboot $*"; }
 slots() { echo "slots $*"; }
-sync() { :; }
 ssh_pristine() { echo pristine; }
 """
 # A line of /proc/net/tcp: local address, remote one, state (01 established, 0A listening).
@@ -66,7 +65,7 @@ def test_the_server_is_asked_now_and_then_and_when_it_looks_odd(
 
 def test_steps(guarded: Device) -> None:
     told = guarded.sh(f"{STUBS}for n in 1 2 3 4 5 6 7 8 9 10 15; do guard_step $n; done").stdout.splitlines()
-    assert told == ["pristine", "slots safe", "reboot ", "reboot -f"]
+    assert told == ["pristine", "slots safe", "reboot ", "reboot -n -f"]
     assert guarded.status("guard")[0] == "fail"
 
 

@@ -100,11 +100,10 @@ guard_step() { # FAILURES
 	9)
 		report guard fail "SSH does not answer: restarting without overlay and persist"
 		slots safe
-		sync
 		reboot
 		;;
 	# A shutdown that hangs, too.
-	15) reboot -f ;;
+	15) reboot -n -f ;;
 	esac
 }
 
@@ -143,7 +142,6 @@ trial_watch() {
 	[ "$REPLY" -ge "$TRIAL" ] || return 0
 	report slot fail "not confirmed in time: the other slot is started again"
 	slots rollback >/dev/null
-	sync
 	reboot
 	TRIAL=$((TRIAL + 60))
 }
