@@ -56,3 +56,5 @@ def _vanish(machine: Device) -> None:
     machine.succeed("echo 1 >/sys/bus/pci/rescan")
     machine.wait_for_persist()
     machine.wait_for_unit("persist", "/dev/vd")
+    machine.succeed("logger kept again")
+    machine.wait_until_succeeds("grep -q 'kept again' /mnt/persist/skiff/log/current")
