@@ -98,6 +98,26 @@ FILE = "layers/odroid/xu/layer.toml"
             f"{FILE}: tree.groups[...]: expected a whole number of at most 65534",
             "put the number right",
         ),
+        (
+            '[tree.groups]\n"a group" = 7',
+            f"{FILE}: tree.groups: not an allowed name",
+            "it has to match ^[a-z_][a-z0-9_-]{0,30}$",
+        ),
+        (
+            '[tree.users]\nname = "app"',
+            f"{FILE}: tree.users: expected a list, got a table",
+            "write it as [[tree.users]], once for each",
+        ),
+        (
+            "[size.budget]\namd64 = -0.5",
+            f"{FILE}: size.budget[...]: expected a number of at least 0",
+            "put the number right",
+        ),
+        (
+            '[device]\npython = ["Core"]',
+            f"{FILE}: device.python[0]: not an allowed value",
+            r"it has to match ^(-\??)?[a-z][a-z0-9_]*$",
+        ),
     ],
 )
 def test_wrong_value(tree: LayerTree, text: str, message: str, hint: str) -> None:

@@ -125,6 +125,13 @@ def test_path_without_layer(tree: LayerTree) -> None:
     assert tree.error("./nowhere")[0] == "layer nowhere: no such folder"
 
 
+def test_name_of_a_folder_without_layer(tree: LayerTree) -> None:
+    (tree.root / "mine/app/hello").mkdir(parents=True)
+    search = Search(builtin=tree.root / "layers", folders=(tree.root / "mine",))
+    with pytest.raises(UserError, match=r"^layer mine/app/hello: no layer\.toml in this folder$"):
+        tree.resolve("app/hello", search=search)
+
+
 def test_two_paths_of_one_name(tree: LayerTree) -> None:
     tree.add("my/app", folder="one")
     tree.add("my/app", folder="two")

@@ -63,7 +63,8 @@ def convert(path: Path, data: object, kind: type[T], page: str, at: str = "") ->
 def _explain(file: str, message: str, kind: type[Any], page: str, at: str) -> UserError:
     """msgspec's message, ``Expected `array`, got `str` - at `$.kernel.modules```, in our words."""
     what, _, place = message.partition(" - at ")
-    steps = _steps(place.strip("`"))
+    # Of a table's own names msgspec says: `key` in `$.tree.groups`.
+    steps = _steps(place.rpartition(" in ")[2].strip("`"))
     key = "".join(step if step.startswith("[") else f".{step}" for step in [*_steps(at), *steps]).lstrip(".")
     if match := re.match(r"Object contains unknown field `(.*)`", what):
         return _unknown_key(file + (f"{key}." if key else ""), steps, match[1], kind)
@@ -71,17 +72,20 @@ def _explain(file: str, message: str, kind: type[Any], page: str, at: str) -> Us
     if match := re.match(r"Object missing required field `(.*)`", what):
         return UserError(f"{start}{match[1]} is missing", hint=f"add a line `{match[1]} = …`")
     if match := re.match(r"Expected `str` matching regex '(.*)'", what):
-        return UserError(f"{start}not an allowed value", hint=f"it has to match {match[1]}")
+        value = "name" if place.startswith("`key`") else "value"
+        pattern = match[1].replace("\\\\", "\\")
+        return UserError(f"{start}not an allowed {value}", hint=f"it has to match {pattern}")
     if match := re.match(r"Expected `([\w |]+)`, got `(\w+)`$", what):
         kinds = [one for one in match[1].split(" | ") if one != "null"]
         expected = " or ".join(_TYPES.get(one, one) for one in kinds)
         return UserError(
             f"{start}expected {expected}, got {_TYPES.get(match[2], match[2])}",
-            hint=_example(kinds[0], [*_steps(at), *steps]),
+            hint=_example(kinds[0], [*_steps(at), *steps], match[2]),
         )
-    if match := re.match(r"Expected `int` (>=|<=) (-?\d+)", what):
-        bound = "at least" if match[1] == ">=" else "at most"
-        return UserError(f"{start}expected a whole number of {bound} {match[2]}", hint="put the number right")
+    if match := re.match(r"Expected `(int|float)` (>=|<=) (-?\d+)", what):
+        number = "a whole number" if match[1] == "int" else "a number"
+        bound = "at least" if match[2] == ">=" else "at most"
+        return UserError(f"{start}expected {number} of {bound} {match[3]}", hint="put the number right")
     return UserError(f"{start}{_lower(what)}", hint=f"{page} lists all keys")
 
 
@@ -118,7 +122,10 @@ def _other_section(kind: type[Any], key: str) -> str:
     return ""
 
 
-def _example(kind: str, steps: list[str]) -> str:
+def _example(kind: str, steps: list[str], got: str) -> str:
+    """How a value of that kind is written, in place of what was found."""
+    if kind == "array" and got == "object":
+        return f"write it as [[{'.'.join(steps)}]], once for each"
     name = steps[-1] if steps and not steps[-1].startswith("[") else "key"
     forms = {
         "array": f'{name} = ["…", "…"]',

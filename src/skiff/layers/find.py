@@ -84,6 +84,9 @@ def find(name: str, search: Search, *, base: Path | None = None, wanted_by: str 
                 return LayerRef(name=name, path=path)
             if not path.is_relative_to(search.builtin) and skiffos.is_package(path):
                 return LayerRef(name=name, path=path, skiffos=True)
+        for path in (root / name for root in search.folders):
+            if path.is_dir():
+                raise _no_layer(path, wanted_by)
     prefix = f"{wanted_by}: " if wanted_by else ""
     raise UserError(f"{prefix}unknown layer {name!r}", hint=_nearest(name, search))
 
@@ -93,13 +96,15 @@ def _at_path(path: Path, wanted_by: str) -> LayerRef:
     if skiffos.is_certainly_package(path):
         return LayerRef(name="/".join(path.parts[-2:]).lstrip("/"), path=path, skiffos=True)
     if not (path / FILE).is_file():
-        prefix = f"{wanted_by}: " if wanted_by else ""
-        what = f"no {FILE} in this folder" if path.is_dir() else "no such folder"
-        raise UserError(
-            f"{prefix}layer {shown(path)}: {what}", hint=f"a layer is a folder with a {FILE} in it"
-        )
+        raise _no_layer(path, wanted_by)
     # Named as if it lay in a folder of layers: <namespace>/<name>.
     return LayerRef(name="/".join(path.parts[-2:]).lstrip("/"), path=path)
+
+
+def _no_layer(path: Path, wanted_by: str) -> UserError:
+    prefix = f"{wanted_by}: " if wanted_by else ""
+    what = f"no {FILE} in this folder" if path.is_dir() else "no such folder"
+    return UserError(f"{prefix}layer {shown(path)}: {what}", hint=f"a layer is a folder with a {FILE} in it")
 
 
 def _nearest(name: str, search: Search) -> str:
