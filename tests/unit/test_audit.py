@@ -60,6 +60,7 @@ def package(name: str, version: str, path: str) -> Package:
 def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with a lock, and the tracker's data in a file whose path this is."""
     monkeypatch.setenv("SKIFF_WORKSPACES", str(tmp_path))
+    monkeypatch.setenv("SKIFF_CACHE", str(tmp_path / "cache"))
     packages = (
         package("libssl3t64", "3.5.1-1+deb13u1+b2", "pool/updates/main/o/openssl/libssl3t64_3.5.1.deb"),
         package("linux-image-6", "6.12.57-1", "pool/main/l/linux-signed-amd64/linux-image-6_6.12.57.deb"),
