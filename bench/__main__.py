@@ -25,6 +25,7 @@ from bench import (
     port,
     port_build,
     sizes,
+    slim,
     source,
     updates,
 )
@@ -60,6 +61,7 @@ MEASUREMENTS = {
     "port": Measurement(port.FIGURES, port.measure),
     "port-build": Measurement(port_build.FIGURES, port_build.measure),
     "kernel": Measurement(kernel.FIGURES, kernel.measure),
+    "slim": Measurement(slim.FIGURES, slim.measure),
     "source": Measurement(source.FIGURES, source.measure),
     "mkosi": Measurement(mkosi.FIGURES, mkosi.measure),
 }
