@@ -13,6 +13,7 @@ from skiff.machine.boot_log import WORDS, read_boot
 from tests.vm import disks
 from tests.vm.driver import Device
 from tests.vm.posture import weak_places
+from tests.vm.programs import programs_that_fail
 
 MakeDevice = Callable[..., Device]
 
@@ -131,6 +132,7 @@ def test_all_is_well_and_nothing_else_listens(device: MakeDevice) -> None:
     # SSH, and the name on the local network.
     assert listening == {("tcp", "22"), ("udp", "5353")}
     assert weak_places(machine) == {}
+    assert programs_that_fail(machine) == ""
 
 
 def test_logs_are_bounded(device: MakeDevice) -> None:

@@ -18,6 +18,7 @@ from tests.vm.conftest import Images
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.environments import BOX, CONFIG, ONE, configure, enter
 from tests.vm.mirrors import mirror_for_devices
+from tests.vm.programs import programs_that_fail
 from tests.vm.terminal import Terminal
 
 MakeDevice = Callable[..., Device]
@@ -368,6 +369,7 @@ def test_on_podman(device: MakeDevice, inits: Path, tmp_path: Path) -> None:
     machine.succeed("skiff-core unpush core", timeout=120)
     _init_systems(machine, inits, _SYSTEMD.replace("PRIVILEGED", "false"))
     assert machine.units()["core"].state != "fail"
+    assert programs_that_fail(machine) == ""
 
 
 def _a_pushed_environment(machine: Device, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from skiff.model.arch import Arch
 from tests.vm.driver import Device
 from tests.vm.port_world import EMULATED, World, world
+from tests.vm.programs import programs_that_fail
 
 MakeDevice = Callable[..., Device]
 
@@ -66,6 +67,7 @@ def test_ssh_and_persist(device: MakeDevice, arch: Arch) -> None:
     assert machine.succeed("uname -m").strip() == arch.machine
     machine.wait_for_persist(PATIENT)
     assert machine.failed() == {}
+    assert programs_that_fail(machine) == ""
 
 
 @pytest.mark.parametrize("arch", [Arch.ARMHF, Arch.RISCV64], ids=lambda arch: arch.value)

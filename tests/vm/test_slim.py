@@ -9,6 +9,7 @@ import pytest
 
 from tests.vm.containers import IMAGE, make_image
 from tests.vm.driver import Device
+from tests.vm.programs import programs_that_fail
 
 LAYERS = ("virt/qemu", "engine/podman", "util/slim")
 # What the container serves, by its address on the engine's bridge.
@@ -39,3 +40,4 @@ def test_the_small_image_runs_containers(device: Callable[..., Device]) -> None:
     machine.boot()
     machine.wait_until_succeeds(ASK, 120)
     assert machine.failed() == {}
+    assert programs_that_fail(machine) == ""
