@@ -22,6 +22,7 @@ def shut_down(device: Device, fakes: str = "", hangs: bool = False) -> list[str]
     """Run the script with functions of the shell in place of programs; what it did, in order."""
     device.put("proc/mounts", f"/dev/vda1 {device.root}/mnt/persist ext4 rw 0 0\n")
     device.put("proc/sysrq-trigger", "")
+    device.put("proc/meminfo", "Dirty: 4 kB\nWriteback: 0 kB\n")
     text = (LIB / "shutdown").read_text()
     lib = '. "$SKIFF_ROOT/usr/lib/skiff/lib.sh"'
     text = text.replace(". /usr/lib/skiff/lib.sh", f"{lib}\n{_FAKES}{fakes}")
@@ -46,6 +47,21 @@ pause() { :; }
 """
     told = shut_down(device, busy)
     assert told[-4:] == ["kill -KILL", "umount", "mount", "sync"]
+    assert device.read("proc/sysrq-trigger") == ""
+
+
+def test_a_slow_disk_is_waited_for(device: Device) -> None:
+    # Each look finds less that is to be written.
+    slow = """
+sync() { told sync; sleep 1; }
+memory() {
+	read -r REPLY <"$SKIFF_ROOT/dirty"
+	echo $((REPLY - 1)) >"$SKIFF_ROOT/dirty"
+}
+"""
+    device.put("dirty", "1000\n")
+    told = shut_down(device, slow, hangs=True)
+    assert told == ["sv", "sync", "kill -TERM", "umount", "mount", "sync"]
     assert device.read("proc/sysrq-trigger") == ""
 
 
