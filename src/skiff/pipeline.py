@@ -29,6 +29,7 @@ from skiff.host.dirs import blobs_dir
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 from skiff.host.ui import Ui
+from skiff.host.workspace import load_lock
 from skiff.image.assemble import assemble, load
 from skiff.image.disk import STEPS, check_fits, write_disk
 from skiff.image.disk_pieces import find_files, find_input, find_pieces, wants_uboot
@@ -292,14 +293,7 @@ def firmware_for(image: Image, cache: Path, options: Options, ui: Ui) -> Firmwar
 
 
 def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
-    try:
-        packages = json.decode(workspace.lock.read_bytes(), PackageSet)
-    except FileNotFoundError as error:
-        raise UserError(f"{workspace.lock}: there is no lock", hint="write one with `skiff lock`") from error
-    except msgspec.DecodeError as error:
-        raise UserError(
-            f"{workspace.lock}: not a lock: {error}", hint="write a new one with `skiff lock`"
-        ) from error
+    packages = load_lock(workspace)
     asked = [(base.path, base.packages) for base in recipe.bases]
     if (
         packages.request != tuple(request(recipe))

@@ -17,6 +17,7 @@ from skiff.host.download import download
 from skiff.host.errors import UserError
 from skiff.host.workspace import open_workspace
 from skiff.model.arch import Arch
+from skiff.model.image import Image
 from skiff.model.packages import Package, PackageSet
 from skiff.model.version import key, without_rebuild
 
@@ -180,6 +181,34 @@ def test_a_download_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=r"cannot be fetched: .*Connection reset"):
         download("http://e.x/blob", "0" * 64, tmp_path)
     assert list((tmp_path / "downloads").iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "why"), [(None, "there is no lock"), ("{", "not a lock")])
+def test_without_a_lock_it_says_how_to_write_one(
+    audited: Path, text: str | None, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = open_workspace("default").lock
+    lock.unlink()
+    if text is not None:
+        lock.write_text(text)
+    assert main(["audit", "--lock", "--data", str(audited)]) == 2
+    said = capsys.readouterr().err
+    assert f"{lock}: {why}" in said and "`skiff lock`" in said
+
+
+@pytest.mark.parametrize("text", [None, '{"parts": [], "files": [["usr/bin/x"]], "packages": []}'])
+def test_an_image_of_another_version_is_to_be_built_again(
+    audited: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = open_workspace("default").image
+    folder.mkdir()
+    image = Image(Arch.AMD64, ("base",), "", (), (), "skiff", "", "", 512, 2, 0)
+    (folder / "image.json").write_bytes(typed.encode(image))
+    if text is not None:
+        (folder / "manifest.json").write_text(text)
+    assert main(["audit", "--data", str(audited)]) == 2
+    said = capsys.readouterr().err
+    assert "manifest.json: cannot be read" in said and "`skiff build`" in said
 
 
 def test_without_an_image_it_says_so(audited: Path, capsys: pytest.CaptureFixture[str]) -> None:

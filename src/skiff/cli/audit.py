@@ -9,7 +9,8 @@ from skiff.cli.common import print_json
 from skiff.cli.options import examples, json_option, workspace_option
 from skiff.host.dirs import cache_dir
 from skiff.host.tracker import TRACKER, read
-from skiff.image.audit import audit, of_image, of_lock
+from skiff.host.workspace import load_lock
+from skiff.image.audit import audit, of_image, of_packages
 from skiff.model.workspace import Workspace
 
 
@@ -34,7 +35,7 @@ def command(workspace: Workspace, as_json: bool, of_locked: bool, data: str) -> 
     devices. Holes that Debian has not mended yet are listed, and change nothing in the status. It is 2 if
     the data could not be had: then nothing is known.
     """
-    installed = of_lock(workspace.lock) if of_locked else of_image(workspace.image)
+    installed = of_packages(load_lock(workspace).packages) if of_locked else of_image(workspace.image)
     found = audit(installed, read(data, cache_dir()), SUITE)
     if as_json:
         print_json(found)

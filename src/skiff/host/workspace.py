@@ -12,6 +12,7 @@ from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 from skiff.model.config import Config
+from skiff.model.packages import PackageSet
 from skiff.model.workspace import Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -42,6 +43,18 @@ def load_config(workspace: Workspace) -> Config | None:
     except msgspec.DecodeError as error:
         raise UserError(
             f"{workspace.config}: not a configuration: {error}", hint="write a new one with `skiff configure`"
+        ) from error
+
+
+def load_lock(workspace: Workspace) -> PackageSet:
+    """What `skiff lock` wrote down. Raises UserError when there is none, or it is unreadable."""
+    try:
+        return json.decode(workspace.lock.read_bytes(), PackageSet)
+    except FileNotFoundError as error:
+        raise UserError(f"{workspace.lock}: there is no lock", hint="write one with `skiff lock`") from error
+    except msgspec.DecodeError as error:
+        raise UserError(
+            f"{workspace.lock}: not a lock: {error}", hint="write a new one with `skiff lock`"
         ) from error
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.tracker import Tracker
 from skiff.image.report import require_image
-from skiff.model.packages import PackageSet
+from skiff.model.packages import Package
 from skiff.model.version import key, without_rebuild
 
 # Kernels are built from `linux`, then signed: the packages come from a source of another name.
@@ -51,14 +50,8 @@ def of_image(folder: Path) -> list[Installed]:
     return _by_source(facts)
 
 
-def of_lock(path: Path) -> list[Installed]:
-    """The packages of a lock. Raises UserError when there is none."""
-    try:
-        packages = json.decode(path.read_bytes(), PackageSet).packages
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no lock", hint="write one with `skiff lock`") from error
-    except msgspec.DecodeError as error:
-        raise UserError(f"{path}: not a lock: {error}", hint="write a new one with `skiff lock`") from error
+def of_packages(packages: Iterable[Package]) -> list[Installed]:
+    """The packages of a lock."""
     return _by_source((item.source, item.version, item.name) for item in packages)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+import msgspec
+
 from skiff.host.errors import UserError
 from skiff.image.assemble import load, load_manifest
 from skiff.image.shares import Row, ratios, summed
@@ -12,11 +14,17 @@ from skiff.model.image import Image, Manifest
 
 
 def require_image(folder: Path) -> tuple[Image, Manifest]:
-    """Image and manifest of a folder. Raises UserError when nothing was built."""
+    """Image and manifest of a folder. Raises UserError when nothing was built, or it cannot be read."""
     image = load(folder)
     if image is None:
         raise UserError(f"{folder}: no image there", hint="build one with `skiff build`")
-    return image, load_manifest(folder)
+    try:
+        return image, load_manifest(folder)
+    except (FileNotFoundError, msgspec.DecodeError) as error:
+        raise UserError(
+            f"{folder / 'manifest.json'}: cannot be read: {error}",
+            hint="build the image again with `skiff build`; another version of Skiff may have written it",
+        ) from error
 
 
 def by_origin(manifest: Manifest, *, single: bool = False) -> list[Row]:
