@@ -162,6 +162,12 @@ def test_a_lease_sets_address_route_and_servers(device: Device) -> None:
     assert device.status("net.eth0")[:2] == ["ok", "10.0.2.15/24 (DHCP)"]
 
 
+def test_a_lease_without_a_mask_has_one(device: Device) -> None:
+    interface(device, "eth0")
+    assert "ip addr add 10.0.2.15/24 broadcast + dev eth0" in dhcp(device, "bound", ip="10.0.2.15")
+    assert device.status("net.eth0")[:2] == ["ok", "10.0.2.15/24 (DHCP)"]
+
+
 def test_a_renewed_lease_changes_nothing(device: Device) -> None:
     interface(device, "eth0")
     lease = {"ip": "10.0.2.15", "mask": "24", "router": "10.0.2.2"}
