@@ -132,6 +132,14 @@ def test_every_script_is_known_before_it_runs(checkout: Path, tmp_path: Path) ->
     assert "export SKIFF_CONFIG=odroid/common,apps/runc,apps/docker,odroid/xu\n" in text
 
 
+def test_packages_among_our_layers_find_their_workspace(tmp_path: Path) -> None:
+    folder = tmp_path / "workspaces/kiosk/buildroot"
+    recipe = Recipe(Arch.ARM64, (LayerRef("my/board", package(tmp_path / "my/board"), skiffos=True),))
+    found = parts.environment(recipe, folder / "output", folder / "external")
+    assert found["SKIFF_WORKSPACE"] == "kiosk"
+    assert found["SKIFF_CONFIG"] == "my/board"
+
+
 def test_commands_run_with_what_they_expect(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,8 @@ def environment(recipe: Recipe, output: Path, external: Path) -> dict[str, str]:
         "SKIFF_BUILDROOT_DIR": output,
         "WORKSPACE_DIR": output,
         "SKIFF_WORKSPACE_DIR": output,
-        "SKIFF_WORKSPACE": tree.workspace if tree else "default",
+        # It lies in workspaces/NAME/buildroot/.
+        "SKIFF_WORKSPACE": tree.workspace if tree else output.parent.parent.name,
         "SKIFF_FINAL_CONFIG_DIR": external,
         "ROOT_DIR": root,
         "SKIFF_ROOT_DIR": root,
