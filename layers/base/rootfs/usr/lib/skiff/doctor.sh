@@ -79,10 +79,6 @@ set_engine_aside() {
 
 start_engine() { sv -w 30 start "$ENGINE" >/dev/null; }
 
-prune_engine() {
-	docker image prune --force >/dev/null && { docker builder prune --force >/dev/null 2>&1 || :; }
-}
-
 restart_persist() {
 	sv -w 30 restart persist >/dev/null || return 1
 	turns=0

@@ -4,6 +4,8 @@
 
 # shellcheck source=layers/base/rootfs/usr/lib/skiff/clock.sh
 . "$LIB/clock.sh"
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/persist-room.sh
+. "$LIB/persist-room.sh"
 
 # Lines `unit TAB state TAB text TAB hint`, in the order they are shown. FAILED is set when one of them failed.
 LINES='' FAILED=''
@@ -70,14 +72,11 @@ gather_network() {
 gather_persist() {
 	reported persist
 	if [ "$STATE" = ok ] || [ "$STATE" = warn ]; then
-		# Device, size, used, free, percent, place.
-		# shellcheck disable=SC2046
-		set -- $(df -mP "$PERSIST" 2>/dev/null | tail -n 1)
-		size=${2:-0} free=${4:-0}
-		TEXT="$TEXT; $free of $size MiB free"
-		if [ "$free" -lt 16 ]; then
+		persist_room
+		TEXT="$TEXT; $FREE of $SIZE MiB free"
+		if [ "$FREE" -lt 16 ]; then
 			STATE=fail TEXT="$TEXT: full" HINT="make room: skiff-doctor, or delete in $PERSIST"
-		elif [ $((free * 10)) -lt "$size" ] && [ "$STATE" = ok ]; then
+		elif persist_runs_short && [ "$STATE" = ok ]; then
 			STATE=warn TEXT="$TEXT: nearly full" HINT="make room: skiff-doctor, or delete in $PERSIST"
 		fi
 		# The kernel's count, until a check has mended them.
