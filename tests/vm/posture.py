@@ -31,6 +31,8 @@ _SYSCTL = {
     "net.ipv6.conf.all.accept_redirects": "0",
     "net.ipv4.tcp_syncookies": "1",
 }
+# Programs that listen to the network and need not be root; CapPrm of proc(5). Bit 25 is to set the clock.
+_RIGHTS = {"chronyd": 1 << 25, "mdnsd": 0}
 # Broken, or too short: none of these is to be offered.
 _WEAK = re.compile(r"cbc|3des|arcfour|md5|sha1$|group1-|ssh-dss|ssh-rsa$|none")
 
@@ -41,6 +43,11 @@ def weak_places(machine: Device) -> dict[str, str]:
     for name, value in _SYSCTL.items():
         said = machine.succeed(f"sysctl -n {name}").strip()
         found[name] = "" if said == value else said
+    for program, rights in _RIGHTS.items():
+        user, has = machine.succeed(
+            f"awk '$1 ~ /^(Uid|CapPrm):/ {{ print $2 }}' /proc/$(pidof {program})/status"
+        ).split()
+        found[program] = "" if user != "0" and int(has, 16) == rights else f"user {user}, rights {has}"
     found["weak algorithms of SSH"] = " ".join(name for name in _offered(machine) if _WEAK.search(name))
     return {name: text for name, text in found.items() if text}
 
