@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ from tests.tool.device import Device
 STUBS = 'timeout() { :; }\ndf() { echo "/dev/vda1 900 100 $FREE 10% /mnt/persist"; }\n'
 
 
-def status(device: Device, words: str = "", free: int = 800) -> tuple[int, str]:
-    device.put("proc/uptime", "75.20 100.00\n")
+def status(
+    device: Device, words: str = "", free: int = 800, uptime: str = "75.20", more: str = ""
+) -> tuple[int, str]:
+    device.put("proc/uptime", f"{uptime} 100.00\n")
     device.put("proc/meminfo", "MemTotal: 1000000 kB\nMemFree: 1 kB\nMemAvailable: 500000 kB\n")
     device.put("proc/sys/kernel/hostname", "attic\n")
-    script = f'{STUBS}set -- {words}\n. "$SKIFF_ROOT/usr/bin/skiff-status"'
+    script = f'{STUBS}{more}set -- {words}\n. "$SKIFF_ROOT/usr/bin/skiff-status"'
     done = device.raw(script, env={"FREE": str(free)})
     assert done.stderr == ""
     return done.returncode, done.stdout
@@ -114,6 +118,22 @@ def test_a_service_that_is_down_is_a_failure(fine: Device) -> None:
     code, answer = as_json(fine)
     assert code == 1
     assert answer["units"]["services"]["text"] == "down: mdns"
+
+
+@pytest.mark.parametrize(
+    ("made", "told"), [(-60, "1 running"), (0, "1, just restarted: mdns"), (9999, "1 running")]
+)
+def test_a_service_that_was_just_started_again_is_told(fine: Device, made: int, told: str) -> None:
+    """One that has its time of a clock that was ahead, and was put right, is not."""
+    fine.put("etc/service/mdns/run", "").chmod(0o755)
+    fine.put("etc/service/mdns/supervise/stat", "run\n")
+    path = fine.put("etc/service/mdns/supervise/pid", "7\n")
+    now = int(time.time())
+    os.utime(path, (now + made, now + made))
+    # However long this takes to be looked at.
+    date = f'date() {{ case $1 in +%s) echo {now} ;; *) command date "$@" ;; esac; }}\n'
+    answer = json.loads(status(fine, "--json", uptime="300.00", more=date)[1])
+    assert answer["units"]["services"]["text"] == told
 
 
 def test_the_engine_is_shown_when_the_image_has_one(fine: Device) -> None:

@@ -118,6 +118,9 @@ gather_engine() {
 	add engine "${STATE:-wait}" "${TEXT:-not started yet}" "$HINT"
 }
 
+# Whether a file is of the last seconds; one of the future tells only that the clock was put back since.
+just_made() { [ "$1" -nt "$RUN/recent" ] && ! [ "$1" -nt "$RUN/now" ]; }
+
 # Services that are down, or were started again within the last seconds though the device is up for long.
 gather_services() {
 	down='' young='' count=0
@@ -131,7 +134,7 @@ gather_services() {
 		run*) ;;
 		*) down="$down ${path##*/}" ;;
 		esac
-		if [ -s "$path/supervise/pid" ] && [ "${uptime%%.*}" -gt 120 ] && [ "$path/supervise/pid" -nt "$RUN/recent" ]; then
+		if [ -s "$path/supervise/pid" ] && [ "${uptime%%.*}" -gt 120 ] && just_made "$path/supervise/pid"; then
 			young="$young ${path##*/}"
 		fi
 	done
@@ -148,6 +151,7 @@ gather_services() {
 
 gather() {
 	touch -d "@$(($(date +%s) - 10))" "$RUN/recent"
+	: >"$RUN/now"
 	gather_system
 	gather_network
 	reported ssh
