@@ -20,9 +20,12 @@ from skiff.machine.qemu import Options
 from skiff.model.arch import Arch
 from skiff.model.firmware import Boot
 from skiff.model.workspace import Workspace
+from tests.vm.containers import make_image
+from tests.vm.link import Link
 from tests.vm.mirrors import mirror_for
 from tests.vm.updates import slot_of
 from torture.cuts import cut_updates
+from torture.floods import flood
 from torture.mutations import damage_cards, two_slots
 from torture.refusals import refuse_updates
 from torture.storage import fail_storage
@@ -36,7 +39,7 @@ _NEXT = Path(__file__).resolve().parents[1] / "tests/vm/layers/test/next"
 @click.option("--mutations", default=20, show_default=True, help="Damaged boot partitions.")
 @click.option("--seed", default=1, show_default=True, help="Other moments and places.")
 def main(cuts: int, mutations: int, seed: int) -> None:
-    """Attack machines: cuts and bad updates on UEFI, damage with U-Boot on arm64, failing storage."""
+    """Attack machines: cuts and bad updates on UEFI, damage with U-Boot on arm64, floods, failing storage."""
     machines_end_too()
     setting = Setting(cache_dir(), False, Ui())
     setting.scratch.mkdir(parents=True, exist_ok=True)
@@ -45,6 +48,7 @@ def main(cuts: int, mutations: int, seed: int) -> None:
         attacks += _updates(setting, Path(folder), cuts, random.Random(seed))
         attacks += _damage(setting, Path(folder), mutations, random.Random(seed))
         attacks += _storage(setting)
+        attacks += _floods(setting)
     click.echo(table(attacks))
     click.echo(verdict(attacks))
     sys.exit(1 if any(attack.fallen for attack in attacks) else 0)
@@ -77,6 +81,16 @@ def _storage(setting: Setting) -> list[Attack]:
         machine.boot()
         machine.wait_for_persist()
         return [fail_storage(machine, setting.ui.notice)]
+
+
+def _floods(setting: Setting) -> list[Attack]:
+    with setting.device(setting.image("virt/qemu", "engine/docker"), "torture") as machine:
+        link = Link()
+        machine.start(append=("skiff.guard=10", "skiff.reserve=900"), extra=link.card)
+        machine.wait_for_ssh()
+        machine.wait_for_engine()
+        make_image(machine)
+        return [flood(machine, link, setting.ui.notice)]
 
 
 def _next(setting: Setting) -> Built:

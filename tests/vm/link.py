@@ -32,6 +32,11 @@ class Link:
         """For QEMU's `-netdev`, without the id."""
         return f"socket,udp=127.0.0.1:{self.port},localaddr=127.0.0.1:{self.guest_port}"
 
+    @property
+    def card(self) -> tuple[str, ...]:
+        """Words for QEMU: a further network card at this cable."""
+        return ("-netdev", f"{self.netdev},id=link", "-device", "virtio-net-pci,netdev=link")
+
     def close(self) -> None:
         """Pull the cable."""
         self._socket.close()
@@ -69,7 +74,7 @@ def _mdns_question(name: str) -> bytes:
     udp = struct.pack(">4H", _MDNS[1], _MDNS[1], 8 + len(question), 0) + question
     head = struct.pack(">2B3H2BH", 0x45, 0, 20 + len(udp), 0, 0, 255, socket.IPPROTO_UDP, 0)
     head += socket.inet_aton(ADDRESS) + socket.inet_aton(_MDNS[0])
-    head = head[:10] + struct.pack(">H", _checksum(head)) + head[12:]
+    head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
     return _MDNS_MAC + MAC + b"\x08\x00" + head + udp
 
 
@@ -83,7 +88,8 @@ def _mdns_answer(frame: bytes) -> bytes:
     return message if is_answer and message[6:8] != b"\0\0" else b""
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """The checksum of IP and TCP (RFC 1071); the data's length is even."""
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

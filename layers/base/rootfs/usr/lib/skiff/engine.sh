@@ -2,6 +2,9 @@
 # Sourced by the engine's service.
 # shellcheck shell=sh
 
+# shellcheck source=layers/base/rootfs/usr/lib/skiff/limits.sh
+. "$LIB/limits.sh"
+
 engine_wait_persist() { # NAME
 	[ -e "$RUN/persist" ] && return
 	report engine wait "$1 waits for persist"

@@ -1,0 +1,83 @@
+"""Strangers who come to a device's SSH and then say nothing, each from an own address: frames on a Link."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from types import TracebackType
+
+from tests.vm.driver import Device
+from tests.vm.link import MAC, Link, checksum
+
+# They are behind a router, so that the device has one neighbour and not thousands.
+_DEVICE, _ROUTER, _NETWORK = "10.65.0.1", "10.65.0.2", "10.66.0.0/16"
+# Flags of TCP (RFC 9293).
+_SYN, _ACK = 0x02, 0x10
+# So many at once: QEMU's socket holds some 200 frames.
+_BURST = 16
+
+
+class Strangers:
+    """While it is entered they all have come, and keep what connections they got."""
+
+    def __init__(self, machine: Device, link: Link, count: int) -> None:
+        self._machine = machine
+        self._link = link
+        self._waiting = [f"10.66.{1 + n // 250}.{1 + n % 250}" for n in range(count)]
+        self._came = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._knock, daemon=True)
+        self._mac = b""
+        # Those whose connection was taken.
+        self.connected: set[str] = set()
+
+    def __enter__(self) -> Strangers:
+        setup = f"ip address add {_DEVICE}/24 dev eth1; ip route add {_NETWORK} via {_ROUTER} dev eth1"
+        mac = self._machine.succeed(f"{{ {setup}; }} >&2; cat /sys/class/net/eth1/address")
+        self._mac = bytes.fromhex(mac.strip().replace(":", ""))
+        self._thread.start()
+        self._came.wait(120)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(10)
+        self._machine.execute(f"ip route del {_NETWORK}; ip address del {_DEVICE}/24 dev eth1")
+
+    def _knock(self) -> None:
+        while not self._over.is_set():
+            for address in self._waiting[:_BURST]:
+                self._send(address, 1, 0, _SYN)
+            del self._waiting[:_BURST]
+            if not self._waiting:
+                self._came.set()
+            for frame in self._link.frames(time.monotonic() + 0.05):
+                self._answer(frame)
+
+    def _answer(self, frame: bytes) -> None:
+        if frame[12:14] == b"\x08\x06" and frame[38:42] == socket.inet_aton(_ROUTER):
+            # ARP: that is me (RFC 826).
+            head = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 2)
+            body = MAC + socket.inet_aton(_ROUTER) + frame[22:32]
+            self._link.send(self._mac + MAC + b"\x08\x06" + head + body)
+        elif frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP:
+            segment = frame[14 + (frame[14] & 15) * 4 :]
+            if segment[13] == _SYN | _ACK:
+                address = socket.inet_ntoa(frame[30:34])
+                self._send(address, 2, struct.unpack(">I", segment[4:8])[0] + 1, _ACK)
+                self.connected.add(address)
+
+    def _send(self, address: str, sequence: int, acknowledged: int, flags: int) -> None:
+        ends = socket.inet_aton(address) + socket.inet_aton(_DEVICE)
+        tcp = struct.pack(
+            ">2H2I2B3H", 40000, 22, sequence, acknowledged % (1 << 32), 5 << 4, flags, 8192, 0, 0
+        )
+        pseudo = ends + struct.pack(">2H", socket.IPPROTO_TCP, len(tcp))
+        tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
+        head = struct.pack(">2B3H2BH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + ends
+        head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
+        self._link.send(self._mac + MAC + b"\x08\x00" + head + tcp)
