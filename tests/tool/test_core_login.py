@@ -16,6 +16,7 @@ DOCKER = """#!/bin/sh
 printf '%s\\n' "$@" >>"$SKIFF_ROOT/docker.argv"
 case $1 in
 version) [ ! -e "$SKIFF_ROOT/away" ] || { mv "$SKIFF_ROOT/away" "$SKIFF_ROOT/back"; exit 1; } ;;
+inspect) [ ! -e "$SKIFF_ROOT/starting" ] || { rm "$SKIFF_ROOT/starting"; echo false; exit; }; echo true ;;
 start) [ ! -e "$SKIFF_ROOT/broken" ] || { echo "no such image" >&2; exit 1; } ;;
 exec) env >"$SKIFF_ROOT/docker.env"; cat ;;
 esac
@@ -98,6 +99,14 @@ def test_a_command_is_one_argument_of_the_shell_inside(login: Login) -> None:
     assert words[-4:] == ["box", "/bin/ash", "-c", "cat; exit 3"]
     assert words[words.index("-u") + 1] == "me"
     assert words[words.index("-w") + 1] == "/home/me"
+
+
+def test_a_container_that_is_being_started_lets_nobody_in_yet(login: Login) -> None:
+    login.container("wait\tstart box\t")
+    login.device.put("starting", "")
+    assert login.run("true").returncode == 0
+    looks = [word for word in login.argv() if word in ("inspect", "exec")]
+    assert looks == ["inspect", "inspect", "exec"]
 
 
 @pytest.mark.parametrize("forced", [True, False])

@@ -100,6 +100,15 @@ wait_for_engine() {
 	done
 }
 
+# While the engine starts a container its control group is there already, but nobody is let in yet.
+wait_until_running() {
+	turns=0
+	until [ "$(docker inspect --format '{{.State.Running}}' "$CONTAINER" 2>/dev/null </dev/null)" = true ] || [ $turns = 60 ]; do
+		turns=$((turns + 1))
+		IFS= read -r -t 0.5 _ <>"$CORE/never" || :
+	done
+}
+
 # The log of pulling, building and making the container, for as long as that goes on.
 show_progress() {
 	log=$CORE/log/$CONTAINER shown=0 told=$TEXT
@@ -148,7 +157,9 @@ enter() {
 	case $INHOME:$INSIDE in
 	:*[!0-9:]*) refuse "there is no user ${INSIDE%%:*} in the container $CONTAINER" "root sees more: skiff-core apply" ;;
 	esac
+	before=$STATE
 	wait_for_engine
+	[ "$before" != wait ] || wait_until_running
 	share_agent
 	set --
 	rest=$WORDS
