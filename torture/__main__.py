@@ -20,8 +20,6 @@ from skiff.machine.qemu import Options
 from skiff.model.arch import Arch
 from skiff.model.firmware import Boot
 from skiff.model.workspace import Workspace
-from tests.vm.containers import make_image
-from tests.vm.link import Link
 from tests.vm.mirrors import mirror_for
 from tests.vm.updates import slot_of
 from torture.cuts import cut_updates
@@ -85,12 +83,7 @@ def _storage(setting: Setting) -> list[Attack]:
 
 def _floods(setting: Setting) -> list[Attack]:
     with setting.device(setting.image("virt/qemu", "engine/docker"), "torture") as machine:
-        link = Link()
-        machine.start(append=("skiff.guard=10", "skiff.reserve=900"), extra=link.card)
-        machine.wait_for_ssh()
-        machine.wait_for_engine()
-        make_image(machine)
-        return [flood(machine, link, setting.ui.notice)]
+        return [flood(machine, setting.ui.notice)]
 
 
 def _next(setting: Setting) -> Built:

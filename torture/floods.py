@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 
 import msgspec
 
 from skiff.host.run import CommandError, run
 from skiff.machine import ssh
-from tests.vm.containers import IMAGE
+from tests.vm.containers import IMAGE, make_image
 from tests.vm.driver import Device, HarnessError, ProductFailure
 from tests.vm.link import Link
 from tests.vm.strangers import Strangers
@@ -61,11 +62,18 @@ FLOODS = (
 )
 
 
-def flood(machine: Device, link: Link, say: Callable[[str], None]) -> Attack:
-    """Flood a machine with a card at the link, whose engine is up and has the tests' image.
+def flood(machine: Device, say: Callable[[str], None]) -> Attack:
+    """Switch a machine with an engine on, and flood it. A Blow tells how long a log-in took."""
+    with closing(Link()) as link:
+        # The less containers may take, the sooner they have it.
+        machine.start(append=("skiff.guard=10", "skiff.reserve=900"), extra=link.card)
+        machine.wait_for_ssh()
+        machine.wait_for_engine(300)
+        make_image(machine)
+        return _attack(machine, link, say)
 
-    A Blow tells how long a log-in took.
-    """
+
+def _attack(machine: Device, link: Link, say: Callable[[str], None]) -> Attack:
     # The first log-in of a machine loads what the later ones find loaded.
     _log_in(machine)
     idle = min(_log_in(machine) for _ in range(3))

@@ -202,6 +202,31 @@ def test_what_never_comes_up_goes_back_too(clustered: CrewDevice, monkeypatch: p
     assert release.numbers(clustered.paths, "shop") == [1]
 
 
+@pytest.mark.parametrize("breaks", ["save", "apply"])
+def test_services_go_back_when_the_release_cannot_be_switched_to(
+    clustered: CrewDevice, monkeypatch: pytest.MonkeyPatch, breaks: str
+) -> None:
+    roll_out(clustered)
+
+    def fail(*_: object, wait: bool = True) -> None:
+        # Without waiting it is the router that is put back.
+        if wait:
+            raise DeviceError("the disk is full", "")
+
+    monkeypatch.setattr(release if breaks == "save" else router, breaks, fail)
+    with pytest.raises(DeviceError, match="the disk is full"):
+        roll_out(clustered)
+    assert clustered.engine.swarm.services["shop_web"]["Labels"][service_spec.RELEASE] == "1"
+    assert release.current_number(clustered.paths, "shop") == 1
+
+
+def test_a_process_that_is_gone_ends_after_the_switch(clustered: CrewDevice) -> None:
+    roll_out(clustered)
+    clustered.engine.image("shop", 8000)
+    deploy.deploy(clustered.paths, "shop", "shop", "push", processes={"web": None}, say=lambda _: None)
+    assert set(clustered.engine.swarm.services) == {"crew-registry", "shop_web"}
+
+
 def test_a_first_release_that_ends_leaves_nothing(clustered: CrewDevice) -> None:
     clustered.run("ps:scale", "shop", "web=5")
     swarm = clustered.engine.swarm

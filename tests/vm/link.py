@@ -72,10 +72,16 @@ def _mdns_question(name: str) -> bytes:
     # Header: one question; type A, class IN (RFC 1035).
     question = struct.pack(">6H", 0, 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
     udp = struct.pack(">4H", _MDNS[1], _MDNS[1], 8 + len(question), 0) + question
-    head = struct.pack(">2B3H2BH", 0x45, 0, 20 + len(udp), 0, 0, 255, socket.IPPROTO_UDP, 0)
-    head += socket.inet_aton(ADDRESS) + socket.inet_aton(_MDNS[0])
+    return _MDNS_MAC + packet(socket.IPPROTO_UDP, ADDRESS, _MDNS[0], udp)
+
+
+def packet(protocol: int, source: str, target: str, data: bytes) -> bytes:
+    """An IPv4 packet (RFC 791) from this end of the cable, as a frame without the MAC it goes to."""
+    # Multicast DNS wants 255 hops (RFC 6762); others do not mind.
+    head = struct.pack(">2B3H2BH", 0x45, 0, 20 + len(data), 0, 0, 255, protocol, 0)
+    head += socket.inet_aton(source) + socket.inet_aton(target)
     head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
-    return _MDNS_MAC + MAC + b"\x08\x00" + head + udp
+    return MAC + b"\x08\x00" + head + data
 
 
 def _mdns_answer(frame: bytes) -> bytes:

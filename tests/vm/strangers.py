@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 
 from tests.vm.driver import Device
-from tests.vm.link import MAC, Link, checksum
+from tests.vm.link import MAC, Link, checksum, packet
 
 # They are behind a router, so that the device has one neighbour and not thousands.
 _DEVICE, _ROUTER, _NETWORK = "10.65.0.1", "10.65.0.2", "10.66.0.0/16"
@@ -78,6 +78,4 @@ class Strangers:
         )
         pseudo = ends + struct.pack(">2H", socket.IPPROTO_TCP, len(tcp))
         tcp = tcp[:16] + struct.pack(">H", checksum(pseudo + tcp)) + tcp[18:]
-        head = struct.pack(">2B3H2BH", 0x45, 0, 20 + len(tcp), 0, 0, 64, socket.IPPROTO_TCP, 0) + ends
-        head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
-        self._link.send(self._mac + MAC + b"\x08\x00" + head + tcp)
+        self._link.send(self._mac + packet(socket.IPPROTO_TCP, address, _DEVICE, tcp))

@@ -196,7 +196,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
     before = releases.current_number(paths, app)
     was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
     if store.section(paths, app, "cluster").get("on"):
-        return _roll_out_services(paths, app, engine, release, was_stopped, say)
+        return _roll_out_services(paths, app, engine, release, say)
     network = containers.ensure_network(engine)
     with store.alone(paths, "addresses"):
         made = containers.lay_out(paths, app, release.number, scale_of(paths, app, release), network)
@@ -214,17 +214,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
         store.sync_disk(paths)
         # From here to the end of the switch nobody's Ctrl-C or lost connection interrupts.
         with _undisturbed():
-            if was_stopped:
-                _set_stopped(paths, app, False)
-            releases.point_at(paths, app, release.number)
-            try:
-                router.apply(paths, say)
-            except BaseException:
-                releases.point_at(paths, app, before)
-                _set_stopped(paths, app, was_stopped)
-                with suppress(DeviceError):
-                    router.apply(paths, wait=False)
-                raise
+            _switch(paths, app, before, release, was_stopped, say)
             switched = True
             crontab.write(paths)
             status.write(paths, engine)
@@ -240,6 +230,21 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
     return release
 
 
+def _switch(paths: Paths, app: str, before: int, release: Release, was_stopped: bool, say: Say) -> None:
+    """Have a release serve in place of that number, which serves on when the router does not take it."""
+    if was_stopped:
+        _set_stopped(paths, app, False)
+    releases.point_at(paths, app, release.number)
+    try:
+        router.apply(paths, say)
+    except BaseException:
+        releases.point_at(paths, app, before)
+        _set_stopped(paths, app, was_stopped)
+        with suppress(DeviceError):
+            router.apply(paths, wait=False)
+        raise
+
+
 def _end_services(paths: Paths, app: str, release: Release | None) -> None:
     """End what a release has on the cluster."""
     if release is not None and release.services:
@@ -248,11 +253,18 @@ def _end_services(paths: Paths, app: str, release: Release | None) -> None:
         services.end(paths, app, release)
 
 
-def _roll_out_services(
-    paths: Paths, app: str, engine: Engine, release: Release, was_stopped: bool, say: Say
-) -> Release:
+def _roll_out_services(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> Release:
     """The same on a cluster: Swarm starts, checks and takes back; the switch is told to the router here."""
     from skiff_device.crew import services
+
+    before = releases.current(paths, app)
+    was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
+
+    def switch(made: Release) -> None:
+        releases.save(paths, app, made)
+        store.sync_disk(paths)
+        with _undisturbed():
+            _switch(paths, app, before.number if before else 0, made, was_stopped, say)
 
     ended: list[releases.Running] = []
     try:
@@ -261,21 +273,20 @@ def _roll_out_services(
         if not was_stopped:
             # What the app still has on this device alone.
             ended = preflight.give_way(paths, app, engine, say)
-        release = services.bring_all(paths, app, engine, release, scale_of(paths, app, release), say)
-        releases.save(paths, app, release)
-        store.sync_disk(paths)
+        scale = scale_of(paths, app, release)
+        release = services.bring_all(paths, app, engine, release, scale, switch, say)
     except BaseException:
         with _undisturbed():
             _put_away(paths, app, engine, release)
             preflight.take_back(engine, ended)
         raise
     with _undisturbed():
-        _set_stopped(paths, app, False)
-        releases.point_at(paths, app, release.number)
-        router.apply(paths, say)
         crontab.write(paths)
         status.write(paths, engine)
         retire.begin(app)
+        if before is not None:
+            left = tuple(one for one in before.services if one not in release.services)
+            _end_services(paths, app, before._replace(services=left))
     say(f"release {release.number} of {app} serves")
     hooks.trigger(paths, "post-deploy", app, [release.tag], say)
     return release

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import cluster, registry, router
-from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.engine_api import Refused
 from skiff_device.crew.engine_swarm import NoLeader, Swarm
@@ -70,11 +69,17 @@ def inspect(paths: Paths, app: str, release: Release) -> list[dict[str, Any] | N
 
 
 def bring_all(
-    paths: Paths, app: str, engine: Engine, release: Release, scale: dict[str, int], say: Say
+    paths: Paths,
+    app: str,
+    engine: Engine,
+    release: Release,
+    scale: dict[str, int],
+    switch: Callable[[Release], None],
+    say: Say,
 ) -> Release:
-    """Have all processes as services; the release with their names and port. Raises DeviceError.
+    """Have all processes as services; the release with their names and port, to which it is switched then.
 
-    When one of them does not come up, all are as they were.
+    Raises DeviceError. When one of them does not come up, or the switch fails, all are as they were.
     """
     unfit(paths, app)
     swarm = cluster.manager(paths)
@@ -83,7 +88,6 @@ def bring_all(
     cpu = str((engine.image(release.image) or {}).get("Architecture", ""))
     leads = bool(router.targets(paths, app, release.exposed))
     inside = router.container_port(paths, app, release.exposed)
-    before = releases.current(paths, app)
     port = 0
     old: dict[str, Spec | None] = {}
     try:
@@ -96,12 +100,12 @@ def bring_all(
             made = bring(swarm, spec(paths, app, release, process, count, image, cpu, web), say)
             if web:
                 port = int(made["Endpoint"]["Ports"][0]["PublishedPort"])
+        release = release._replace(services=tuple(scale), port=port)
+        switch(release)
     except BaseException:
         _put_back(swarm, old)
         raise
-    for process in set(before.services if before is not None else ()) - set(scale):
-        remove(swarm, name_of(app, process))
-    return release._replace(services=tuple(scale), port=port)
+    return release
 
 
 def _hand_over(swarm: Swarm, engine: Engine, release: Release, say: Say) -> str:
@@ -122,13 +126,16 @@ def _hand_over(swarm: Swarm, engine: Engine, release: Release, say: Say) -> str:
 
 def _ensure_network(engine: Engine, swarm: Swarm) -> None:
     """The network across devices, made when it is not there."""
-    if engine.network(NETWORK) is None:
-        body = {"Name": NETWORK, "Driver": "overlay"}
-        _patiently(lambda: swarm.ask_managers("POST", "/networks/create", body=body))
+
+    def make() -> None:
+        if engine.network(NETWORK) is None:
+            swarm.ask_managers("POST", "/networks/create", body={"Name": NETWORK, "Driver": "overlay"})
+
+    _patiently(make)
 
 
 def _put_back(swarm: Swarm, old: dict[str, Spec | None]) -> None:
-    """Have services as they were, when one of the same release did not come up."""
+    """Have services as they were, when the release that they are of is not switched to."""
     for name, was in old.items():
         # Each for itself: what cannot be put back now is so at the next deploy.
         with suppress(DeviceError):
@@ -141,35 +148,31 @@ def _put_back(swarm: Swarm, old: dict[str, Spec | None]) -> None:
 def _write(swarm: Swarm, wanted: Spec) -> bool:
     """Make a service, or change it; whether it is new. Raises DeviceError."""
     name = str(wanted["Name"])
-    deadline = time.monotonic() + _ELECTION
-    while True:
-        try:
-            found = swarm.service(name)
-            if found is not None and found["Spec"]["Mode"].keys() != wanted["Mode"].keys():
-                # Swarm does not make one that is on each device of another, nor the other way.
-                swarm.remove_service(name)
-                found = None
-            if found is None:
-                swarm.create_service(wanted)
-            elif found["Spec"] != wanted:
-                swarm.update_service(found, wanted)
-        except (NoLeader, Refused) as error:
-            meanwhile = any(words in error.message for words in _MEANWHILE)
-            if not (meanwhile or isinstance(error, NoLeader)) or time.monotonic() > deadline:
-                raise
-            time.sleep(_PAUSE)
-        else:
-            return found is None
+
+    def change() -> bool:
+        found = swarm.service(name)
+        if found is not None and found["Spec"]["Mode"].keys() != wanted["Mode"].keys():
+            # Swarm does not make one that is on each device of another, nor the other way.
+            swarm.remove_service(name)
+            found = None
+        if found is None:
+            swarm.create_service(wanted)
+        elif found["Spec"] != wanted:
+            swarm.update_service(found, wanted)
+        return found is None
+
+    return _patiently(change)
 
 
 def _patiently(ask: Callable[[], Answer]) -> Answer:
-    """Ask the managers; under load they lose each other for a moment, and choose a leader anew."""
+    """Ask managers until they can answer: under load they lose each other, and choose a leader anew."""
     deadline = time.monotonic() + _ELECTION
     while True:
         try:
             return ask()
-        except NoLeader:
-            if time.monotonic() > deadline:
+        except (NoLeader, Refused) as error:
+            passes = isinstance(error, NoLeader) or any(words in error.message for words in _MEANWHILE)
+            if not passes or time.monotonic() > deadline:
                 raise
         time.sleep(_PAUSE)
 
