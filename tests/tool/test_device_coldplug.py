@@ -1,0 +1,48 @@
+"""Drivers by modalias: what boot asks modprobe for before SSH, and what is left for later."""
+
+from __future__ import annotations
+
+from tests.tool.device import Device
+
+# Prints what modprobe is asked for, a line each time. A controller's driver brings the disk behind it.
+COLDPLUG = """
+. "$LIB/coldplug.sh"
+modprobe() {
+	echo "$*"
+	mkdir -p "$SYS/bus/virtio/devices/virtio0"
+	echo virtio:d2v1AF4 >"$SYS/bus/virtio/devices/virtio0/modalias"
+}
+"""
+CARD = "pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00"
+SOUND = "pci:v00008086d00002668sv00001AF4sd00001100bc04sc03i00"
+CLOCK = "of:NrtcT(null)Carm,pl031"
+
+
+def _plug(device: Device, bus: str, name: str, alias: str) -> None:
+    device.put(f"sys/bus/{bus}/devices/{name}/modalias", alias + "\n")
+
+
+def test_cards_and_disks_come_first_and_the_rest_later_and_each_once(device: Device) -> None:
+    _plug(device, "pci", "0000:00:01.0", CARD)
+    _plug(device, "pci", "0000:00:02.0", CARD)
+    _plug(device, "pci", "0000:00:03.0", SOUND)
+    device.put("etc/skiff/modules", "")
+    said = device.says(
+        f'{COLDPLUG}coldplug_first; echo late; coldplug_rest; case $- in *f*) echo "no globs" ;; esac'
+    )
+    assert said.split("\n") == [f"-abq {CARD}", "-abq virtio:d2v1AF4", "late", f"-abq {SOUND}"]
+
+
+def test_a_board_has_its_controllers_on_the_platform_bus_and_a_computer_a_hundred_others(
+    device: Device,
+) -> None:
+    _plug(device, "platform", "9010000.pl031", CLOCK)
+    assert device.says(f"{COLDPLUG}coldplug_first") == ""
+    (device.root / "proc/device-tree").mkdir()
+    assert device.says(f"{COLDPLUG}coldplug_first").split("\n")[0] == f"-abq {CLOCK}"
+
+
+def test_an_alias_is_never_a_glob(device: Device) -> None:
+    _plug(device, "usb", "1-1", "*")
+    _plug(device, "usb", "1-2", "usb:v0BDAp8153[a]")
+    assert device.says(f"{COLDPLUG}coldplug_first") == ""
