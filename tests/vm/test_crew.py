@@ -7,7 +7,9 @@ what is the same whatever the engine is asked on docker alone.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import shlex
 import socket
 import ssl
 from collections.abc import Callable
@@ -67,7 +69,7 @@ while True:
     peer, _ = server.accept()
     with peer:
         peer.recv(4096)
-        peer.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\npython " + os.environb.get(b"ODD", b""))
+        peer.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\npython " + os.environb.get(b"ODD", b"").hex().encode())
 """
 CRON = {"cron": [{"command": "echo tick >>/data/ticks", "schedule": "* * * * *"}]}
 # A static program in an image that has nothing else.
@@ -97,8 +99,8 @@ int main(void) {
 }
 """
 CHECKS = "WAIT=1\nATTEMPTS=20\n/health C answers\n"
-# Every character that a variable can hold below 128, and some above.
-ODD = "".join(map(chr, range(1, 128))) + "äöü€ 🚀 $(reboot) `reboot` \\ '\" \n"
+# Every byte that a variable can hold, and what shells would like to have.
+ODD = bytes(range(1, 256)) + "äöü€ 🚀 $(reboot) `reboot` \\ '\" \n".encode()
 CREW = "/mnt/persist/skiff/crew"
 STORAGE = f"{CREW}/storage"
 PROCFILE = """web: sh /app/serve
@@ -201,9 +203,13 @@ def one_app(machine: Device, repository: Repository) -> None:
     crew(machine, "rollback hello")
     assert page(machine, "hello") == first
     assert "rollback to" in crew(machine, "releases hello").stdout
+    set_odd(machine, "hello", "--no-restart")
     crew(machine, "ps:scale hello worker=1")
     assert crew(machine, "ps:report hello").stdout.count("running") == 2
     assert "worker at work" in crew(machine, "logs hello -p worker").stdout
+    digest = shlex.quote('printf %s "$ODD" | md5sum')
+    inside = crew(machine, f"enter hello worker sh -c {digest}").stdout
+    assert inside.split()[0] == hashlib.md5(ODD).hexdigest()
 
 
 def at_rest(machine: Device) -> None:
@@ -247,11 +253,14 @@ def several_apps(machine: Device, folder: Path) -> None:
     assert page(machine, "sea") == "C answers /"
 
 
+def set_odd(machine: Device, app: str, option: str = "") -> None:
+    crew(machine, f"config:set --encoded {option} {app} ODD={base64.b64encode(ODD).decode()}")
+
+
 def around_an_app(machine: Device) -> None:
     """Its variables, files and containers, by commands."""
-    encoded = base64.b64encode(ODD.encode()).decode()
-    crew(machine, f"config:set --encoded pie ODD={encoded}")
-    assert page(machine, "pie") == f"python {ODD}"
+    set_odd(machine, "pie")
+    assert page(machine, "pie") == f"python {ODD.hex()}"
     crew(machine, "run pie sh -c 'echo kept >/data/kept; exit 7'", status=7)
     assert crew(machine, "enter pie web cat /data/kept").stdout == "kept\n"
 
@@ -262,7 +271,7 @@ def one_file_has_all(machine: Device) -> None:
     crew(machine, "apps:destroy --force pie")
     machine.succeed(f"rm -r {STORAGE}/pie")
     crew(machine, "backup:import", stdin=saved)
-    assert page(machine, "pie") == f"python {ODD}"
+    assert page(machine, "pie") == f"python {ODD.hex()}"
     assert machine.succeed(f"cat {STORAGE}/pie/kept") == "kept\n"
 
 
@@ -371,7 +380,7 @@ def a_power_cut(machine: Device, hello: Repository) -> None:
     machine.wait_for_unit("crew", "2 apps run, 1 stopped", 300)
     assert page(machine, "hello").split()[1] in ("four", "six")
     is_whole(machine, "hello")
-    assert page(machine, "pie") == f"python {ODD}"
+    assert page(machine, "pie") == f"python {ODD.hex()}"
     # What was broken off is in nobody's way.
     status, shown = hello.push(machine, "hello")
     assert status == 0, shown

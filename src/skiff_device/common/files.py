@@ -12,7 +12,8 @@ def write_atomically(path: Path, text: str, mode: int = 0o644, owner: tuple[int,
 
     owner is (uid, gid); it is left as it is where this process may not change it (tests).
     """
-    data = text.encode()
+    # Bytes that are no UTF-8 are surrogates, as Python has them, and stay what they are.
+    data = text.encode(errors="surrogateescape")
     same = False
     try:
         same = path.read_bytes() == data

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import keys, names, repo, store
+from skiff_device.crew import keys, names, raw_env, repo, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.backup_file import PIECE, Writer
 from skiff_device.crew.engine import Engine
@@ -151,7 +151,7 @@ def check_variables(value: dict[str, Any]) -> dict[str, str]:
     """Variables with good names. Raises DeviceError."""
     for name, text in value.items():
         names.variable(name)
-        if not isinstance(text, str) or "\0" in text:
+        if not isinstance(text, str) or not raw_env.may_be(text):
             raise DeviceError(f"the backup is damaged: {name} is no text", "take another one")
     return value
 

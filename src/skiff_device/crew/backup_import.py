@@ -213,9 +213,7 @@ def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say
 
 
 def _put(path: Path, value: dict[str, Any]) -> None:
-    import json
-
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", 0o600)
+    write_atomically(path, store.as_json(value), 0o600)
 
 
 def _add_keys(paths: Paths, found: dict[str, Any], say: Say) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -52,7 +51,7 @@ class Context:
 
     def say(self, line: str) -> None:
         """A line of the answer."""
-        print(line, flush=True)
+        self.raw(f"{line}\n".encode(errors="surrogateescape"))
 
     def note(self, line: str) -> None:
         """Progress, warnings: a line on standard error, where nobody may be there to read it."""
@@ -67,7 +66,7 @@ class Context:
     def report(self, rows: dict[str, Any], as_json: bool, title: str = "") -> None:
         """A report: `name: value` lines under a title, or JSON."""
         if as_json:
-            self.say(json.dumps(rows, indent=1, ensure_ascii=False))
+            self.say(store.as_json(rows, sort=False).rstrip())
             return
         if title:
             self.say(f"=====> {title}")

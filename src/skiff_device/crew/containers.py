@@ -7,8 +7,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from skiff_device.common.errors import DeviceError
+from skiff_device.crew import raw_env, store
 from skiff_device.crew import release as releases
-from skiff_device.crew import store
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release, Running
 
@@ -123,8 +123,9 @@ def create(engine: Engine, paths: Paths, app: str, release: Release, one: Runnin
     policy = store.section(paths, app, "ps").get("restart_policy", "unless-stopped")
     words += ["--restart", str(policy)]
     words += common_words(paths, app, one.process, "deploy")
-    argv = release.processes.get(one.process)
-    engine.create(one.name, [*words, release.image, *(argv or [])], environment(paths, app, port))
+    argv = release.processes.get(one.process) or []
+    env = environment(paths, app, port)
+    raw_env.create(engine, paths, app, one.name, words, release.image, argv, env)
     attach_networks(engine, paths, app, one.name)
 
 

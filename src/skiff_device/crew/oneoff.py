@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import containers, store
+from skiff_device.crew import containers, raw_env, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.paths import Paths
 
@@ -48,8 +48,9 @@ def create(
         address = _address(engine, network)
         words = [f"--label={containers.LABEL}={app}", f"--label={LABEL}={number}"]
         words += [f"--label={_ADDRESS}={address}", "--network", containers.NETWORK, "--ip", address, "--init"]
-        words += [*flags, *containers.common_words(paths, app, process, "run"), release.image, *argv]
-        engine.create(name, words, {**variables, **(env or {})})
+        words += [*flags, *containers.common_words(paths, app, process, "run")]
+        variables |= env or {}
+        raw_env.create(engine, paths, app, name, words, release.image, argv, variables)
     containers.attach_networks(engine, paths, app, name)
     return name
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from skiff_device.common import run
-from skiff_device.crew import cleanup, containers, router, store
+from skiff_device.crew import cleanup, containers, raw_env, router, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -33,6 +33,7 @@ def retire(paths: Paths, app: str) -> int:
     for name in old:
         engine.stop(name, STOP)
         engine.remove(name)
+    raw_env.tidy(engine, paths, app)
     cleanup.old_releases(paths, engine, app)
     cleanup.after_deploy(paths, engine, app)
     return 0

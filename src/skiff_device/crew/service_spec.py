@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import containers, names, preflight, store
+from skiff_device.crew import containers, names, preflight, raw_env, store
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
 
@@ -60,6 +60,11 @@ def unfit(paths: Paths, app: str) -> None:
             f"{app} has an option that a cluster does not take: {first}",
             f"docker-options:clear {app} deploy; what needs devices or rights of one device stays there: "
             f"apps:set --no-cluster {app}",
+        )
+    if raw := raw_env.names(containers.environment(paths, app, 0)):
+        raise DeviceError(
+            f"{app} has a variable that is not UTF-8, which a cluster does not take: {raw[0]}",
+            f"config:unset {app} {raw[0]}, and set it encoded: the app decodes it",
         )
     if store.section(paths, app, "network").get("attach"):
         raise DeviceError(

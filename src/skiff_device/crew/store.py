@@ -169,6 +169,12 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
+def as_json(content: Any, sort: bool = True) -> str:
+    """JSON that a person can read; a byte that is no UTF-8 is an escape, `\\udc80` to `\\udcff`."""
+    text = json.dumps(content, indent=1, sort_keys=sort, ensure_ascii=False)
+    return text.encode(errors="backslashreplace").decode() + "\n"
+
+
 def _write(path: Path, content: dict[str, Any], mode: int = 0o600) -> None:
-    write_atomically(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", mode)
+    write_atomically(path, as_json(content), mode)
     sync_folder(path.parent)

@@ -8,7 +8,7 @@ import json
 import shlex
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import names, store
+from skiff_device.crew import names, raw_env, store
 from skiff_device.crew.command import Args, Context, Family
 
 COMMANDS = Family("variables that the containers of an app see")
@@ -27,16 +27,11 @@ def _whose(context: Context, args: Args) -> str | None:
 
 
 def _value(name: str, text: str) -> str:
-    if "\0" in text:
-        raise DeviceError(f"{name}: a variable cannot hold a NUL", "encode it: config:set --encoded")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        # Both engines keep variables as JSON, where such bytes would silently become others.
+    if not raw_env.may_be(text):
         raise DeviceError(
-            f"{name}: a variable must be UTF-8", "encode it, and decode it in the app"
-        ) from None
-    if size > _LONGEST:
+            f"{name}: a variable holds any byte but NUL", "keep it encoded, and decode it in the app"
+        )
+    if len(text.encode(errors="surrogateescape")) > _LONGEST:
         raise DeviceError(f"{name}: longer than {_LONGEST >> 10} KiB", "put it into a file: storage:mount")
     return text
 
@@ -215,7 +210,7 @@ def parse(text: str) -> dict[str, str]:
                 raise DeviceError(f"{names.shown(name)}: expected a text", "put it in quotes")
             found[names.variable(name)] = _value(name, value)
         return found
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip().removeprefix("export ")
         if not stripped or stripped.startswith("#"):
             continue
@@ -226,8 +221,9 @@ def parse(text: str) -> dict[str, str]:
             name = names.variable(name.strip())
             if value[:1] == '"':
                 value = json.loads(value)
-            elif value[:1] == "'" and value[-1:] == "'" and len(value) > 1:
-                value = value[1:-1]
+            elif value[:1] == "'":
+                # As config:export writes it for a shell.
+                (value,) = shlex.split(value)
             if not isinstance(value, str):
                 raise DeviceError("expected a text")
             found[name] = _value(name, value)

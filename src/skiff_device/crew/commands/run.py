@@ -148,7 +148,7 @@ def stop(context: Context, args: Args) -> int | None:
 )
 def enter(context: Context, args: Args) -> int | None:
     """Where the first word after the app is no process of it, it belongs to the command."""
-    from skiff_device.crew import attach, events
+    from skiff_device.crew import attach, events, raw_env
     from skiff_device.crew.engine import Engine
 
     args.options_first()
@@ -158,7 +158,7 @@ def enter(context: Context, args: Args) -> int | None:
     name, words = _container(context, app, words)
     argv = words or ["/bin/sh"]
     engine = Engine(context.paths)
-    made = engine.create_exec(name, argv, tty)
+    made = engine.create_exec(name, [*raw_env.before(context.paths, app, name), *argv], tty)
     events.log(context.paths, context.caller, f"{app}: enter {argv[0]}")
     try:
         with attach.to_exec(context.paths, made, tty) as stream:
