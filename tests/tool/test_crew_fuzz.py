@@ -99,6 +99,22 @@ def test_a_line_over_ssh_ends_in_an_answer(line: CrewDevice, text: str) -> None:
     assert "other.worker.1-1" in line.engine.containers
 
 
+def test_what_is_refused_is_an_event_without_values(line: CrewDevice) -> None:
+    for asked in (
+        "config:set app secret",
+        "ps:stop ../other",
+        "apps:list " + "a" * (10 << 20),
+        "'",
+        "a\nb",
+    ):
+        with pytest.raises(DeviceError):
+            main.serve(line.paths, "anna", asked)
+    rows = [row.split(" ", 2)[1:] for row in line.events().splitlines()]
+    assert rows == [
+        ["anna", f"refused: {what}"] for what in ("config:set", "ps:stop", "apps:list", "'", "a?b")
+    ]
+
+
 def test_what_a_key_may_not_do_is_an_event(line: CrewDevice) -> None:
     for asked in ("apps:create mine", "config:show other", "git-receive-pack 'other'"):
         with pytest.raises(DeviceError, match="may not"):
@@ -252,3 +268,4 @@ def test_submodules_and_pointers_are_named(pusher: Pusher) -> None:
     pusher.git("update-index", "--add", "--cacheinfo", f"160000,{head},sub")
     pusher.git("commit", "-q", "-m", "y")
     assert "submodules do not come with a push: sub" in refused(pusher.git("push", "crew@x:app", "main"))
+    assert "root app: push refused: submodules do not come with a push: sub" in pusher.crew.events()

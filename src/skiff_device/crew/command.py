@@ -198,7 +198,7 @@ class Family:
 
 
 class Forbidden(DeviceError):
-    """What the key may not do; it is an event."""
+    """What the key may not do; the event tells it."""
 
     def __init__(self, caller: Caller, what: str) -> None:
         super().__init__(f"key {caller.name} ({caller.role}) may not {what}", "ask an admin")

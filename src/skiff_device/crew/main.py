@@ -113,14 +113,16 @@ def serve(paths: Paths, key: str, text: str) -> int:
 
     end_with_client(1, 2)
     caller = keys.caller(paths, key)
-    if len(text) > _LONGEST:
-        raise UsageError("this command is too long")
     try:
+        if len(text) > _LONGEST:
+            raise UsageError("this command is too long")
         return _obey(paths, caller, text)
-    except Forbidden as error:
+    except DeviceError as error:
         from skiff_device.crew import events
 
-        events.log(paths, caller, f"refused: {error.message}")
+        # Other messages may quote what is nobody else's, such as a value.
+        what = error.message if isinstance(error, Forbidden) else names.shown(text.partition(" ")[0])
+        events.log(paths, caller, f"refused: {what}")
         raise
 
 

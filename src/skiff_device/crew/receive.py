@@ -88,7 +88,7 @@ def _say(line: str) -> None:
 
 def hook(paths: Paths) -> int:
     """Git's hook before a branch moves: deploys what was pushed."""
-    from skiff_device.crew import keys
+    from skiff_device.crew import events, keys
 
     app = names.app(os.environ.get("CREW_APP", ""))
     caller = keys.caller(paths, os.environ.get("CREW_KEY", ""))
@@ -102,6 +102,7 @@ def hook(paths: Paths) -> int:
     try:
         deploy_commit(paths, app, commit, caller, _say)
     except DeviceError as error:
+        events.log(paths, caller, f"{app}: push refused: {error.message}")
         _say(f" !     {error.message}")
         if error.hint:
             _say(f" !     {error.hint}")
