@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import msgspec
 from skiff.host.errors import UserError
 from skiff.host.run import require
 from skiff.host.ui import Ui
+from skiff.model.arch import Arch
 from skiff.model.port import Action, Node, Plan, Platform, Reference
 from skiff.model.ported import Done, Outcome, Ported, Result
 from skiff.port import emulate, engines, index, report
@@ -37,7 +38,8 @@ class Options(msgspec.Struct, frozen=True):
     devices: tuple[Remote, ...] = ()
     # Registries that may be asked without TLS.
     insecure: tuple[str, ...] = ()
-    mirror: str | None = None
+    # In place of the distributions' own, by their names.
+    mirrors: Mapping[str, str] = {}
     # Asked when an emulator is missing; whether to set it up.
     consent: Callable[[str], bool] = lambda _: False
     # Paths in images that may be for another CPU.
@@ -77,9 +79,24 @@ def world(options: Options, cache: Path, ui: Ui) -> Iterator[World]:
         problem = error
     with ExitStack() as stack:
         devices = tuple(stack.enter_context(engines.on_device(device)) for device in options.devices)
-        bases = Bases(cache, ui.warn, options.mirror)
+        bases = Bases(cache, ui.warn, options.mirrors, _keyring(options, cache, ui))
         images = Images(Registry(cache, options.insecure), bases, cache, ui.warn, engine)
         yield World(images, cache, devices, problem)
+
+
+def _keyring(options: Options, cache: Path, ui: Ui) -> Callable[[str, str], Path]:
+    """Fetches a file of one of Debian's packages of keys, checked as all of Debian's are."""
+    mirror = options.mirrors.get("debian")
+
+    def fetch(package: str, path: str) -> Path:
+        # Loaded only when it is needed: a plan is made in less than a second.
+        from skiff.builders.debian.one_package import find_package, package_file
+
+        # It is the same for all CPUs.
+        found = find_package(Arch.AMD64, package, cache, mirror, ui.warn)
+        return package_file(found, path, Arch.AMD64, cache, mirror)
+
+    return fetch
 
 
 def refuse_missing(plan: Plan) -> None:
@@ -88,7 +105,7 @@ def refuse_missing(plan: Plan) -> None:
         lines = [f"{node.reference.short} for {node.platform}: {node.why}" for node in plan.missing]
         raise UserError(
             "the plan cannot be carried out:\n  " + "\n  ".join(lines),
-            hint="--source IMAGE=GIT_URL#REF:DIR names the source of an image",
+            hint="--source IMAGE=GIT_URL#REF:DIR names the source of an image, --mirror a base's archive",
         )
 
 

@@ -54,14 +54,14 @@ def calls(tmp_path: Path) -> list[str]:
 
 def test_docker_that_answers_is_taken(program: Program) -> None:
     program("docker", version(arch="aarch64"))
-    program("podman", "echo amd64")
+    program("podman", "echo linux/amd64")
     engine = engines.local()
     assert (engine.name, engine.arch, engine.podman) == ("docker", Arch.ARM64, False)
 
 
 def test_podman_is_taken_where_docker_is_silent(program: Program) -> None:
     program("docker", "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
-    program("podman", "echo arm64")
+    program("podman", "echo linux/arm64")
     engine = engines.local()
     assert (engine.name, engine.arch, engine.podman) == ("podman", Arch.ARM64, True)
 
@@ -104,7 +104,7 @@ def test_a_build_is_asked_for_and_its_arguments_are_no_one_else_s(program: Progr
 
 
 def test_podman_keeps_what_only_docker_s_format_has(program: Program, tmp_path: Path) -> None:
-    program("podman", "echo amd64")
+    program("podman", "echo linux/amd64")
     engine = engines.local("podman")
     assert "--format docker --pull=never" in " ".join(engine.build_words(JOB)[0])
     engine.save("a", tmp_path / "a.tar")

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.port import Platform
-from skiff.port.base import Bases, command, sources
+from skiff.port.base import Base, Bases, command, sources
 from skiff.port.distributions import Release, archives, distributions, release_of
 from skiff.port.reference import parse_reference
 
@@ -60,6 +61,11 @@ def test_old_and_dated_releases_have_archives_of_their_own() -> None:
     assert "ports" in archives(Release("ubuntu", "noble"), Arch.RISCV64).mirror
 
 
+def debian(mirror: str) -> dict[str, str]:
+    """That mirror for Debian's bases."""
+    return {"debian": mirror}
+
+
 @pytest.fixture
 def mirror(tmp_path: Path) -> Callable[..., str]:
     """Makes an archive that has a release, for some CPUs; its address."""
@@ -79,7 +85,7 @@ SUITES = ("trixie", "trixie-updates", "trixie-security")
 
 
 def test_a_base_is_there_for_the_cpus_of_the_archive(mirror: Callable[..., str], tmp_path: Path) -> None:
-    bases = Bases(tmp_path, pytest.fail, mirror("amd64 riscv64", *SUITES))
+    bases = Bases(tmp_path, pytest.fail, debian(mirror("amd64 riscv64", *SUITES)))
     found = bases.find(parse_reference("debian:13"), Platform.parse("riscv64"))
     assert found is not None
     assert (found.arch, found.epoch) == (Arch.RISCV64, 1795252544)
@@ -91,7 +97,7 @@ def test_its_key_changes_with_variant_cpu_and_archive(mirror: Callable[..., str]
     address = mirror("arm64 riscv64", *SUITES)
 
     def key(name: str, cpu: str, cache: str = "one") -> str:
-        bases = Bases(tmp_path / cache, pytest.fail, address)
+        bases = Bases(tmp_path / cache, pytest.fail, debian(address))
         found = bases.find(parse_reference(name), Platform.parse(cpu))
         assert found is not None
         return found.key
@@ -108,7 +114,7 @@ def test_its_key_changes_with_variant_cpu_and_archive(mirror: Callable[..., str]
 def test_an_archive_without_security_updates_yet_is_good_enough(
     mirror: Callable[..., str], tmp_path: Path
 ) -> None:
-    bases = Bases(tmp_path, lambda _: None, mirror("arm64", "forky"))
+    bases = Bases(tmp_path, lambda _: None, debian(mirror("arm64", "forky")))
     found = bases.find(parse_reference("debian:forky"), Platform.parse("arm64"))
     assert found is not None
     assert [suite for _, suite in found.archives.pairs] == ["forky"]
@@ -116,7 +122,7 @@ def test_an_archive_without_security_updates_yet_is_good_enough(
 
 def test_a_silent_mirror_is_told_once_and_has_nothing(tmp_path: Path) -> None:
     told: list[str] = []
-    bases = Bases(tmp_path, told.append, "http://127.0.0.1:9/debian")
+    bases = Bases(tmp_path, told.append, debian("http://127.0.0.1:9/debian"))
     for _ in range(2):
         assert bases.find(parse_reference("debian:13"), Platform.parse("arm64")) is None
     assert [line.split(" does not answer")[0] for line in told] == [
@@ -134,21 +140,18 @@ def test_another_page_in_place_of_the_archives_is_not_kept(
     release.write_text("<html>Log in to this network</html>")
     told: list[str] = []
     asked = parse_reference("debian:forky"), Platform.parse("arm64")
-    assert Bases(tmp_path, told.append, url).find(*asked) is None
+    assert Bases(tmp_path, told.append, debian(url)).find(*asked) is None
     assert any("in place of InRelease is something else" in line for line in told)
     release.write_text(text)
-    assert Bases(tmp_path, lambda _: None, url).find(*asked) is not None
+    assert Bases(tmp_path, lambda _: None, debian(url)).find(*asked) is not None
 
 
-def test_mmdebstrap_is_asked_for_the_official_set(
-    mirror: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(distributions(), "debian", with_keyring(tmp_path))
-    bases = Bases(tmp_path, pytest.fail, mirror("arm64", *SUITES))
+def test_mmdebstrap_is_asked_for_the_official_set(mirror: Callable[..., str], tmp_path: Path) -> None:
+    bases = Bases(tmp_path, pytest.fail, debian(mirror("arm64", *SUITES)))
     base = bases.find(parse_reference("debian:13-slim"), Platform.parse("arm64"))
     assert base is not None
-    words, env = command(base, tmp_path)
-    assert {"--variant=minbase", "--architectures=arm64", "trixie"} <= set(words)
+    words, env = command(base, tmp_path, ["/keys.gpg"])
+    assert {"--variant=minbase", "--architectures=arm64", "--keyring=/keys.gpg", "trixie"} <= set(words)
     assert not any("://deb.debian.org" in word for word in words)
     assert any(word.startswith("--dpkgopt=") and word.endswith("slim.cfg") for word in words)
     assert env["SOURCE_DATE_EPOCH"] == str(base.epoch)
@@ -157,11 +160,57 @@ def test_mmdebstrap_is_asked_for_the_official_set(
     assert "path-exclude=/usr/share/doc/*" in (made / "etc/dpkg/dpkg.cfg.d/docker").read_text()
 
 
-def with_keyring(folder: Path) -> object:
-    """Debian with a keyring that is there on every machine."""
-    (folder / "keys.gpg").touch()
-    debian = distributions()["debian"]
-    return msgspec.structs.replace(debian, keyrings=(str(folder / "keys.gpg"),))
+@pytest.mark.parametrize(
+    ("tag", "linked", "more"),
+    [("20.04", True, "bzip2"), ("22.04", True, "usrmerge"), ("24.04", False, "procps")],
+)
+def test_ubuntu_is_asked_for_as_its_images_are(tmp_path: Path, tag: str, linked: bool, more: str) -> None:
+    release = release_of(parse_reference(f"ubuntu:{tag}"))
+    assert release is not None
+    base = Base(release, Arch.ARM64, archives(release, Arch.ARM64), 0, "key")
+    words, _ = command(base, tmp_path, ["/keys.gpg"])
+    # Until 22.04 no package brings the links of a merged /usr.
+    assert any(word.startswith("--setup-hook=") for word in words) is linked
+    (included,) = (word for word in words if word.startswith("--include="))
+    assert more in included.partition("=")[2].split(",")
+    assert words[-1] == (
+        f"deb http://ports.ubuntu.com/ubuntu-ports {release.suite}-security "
+        "main universe restricted multiverse"
+    )
+
+
+def test_a_mirror_of_ubuntu_has_its_security_updates_too() -> None:
+    release = Release("ubuntu", "noble")
+    assert {mirror for mirror, _ in archives(release, Arch.AMD64, "http://near/ubuntu").pairs} == {
+        "http://near/ubuntu"
+    }
+    assert archives(release, Arch.AMD64).security == "http://security.ubuntu.com/ubuntu"
+
+
+def test_keys_that_this_machine_lacks_are_fetched_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = msgspec.structs.replace(distributions()["ubuntu"], keyrings=("/nowhere/ubuntu.gpg",))
+    monkeypatch.setitem(distributions(), "ubuntu", lacking)
+    release = Release("ubuntu", "noble")
+    asked: list[tuple[str, str]] = []
+
+    def fetch(package: str, path: str) -> Path:
+        asked.append((package, path))
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache/ubuntu.gpg").write_text("keys")
+        return tmp_path / "cache/ubuntu.gpg"
+
+    (found,) = Bases(tmp_path, pytest.fail, keyring=fetch).keyrings(release, tmp_path)
+    assert found == f"{tmp_path}/ubuntu.gpg" and Path(found).read_text() == "keys"
+    assert asked == [("ubuntu-keyring", "nowhere/ubuntu.gpg")]
+
+    def fail(package: str, path: str) -> Path:
+        raise UserError("http://near/debian does not answer")
+
+    with pytest.raises(UserError, match=r"ubuntu\.gpg is missing: .*: http://near/debian does not") as error:
+        Bases(tmp_path, pytest.fail, keyring=fail).keyrings(release, tmp_path)
+    assert "install ubuntu-keyring" in error.value.hint
 
 
 def test_old_releases_list_their_archives_by_lines() -> None:

@@ -148,7 +148,10 @@ def test_a_label_that_leads_nowhere_is_told_and_passed_over(tmp_path: Path) -> N
 
 
 def test_what_is_missing_says_why(tmp_path: Path) -> None:
-    app = write(tmp_path / "app", Dockerfile="FROM nowhere:1\nCOPY --from=e.x/half /a /b\n")
+    app = write(
+        tmp_path / "app",
+        Dockerfile="FROM nowhere:1\nCOPY --from=e.x/half /a /b\nCOPY --from=ubuntu:24.04 /a /\n",
+    )
     config = ImageConfig(config=RunConfig())
     plan = plan_of(app, Images({"e.x/half": ("amd64",)}, {"e.x/half": config}), tmp_path, ground_up=True)
     assert [(node.reference.short, node.why) for node in plan.missing] == [
@@ -157,6 +160,7 @@ def test_what_is_missing_says_why(tmp_path: Path) -> None:
             "e.x/half:latest",
             "there for linux/amd64 only; its source is not known, nor the image that it is based on",
         ),
+        ("ubuntu:24.04", "no registry that answers has it, and no archive that answers has its packages"),
     ]
 
 

@@ -34,7 +34,7 @@ def mirror_for(arch: Arch) -> Iterator[str | None]:
     if _agrees(upstream, "trixie", arch) or not _agrees(upstream, "stable", arch):
         yield None
         return
-    with _served(_redirecting_to(upstream)) as port:
+    with served(_redirecting_to(upstream)) as port:
         yield f"http://127.0.0.1:{port}/archive/debian/20260101T000000Z"
 
 
@@ -42,13 +42,13 @@ def mirror_for(arch: Arch) -> Iterator[str | None]:
 def mirror_for_devices() -> Iterator[str]:
     """A mirror that devices reach under this URL: it hands on files of the host's own mirror."""
     upstream = (host_mirror() or DEFAULT_MIRROR).removesuffix("/debian")
-    with _served(_handing_on(upstream)) as port:
+    with served(_handing_on(upstream)) as port:
         # QEMU's user network shows the host's loopback under this address.
         yield f"http://10.0.2.2:{port}/debian"
 
 
 @contextmanager
-def _served(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+def served(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

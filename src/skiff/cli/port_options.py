@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,22 @@ import click
 from skiff import porting
 from skiff.cli.options import Verb
 from skiff.port.build import How
+from skiff.port.distributions import distributions
 from skiff.port.engines import Remote
 from skiff.port.reference import parse_reference
 
+
+def _mirrors(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in value:
+        name, _, url = ("debian", "", text) if _ADDRESS.match(text) else text.partition("=")
+        if name not in distributions() or not _ADDRESS.match(url):
+            raise click.BadParameter(f"{text}: not URL, nor {' or '.join(distributions())}=URL")
+        found[name] = url.rstrip("/")
+    return found
+
+
+_ADDRESS = re.compile(r"(https?|file)://")
 _OPTIONS = (
     click.option("--tag", metavar="NAME", help="Name for the images. [default: the name that was asked for]"),
     click.option(
@@ -90,7 +104,14 @@ _OPTIONS = (
         metavar="HOST[:PORT]",
         help="A registry that may be asked without TLS. This machine's own may always.",
     ),
-    click.option("--mirror", metavar="URL", help="Debian mirror for bases. [default: this host's own]"),
+    click.option(
+        "--mirror",
+        "mirrors",
+        multiple=True,
+        callback=_mirrors,
+        metavar="[DISTRIBUTION=]URL",
+        help="Mirror for bases: Debian's, or ubuntu=URL. [default: this host's own; Ubuntu's]",
+    ),
 )
 
 
@@ -114,7 +135,7 @@ def building_options(verb: Verb) -> Verb:
         allowed: tuple[str, ...],
         engine: str,
         insecure: tuple[str, ...],
-        mirror: str | None,
+        mirrors: dict[str, str],
         **kwargs: Any,
     ) -> Any:
         building = porting.Options(
@@ -122,7 +143,7 @@ def building_options(verb: Verb) -> Verb:
             engine=engine,
             devices=tuple(Remote(device, ssh_options) for device in devices),
             insecure=insecure,
-            mirror=mirror,
+            mirrors=mirrors,
             consent=_consent(emulation),
             allowed=allowed,
             verify=verify,

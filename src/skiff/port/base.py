@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 
@@ -29,7 +29,15 @@ from skiff.host.mirror import host_mirror
 from skiff.host.run import Group, require, shell_form
 from skiff.model.arch import Arch
 from skiff.model.port import Platform, Reference
-from skiff.port.distributions import DATA, Archives, Release, archives, distributions, release_of
+from skiff.port.distributions import (
+    DATA,
+    Archives,
+    Distribution,
+    Release,
+    archives,
+    distributions,
+    release_of,
+)
 
 # Age in seconds after which the archive is asked anew.
 _RELEASE_AGE = 24 * 3600.0
@@ -51,13 +59,24 @@ class Base(msgspec.Struct, frozen=True):
 
 
 class Bases:
-    """Makes bases, and remembers them by what they are made of."""
+    """Makes bases, and remembers them by what they are made of.
 
-    def __init__(self, cache: Path, warn: Callable[[str], None], mirror: str | None = None) -> None:
+    ``mirrors`` are used in place of the distributions' own; ``keyring`` brings a file of a Debian package
+    (name, path in it) where this machine has none, and raises UserError.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        warn: Callable[[str], None],
+        mirrors: Mapping[str, str] = {},
+        keyring: Callable[[str, str], Path] | None = None,
+    ) -> None:
         self.folder = cache / "port" / "bases"
         self.releases = cache / "port" / "releases"
         self._warn = warn
-        self._mirror = mirror
+        self._mirrors = dict(mirrors)
+        self._keyring = keyring
         self._silent: set[str] = set()
         # Read now, by one thread.
         distributions()
@@ -67,9 +86,9 @@ class Bases:
         release, arch = release_of(reference), platform.debian
         if release is None or arch is None:
             return None
-        if release.distribution == "debian" and self._mirror is None:
-            self._mirror = host_mirror() or ""
-        places = archives(release, arch, self._mirror or "")
+        if release.distribution == "debian" and "debian" not in self._mirrors:
+            self._mirrors["debian"] = host_mirror() or ""
+        places = archives(release, arch, self._mirrors.get(release.distribution, ""))
         texts = [self._release_file(mirror, suite) for mirror, suite in places.pairs]
         first = texts[0]
         if first is None or arch.debian not in _field(first, "Architectures").split():
@@ -87,7 +106,8 @@ class Bases:
             int(email.utils.parsedate_to_datetime(_field(text, "Date")).timestamp()) for text in present
         )
         recipe = [file_digest(path) for path in sorted(_FILES.rglob("*")) if path.is_file()]
-        key = digest(repr((release, arch, places, epoch, [digest(text) for text in present], recipe)))[:32]
+        state = (epoch, [digest(text) for text in present])
+        key = digest(repr((release, release.facts, arch, places, *state, recipe)))[:32]
         return Base(release, arch, places, epoch, key)
 
     def make(self, base: Base, group: Group, say: Callable[[str], None]) -> Path:
@@ -108,7 +128,6 @@ class Bases:
         return target
 
     def _build(self, base: Base, scratch: Path, group: Group, say: Callable[[str], None]) -> None:
-        words, env = command(base, scratch)
         lines: list[str] = []
 
         def hear(line: str) -> None:
@@ -117,17 +136,37 @@ class Bases:
             if line.startswith("I: "):
                 say(line[3:])
 
-        if group.stream(words, hear, env=env):
-            text = "\n".join(lines)
+        with tempfile.TemporaryDirectory(prefix="skiff-keys-") as keys:
+            # apt checks signatures as a user of its own, who sees no cache of root's.
+            Path(keys).chmod(0o755)
+            words, env = command(base, scratch, self.keyrings(base.release, Path(keys)))
+            failed = group.stream(words, hear, env=env)
+        if failed:
             shown = "\n".join(line[:200] for line in lines[-12:])
             name = f"{base.release.distribution}:{base.release.suite} for {base.arch.debian}"
-            full = "No space left" in text
             raise UserError(
                 f"the base {name} cannot be made:\n{shell_form(words)}\n{shown}",
-                hint="free some space and try again"
-                if full
-                else "check the network, or the mirror (--mirror)",
+                hint=_remedy("\n".join(lines), base.release.whole),
             )
+
+    def keyrings(self, release: Release, folder: Path) -> list[str]:
+        """Files with the archive's keys; what has to be fetched is laid in ``folder``. Raises UserError."""
+        whole = release.whole
+        wanted = [*whole.keyrings, *(whole.old_keyrings if release.facts.old else ())]
+        return [name if Path(name).exists() else self._fetched(whole, name, folder) for name in wanted]
+
+    def _fetched(self, whole: Distribution, name: str, folder: Path) -> str:
+        try:
+            if self._keyring is not None:
+                found = self._keyring(whole.keyring_package, name.lstrip("/"))
+                return str(shutil.copy(found, str(folder)))
+            reason = ""
+        except UserError as error:
+            reason = f": {error.message}"
+        raise UserError(
+            f"{name} is missing: packages of {whole.image} cannot be checked{reason}",
+            hint=f"install {whole.keyring_package} (Debian 13 has it)",
+        )
 
     def _release_file(self, mirror: str, suite: str) -> str | None:
         """What the archive says of a release, at most a day old; None if it has none, or is silent."""
@@ -143,7 +182,7 @@ class Bases:
                 return self._silence(mirror, str(error), file)
             text = ""
         except (OSError, HTTPException, ValueError) as error:
-            return self._silence(mirror, str(getattr(error, "reason", error)), file)
+            return self._silence(mirror, _reason(error), file)
         if text and not (_field(text, "Date") and _field(text, "Architectures")):
             return self._silence(mirror, "what it has in place of InRelease is something else", file)
         write_atomic(file, text.encode())
@@ -157,15 +196,9 @@ class Bases:
         return (file.read_text() or None) if file.exists() else None
 
 
-def command(base: Base, scratch: Path) -> tuple[list[str], dict[str, str]]:
+def command(base: Base, scratch: Path, keyrings: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """mmdebstrap's command line for a base, and its environment; what it needs is laid in ``scratch``."""
     release, whole, facts = base.release, base.release.whole, base.release.facts
-    keyrings = [*whole.keyrings, *(whole.old_keyrings if facts.old else ())]
-    if not Path(keyrings[0]).exists():
-        raise UserError(
-            f"{keyrings[0]} is missing: packages of {release.distribution} cannot be checked",
-            hint=f"install {whole.keyring_package} (Debian 13 has it)",
-        )
     shutil.copytree(_FILES / "files", scratch / "files")
     name, text = sources(release, base.arch)
     (scratch / "files" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -186,6 +219,7 @@ def command(base: Base, scratch: Path) -> tuple[list[str], dict[str, str]]:
         *(f"--keyring={keyring}" for keyring in keyrings),
         *((f"--include={','.join(include)}",) if include else ()),
         *((f"--hook-dir={_HOOKS / hooks}",) if hooks else ()),
+        *((f"--setup-hook={_FILES / 'link-usr'}",) if facts.linked else ()),
         *(('--aptopt=Acquire::Check-Valid-Until "false"',) if release.date or facts.old else ()),
         *((f"--dpkgopt={_FILES / 'slim.cfg'}",) if slim else ()),
         f"--customize-hook={_FILES / 'finish'}",
@@ -256,6 +290,23 @@ def write_archive(base: Base, folder: Path, platform: Platform, tag: str, archiv
             tar.addfile(info, file)
 
 
+def _remedy(said: str, whole: Distribution) -> str:
+    """What to do about what mmdebstrap said."""
+    if "No space left" in said:
+        return "free some space and try again"
+    if any(words in said for words in ("NO_PUBKEY", "BADSIG", "EXPKEYSIG", "is not signed")):
+        return (
+            f"it is not signed with a key of {whole.image.rpartition('/')[2]}: use another mirror (--mirror)"
+        )
+    return "check the network, or the mirror (--mirror)"
+
+
 def _field(text: str, name: str) -> str:
     found = re.search(rf"^{name}:\s*(.*)$", text, re.MULTILINE)
     return found[1] if found else ""
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong on the way, without numbers of the C library."""
+    inner = getattr(error, "reason", error)
+    return getattr(inner, "strerror", None) or str(inner)

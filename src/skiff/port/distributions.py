@@ -28,6 +28,7 @@ class Suite(msgspec.Struct, frozen=True):
     merged: tuple[str, ...] = ()
     old: bool = False
     split: bool = False
+    linked: bool = False
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -117,12 +118,15 @@ def _settled(found: Distribution, tag: str) -> str:
 
 
 def archives(release: Release, arch: Arch, mirror: str = "") -> Archives:
-    """Where to get the packages; ``mirror`` takes the place of Debian's own for what is not old or dated."""
+    """Where to get the packages; ``mirror`` takes the place of the distribution's own.
+
+    What is old or dated is in other archives. A mirror of Ubuntu has its security updates, too.
+    """
     suite, whole = release.suite, release.whole
     if release.distribution == "ubuntu":
         ported = arch not in (Arch.AMD64, Arch.I386)
-        base = whole.ports if ported else whole.mirror
-        security = whole.ports if ported else whole.security
+        base = mirror or (whole.ports if ported else whole.mirror)
+        security = mirror or (whole.ports if ported else whole.security)
         return Archives(base, security, (suite, f"{suite}-updates"), f"{suite}-security")
     if release.date:
         base = f"{_SNAPSHOT}/{release.date}T000000Z"

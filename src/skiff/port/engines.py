@@ -185,8 +185,10 @@ def _docker(words: Sequence[str] = ("docker",), name: str = "docker", remote: st
 
 
 def _podman() -> Engine:
-    done = run(["podman", "info", "--format", "{{.Host.Arch}}"], input=b"", timeout=_ANSWER)
-    return Engine("podman", ("podman",), _arch("linux", done.stdout.decode().strip()), podman=True)
+    # It opens podman's storage, as `podman info` does in six times the time.
+    done = run(["podman", "version", "--format", "{{.Client.OsArch}}"], input=b"", timeout=_ANSWER)
+    os_name, _, arch = done.stdout.decode().strip().partition("/")
+    return Engine("podman", ("podman",), _arch(os_name, arch), podman=True)
 
 
 def _arch(os_name: str, name: str) -> Arch:

@@ -15,6 +15,7 @@ from skiff.host.errors import UserError
 from skiff.model.oci import ImageConfig
 from skiff.model.port import Action, LocalSource, Node, Parent, Plan, Platform, ReconstructedSource, Reference
 from skiff.port.cpu_ties import examine
+from skiff.port.distributions import release_of
 from skiff.port.dockerfile import DockerfileError, parse
 from skiff.port.reconstruct import ORIGINAL, base_name, is_base, reconstruct
 from skiff.port.reference import parse_reference
@@ -148,7 +149,10 @@ class _Planner:
         if config is not None:
             return self._reconstructed(key, there[0], config)
         cpus = self.sources.library_cpus(reference, platform)
-        known = f"the official library only for {', '.join(cpus)}" if cpus else "its source is not known"
+        if release_of(reference) is not None:
+            known = "no archive that answers has its packages"
+        else:
+            known = f"the official library only for {', '.join(cpus)}" if cpus else "its source is not known"
         why = f"no registry that answers has it, and {known}"
         return Node(_id(key), reference, platform, Action.MISSING, why), ()
 
