@@ -133,6 +133,19 @@ class World:
         head = f"Maintainers: A (@b)\nGitRepo: {url}\nGitCommit: {'0' * 40}\n"
         self.official("tiny", f"{head}\nTags: 1, latest\nArchitectures: {', '.join(names)}\n{own}")
 
+    def newer_docker(self) -> dict[str, str]:
+        """Environment with the docker command of Debian 13 and its plug-in buildx, on any machine."""
+        folder, arch = self.folder / "newer", Arch.host()
+        for package, path, target in (
+            ("docker-cli", "usr/bin/docker", "bin/docker"),
+            ("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx", "cli-plugins/docker-buildx"),
+        ):
+            found = find_package(arch, package, cache_dir(), None, lambda _: None)
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(package_file(found, path, arch, cache_dir(), None), folder / target)
+            (folder / target).chmod(0o755)
+        return {"PATH": f"{folder}/bin:{PATH}", "DOCKER_CONFIG": str(folder)}
+
     def outcomes(self, answer: dict[str, Any]) -> dict[str, str]:
         """What was done for each node: `image platform` → outcome."""
         return {f"{one['image']} {one['platform']['arch']}": one["outcome"] for one in answer["nodes"]}

@@ -111,6 +111,29 @@ def test_a_debian_base_is_made_of_packages(net: World) -> None:
     ).split() == ["/var/cache/apt:", "archives", "/var/lib/apt/lists:", "partial"]
 
 
+def test_buildx_builds_it_too(net: World) -> None:
+    """Debian 13's docker command builds by its plug-in alone, whatever builder that one is told to use."""
+    env = {**net.newer_docker(), "BUILDX_BUILDER": "elsewhere"}
+    folder = net.folder_of(
+        "crossed",
+        {
+            "Dockerfile": (
+                "FROM --platform=$BUILDPLATFORM tiny:1 AS cross\n"
+                'ARG TARGETARCH\nRUN echo "$TARGETARCH" >/for\n'
+                "FROM tiny:1\nCOPY --from=cross /for /\n"
+                'RUN --mount=type=cache,target=/c uname -m >>/for\nCMD ["cat", "/for"]\n'
+            )
+        },
+    )
+    archive = net.folder / "crossed.tar"
+    words = [f"{folder}/", "--arch", "arm64,riscv64", "--tag", "crossed:1", EMULATED, "--verify"]
+    net.port(*words, "--load", "--output", str(archive), env=env)
+    for cpu, machine in (("arm64", "aarch64"), ("riscv64", "riscv64")):
+        assert net.docker("run", "--rm", "--network", "none", f"crossed:1-{cpu}").split() == [cpu, machine]
+    index = json.loads(run(["skopeo", "inspect", "--raw", f"oci-archive:{archive}"]).stdout)
+    assert [one["platform"]["architecture"] for one in index["manifests"]] == ["arm64", "riscv64"]
+
+
 def test_a_download_for_one_cpu_is_rewritten(net: World) -> None:
     for arch in ("amd64", "arm64"):
         script = f"#!/bin/sh\necho tool for {arch}\n"

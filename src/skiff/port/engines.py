@@ -63,7 +63,12 @@ class Engine:
 
     @property
     def _env(self) -> dict[str, str]:
-        return {"DOCKER_BUILDKIT": "0" if self.legacy else "1", "BUILDKIT_PROGRESS": "plain"}
+        # A builder of the user's own has neither our images nor a place where the next build finds them.
+        return {
+            "DOCKER_BUILDKIT": "0" if self.legacy else "1",
+            "BUILDKIT_PROGRESS": "plain",
+            "BUILDX_BUILDER": "",
+        }
 
     def call(self, *words: str, check: bool = True, timeout: float | None = None) -> str:
         """Run one command of the engine; what it printed. Raises CommandError."""
