@@ -162,6 +162,25 @@ class World:
         return {name for name in listed if not name.startswith("localhost/skiff-port:")}
 
 
+def podman_of(folder: Path, registry: str) -> dict[str, str]:
+    """Environment of a podman with everything below ``folder``, which asks that registry without TLS.
+
+    Where these tests run, nobody may raise limits, and the tree of cgroups may be of both kinds.
+    """
+    settings = {
+        "CONTAINERS_CONF": '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
+        f'tmp_dir = "{folder}/tmp"\n',
+        "CONTAINERS_STORAGE_CONF": f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/storage"\n'
+        f'runroot = "{folder}/run"\n',
+        "CONTAINERS_REGISTRIES_CONF": f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n',
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in settings.items():
+        (folder / name).write_text(text)
+    return {name: str(folder / name) for name in settings}
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """Start everything; end it by the processes that were started."""

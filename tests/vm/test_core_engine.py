@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from skiff.host.run import CommandError, run
-from tests.vm.port_world import DOCKER, World, world
+from tests.vm.port_world import DOCKER, World, podman_of, world
 
 SRC = Path(__file__).parents[2] / "src"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIaIHcrMFZX7327yE4hX702XkONGPVsfGbaLbJwnQQph me@there"
@@ -83,33 +82,18 @@ class Board:
         }.items():
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(text)
-        self.env = {**net.env, "SKIFF_ROOT": str(self.root), "PYTHONPATH": str(SRC)}
-        self._use(DOCKER if engine == "docker" else self._podman())
-
-    def _use(self, command: str) -> None:
-        """Have that as the command `docker`, as the device has."""
-        self.program = program = self.root / "bin/docker"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        program.chmod(0o755)
-        self.env["PATH"] = f"{program.parent}:{os.environ['PATH']}"
-
-    def _podman(self) -> str:
-        """A podman of this test alone, which trusts the registry."""
-        folder = self.root.parent
-        (folder / "registries.conf").write_text(
-            f'[[registry]]\nlocation = "{self.net.registry}"\ninsecure = true\n'
-        )
-        # Where these tests run, nobody may raise limits to what podman gives containers.
-        limits = '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
-        (folder / "containers.conf").write_text(limits)
-        self.env["CONTAINERS_REGISTRIES_CONF"] = str(folder / "registries.conf")
-        self.env["CONTAINERS_CONF"] = str(folder / "containers.conf")
-        places = {"root": "storage", "runroot": "run", "tmpdir": "tmp"}
-        words = [f"--{option}={folder}/{name}" for option, name in places.items()]
-        return shlex.join(
-            ["podman", "--cgroup-manager=cgroupfs", "--storage-driver=vfs", "--runtime=runc", *words]
-        )
+        # The device, too, has a command of that name with either engine.
+        self.program = self.root / "bin/docker"
+        self.program.parent.mkdir(exist_ok=True)
+        self.program.write_text(f'#!/bin/sh\nexec {DOCKER if engine == "docker" else "podman"} "$@"\n')
+        self.program.chmod(0o755)
+        self.env = {
+            **net.env,
+            **podman_of(net.folder / engine / "podman", net.registry),
+            "PATH": f"{self.program.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(SRC),
+            "SKIFF_ROOT": str(self.root),
+        }
 
     def put(self, path: str, text: str) -> None:
         file = self.root / "mnt/persist/skiff/core" / path

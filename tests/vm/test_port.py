@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from skiff.host.run import PIPE, STDOUT, run, spawn
+from skiff.host.run import PIPE, STDOUT, run, spawn, which
 from skiff.model.arch import Arch
 from skiff.port import emulate
-from tests.vm.port_world import EMULATED, World, busybox, engine, world
+from tests.vm.port_world import EMULATED, World, busybox, engine, podman_of, world
 
 # Names of the packages that the official image of that release consists of, as of November 2024.
 BOOKWORM = Path(__file__).with_name("debian-bookworm.txt")
@@ -272,6 +272,32 @@ def test_its_healthcheck_decides(net: World) -> None:
     assert "does not run" in said and "cannot start" in said
     assert "unwell:1" not in net.names()
     assert "skiff-port-verify" not in net.docker("ps", "--all", "--format", "{{.Names}}")
+
+
+def test_podman_runs_what_it_built(net: World) -> None:
+    """Its HEALTHCHECK decides there too, or what it starts."""
+    if which("podman") is None:
+        pytest.skip("this machine has no podman")
+    env = podman_of(net.folder / "podman", net.registry)
+    words = ["--arch", "arm64", "--engine", "podman", "--verify", EMULATED]
+    text = "FROM tiny:1\nHEALTHCHECK --interval=1s --retries=2 CMD test -e /ready\n"
+    good = net.folder_of("pod-well", {"Dockerfile": text + "CMD touch /ready && sleep 900\n"})
+    assert "healthy" in net.port(f"{good}/", *words, env=env)
+    once = net.folder_of("pod-once", {"Dockerfile": 'FROM tiny:1\nCMD ["uname", "-m"]\n'})
+    assert "ran, and ended with status 0" in net.port(
+        f"{once}/", *words, "--tag", "once:1", "--load", env=env
+    )
+    shown = run(["podman", "run", "--rm", "--network", "none", "localhost/once:1"], env=env).stdout
+    assert shown == b"aarch64\n"
+    for dockerfile, why in (
+        (f"{text}CMD sleep 900\n", "HEALTHCHECK does not become content"),
+        ("FROM tiny:1\nCMD exit 139\n", "ended with status 139"),
+    ):
+        bad = net.folder_of("pod-unwell", {"Dockerfile": dockerfile})
+        said = net.refused(f"{bad}/", *words, "--tag", "pod-unwell:1", "--load", env=env)
+        assert "does not run" in said and why in said
+    assert b"unwell" not in run(["podman", "images", "--format", "{{.Repository}}"], env=env).stdout
+    assert run(["podman", "ps", "--all", "--quiet"], env=env).stdout == b""
 
 
 def test_a_full_disk_is_told_and_nothing_is_named(net: World) -> None:

@@ -42,6 +42,8 @@ class _Settings(msgspec.Struct, rename="pascal"):
 
 class _Image(msgspec.Struct, rename="pascal"):
     config: _Settings
+    # Where podman has it.
+    healthcheck: Healthcheck | None = None
 
 
 def verify(engine: Engine, tag: str, name: str, platform: Platform, tell: Callable[[str], None]) -> str:
@@ -54,7 +56,7 @@ def verify(engine: Engine, tag: str, name: str, platform: Platform, tell: Callab
     settings = image.config
     if not settings.entrypoint and not settings.cmd:
         return "starts nothing by itself"
-    health = settings.healthcheck
+    health = settings.healthcheck or image.healthcheck
     checked = health is not None and bool(health.test) and health.test != ("NONE",)
     container = f"skiff-port-verify-{uuid.uuid4().hex[:12]}"
     words = ["run", "--detach", "--name", container, "--network", "none", "--platform", str(platform)]
