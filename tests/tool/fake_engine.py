@@ -139,7 +139,9 @@ class FakeEngine:
         """Make an image; returns its id."""
         found = f"sha256:{len(self.images) + 1:064x}"
         config: dict[str, Any] = {"ExposedPorts": {f"{port}/tcp": {} for port in exposed}}
-        self.images[reference] = self.images[found] = {"Id": found, "Config": config, "RepoTags": [reference]}
+        self.images[reference] = self.images[found] = {
+            "Id": found, "Architecture": self.arch, "Config": config, "RepoTags": [reference]
+        }  # fmt: skip
         return found
 
     def write(self, name: str, text: str, time: str = _TIME, stream: int = 1) -> None:
@@ -297,6 +299,12 @@ class Handler(BaseHTTPRequestHandler):
             self._bytes(struct.pack(">BxxxL", 1, len(data)) + data)
             return
         self._json(*self.server.engine.swarm.service(words, self.command, query, body))
+
+    def _secrets(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(*self.server.engine.swarm.object("secrets", words, self.command, query, body))
+
+    def _configs(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        self._json(*self.server.engine.swarm.object("configs", words, self.command, query, body))
 
     def _tasks(self, words: list[str], query: dict[str, str], body: Any) -> None:
         self._json(*self.server.engine.swarm.task(query))

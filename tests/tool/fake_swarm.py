@@ -28,10 +28,14 @@ class FakeSwarm:
         self.elections = 0
         self.live_restore = False
         self.services: dict[str, Any] = {}
+        # What was asked for, also of those that ended.
+        self.created: dict[str, Any] = {}
         self.task_status = {"State": "running"}
         # The service whose update is taken back, and what became of the last one.
         self.breaks_at = ""
         self.status: dict[str, str] = {}
+        # What there is of each kind, by id.
+        self.objects: dict[str, dict[str, Any]] = {"secrets": {}, "configs": {}}
 
     def add(self, name: str, role: str = "worker", state: str = "ready", **labels: str) -> str:
         """A device of the cluster; returns its id."""
@@ -104,7 +108,8 @@ class FakeSwarm:
         if not words:
             return [self._told(name) for name in self.services], 200
         if method == "DELETE":
-            del self.services[words[0]]
+            if self.services.pop(words[0], None) is None:
+                return {"message": f"service {words[0]} not found"}, 404
             return None, 200
         if words[-1] == "update":
             self.quicker -= 1
@@ -115,7 +120,7 @@ class FakeSwarm:
         if words[-1] == "update" and words[0] == self.breaks_at:
             self.status = {"State": "rollback_completed"}
             return None, 200
-        self.services[body["Name"]] = body
+        self.services[body["Name"]] = self.created[body["Name"]] = body
         return None, 201
 
     def _told(self, name: str) -> dict[str, Any]:
@@ -135,7 +140,8 @@ class FakeSwarm:
         count = mode["Replicated"]["Replicas"] if "Replicated" in mode else len(self.nodes)
         return [
             {"ID": f"{name}{n}", "NodeID": self.state["NodeID"], "Spec": spec["TaskTemplate"],
-             "Status": self.task_status, "DesiredState": "running"}
+             "Status": {**self.task_status, "ContainerStatus": {"ContainerID": f"{name}.{n}"}},
+             "DesiredState": "running"}
             for n in range(count)
         ]  # fmt: skip
 
@@ -143,6 +149,30 @@ class FakeSwarm:
         """Requests to /tasks, of one service."""
         [name] = json.loads(query["filters"])["service"]
         return self._tasks(name) if name in self.services else [], 200
+
+    def object(self, kind: str, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
+        """Requests to /secrets and /configs."""
+        there = self.objects[kind]
+        if words == ["create"]:
+            number = f"{kind}-{len(there)}-{body['Name']}"
+            there[number] = {"ID": number, "Version": {"Index": 3}, "Spec": body}
+            return {"ID": number}, 201
+        if words[1:] == ["update"]:
+            there[words[0]]["Spec"] = body
+            return None, 200
+        if method == "DELETE":
+            if words[0] in json.dumps(self.services):
+                return {"message": f"rpc error: {words[0]} is in use by the following service"}, 400
+            del there[words[0]]
+            return None, 204
+        [label] = json.loads(query["filters"])["label"]
+        return [
+            one for one in there.values() if label in [f"{k}={v}" for k, v in one["Spec"]["Labels"].items()]
+        ], 200
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all secrets or configs."""
+        return [one["Spec"]["Name"] for one in self.objects[kind].values()]
 
     def node(self, words: list[str], method: str, query: dict[str, str], body: Any) -> Answer:
         """Requests to /nodes."""

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import containers, deploy, nginx_conf, release, router, service_spec, services, store
+from skiff_device.crew import (
+    containers,
+    deploy,
+    engine_swarm,
+    nginx_conf,
+    release,
+    router,
+    service_spec,
+    services,
+    store,
+)
 from skiff_device.crew.release import Release
 from tests.tool.crew_device import CrewDevice
 
@@ -25,7 +35,7 @@ def shop(crew: CrewDevice) -> CrewDevice:
 
 def spec(crew: CrewDevice, process: str = "worker", inside: int = 0, cpu: str = "arm64") -> service_spec.Spec:
     image = "127.0.0.1:5000/crew/shop:7"
-    return service_spec.spec(crew.paths, "shop", RELEASE, process, 6, image, cpu, inside)
+    return service_spec.spec(crew.paths, "shop", RELEASE, process, 6, image, cpu, inside, {})
 
 
 def test_a_process_is_a_service(shop: CrewDevice) -> None:
@@ -71,6 +81,14 @@ def test_placement_and_one_on_each_device(shop: CrewDevice) -> None:
 def test_devices_with_another_cpu_are_left_out(shop: CrewDevice, cpu: str, asked: str) -> None:
     placement = spec(shop, cpu=cpu)["TaskTemplate"]["Placement"]
     assert placement["Platforms"] == [{"OS": "linux", "Architecture": asked}]
+    others = [f"node.platform.arch!={machine}" for machine in ("x86_64", "aarch64", "riscv64")]
+    assert placement["Constraints"] == (others if cpu == "arm" else [])
+
+
+def test_kinds_of_arm_are_told_apart_by_who_places_the_app(shop: CrewDevice) -> None:
+    chosen = {"constraints": ["node.platform.arch==armv7l"]}
+    store.change(shop.paths, "shop", "cluster", lambda part: part.update(chosen))
+    assert spec(shop, cpu="arm")["TaskTemplate"]["Placement"]["Constraints"] == chosen["constraints"]
 
 
 def test_what_swarm_runs_is_none_of_what_crew_clears_away(shop: CrewDevice) -> None:
@@ -87,20 +105,19 @@ def test_a_command_that_checks_is_the_services_health(shop: CrewDevice) -> None:
     command = {"type": "startup", "command": ["test", "-e", "/ready"], "attempts": 4, "wait": 2, "timeout": 3}
     page = {"type": "startup", "name": "page", "path": "/health"}
     told = RELEASE._replace(app_json={"healthchecks": {"worker": [page, command]}})
-    health, left = service_spec.healthcheck(shop.paths, "shop", told, "worker")
+    health = service_spec.healthcheck(shop.paths, "shop", told, "worker")
     assert health == {
         "Test": ["CMD", "test", "-e", "/ready"],
         "Interval": 2_000_000_000,
         "Timeout": 3_000_000_000,
         "Retries": 4,
     }
-    assert left == ["page"]
-    wanted = service_spec.spec(shop.paths, "shop", told, "worker", 1, "image", "amd64", 0)
+    wanted = service_spec.spec(shop.paths, "shop", told, "worker", 1, "image", "amd64", 0, {})
     assert wanted["TaskTemplate"]["ContainerSpec"]["Healthcheck"] == health
     # Nothing told: the image's own.
     assert "Healthcheck" not in spec(shop)["TaskTemplate"]["ContainerSpec"]
     store.change(shop.paths, "shop", "checks", lambda part: part.update(skipped=["worker"]))
-    assert service_spec.healthcheck(shop.paths, "shop", told, "worker") == ({}, [])
+    assert service_spec.healthcheck(shop.paths, "shop", told, "worker") == {}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +144,7 @@ def clustered(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> CrewDevice:
     """The app on a device that is a manager of a cluster with a registry."""
     monkeypatch.setattr(services, "MONITOR", 0)
     monkeypatch.setattr(services, "_PAUSE", 0.01)
+    monkeypatch.setattr(engine_swarm, "_PAUSE", 0.01)
     (shop.paths.root / "etc/service/crew-cluster").mkdir(parents=True)
     swarm = shop.engine.swarm
     number = swarm.add("board1", "manager")
@@ -137,6 +155,8 @@ def clustered(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> CrewDevice:
         "Mode": {"Replicated": {"Replicas": 1}},
     }
     assert shop.run("apps:set", "--cluster", "shop").status == 0
+    # A web process is asked before anything changes: tests of that do so.
+    assert shop.run("checks:skip", "shop", "web").status == 0
     return shop
 
 
@@ -162,6 +182,21 @@ def test_a_deploy_makes_services_of_an_image_that_all_devices_reach(clustered: C
     assert (site.servers, site.clustered) == (("127.0.0.1:30000",), True)
     assert "6 of 6 run: board1" in clustered.run("ps:report", "shop").text
     assert "shop[worker]: at work" in clustered.run("logs", "-p", "worker", "shop").text
+
+
+def test_devices_that_an_image_is_not_for_are_named(
+    clustered: CrewDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm = clustered.engine.swarm
+    other = swarm.nodes[swarm.add("board2")]
+    other["Description"]["Platform"]["Architecture"] = "aarch64"
+    clustered.engine.image("shop", 8000)
+    deploy.deploy(clustered.paths, "shop", "shop", "push", say=print)
+    assert "the image is for amd64; it does not run on board2 (aarch64)" in capsys.readouterr().out
+    clustered.engine.arch = "riscv64"
+    with pytest.raises(DeviceError, match=r"for riscv64, .*: board1 \(x86_64\), board2 \(aarch64\)"):
+        roll_out(clustered)
+    assert release.current_number(clustered.paths, "shop") == 1
 
 
 def test_what_is_said_of_containers_elsewhere(clustered: CrewDevice) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import (
-    check,
     containers,
     crontab,
     hooks,
@@ -22,6 +21,7 @@ from skiff_device.crew import (
     preflight,
     retire,
     router,
+    service_spec,
     status,
     store,
 )
@@ -94,7 +94,14 @@ def rollback(paths: Paths, app: str, number: int, say: Say) -> Release:
         if Engine(paths).image(old.image) is None:
             raise DeviceError(f"the image of release {old.number} is gone", "push it again")
         again = _numbered(paths, app, old, f"rollback to {old.number}")
-        return _roll_out(paths, app, Engine(paths), again, say)
+        own_files = bool(old.services) and service_spec.is_clustered(paths, app)
+        if own_files:
+            # Of secrets and configs those of its time: they may be what is wrong.
+            again = again._replace(files=old.files)
+        made = _roll_out(paths, app, Engine(paths), again, say)
+        if own_files:
+            store.change(paths, app, "files", lambda section: _become(section, old.files))
+        return made
 
 
 def stop(paths: Paths, app: str, say: Say) -> None:
@@ -124,7 +131,7 @@ def start(paths: Paths, app: str, say: Say) -> None:
 
 def destroy(paths: Paths, app: str) -> None:
     """Remove an app with its containers, images, certificate and settings."""
-    from skiff_device.crew import certs
+    from skiff_device.crew import certs, service_files
 
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
@@ -132,6 +139,8 @@ def destroy(paths: Paths, app: str) -> None:
         _end_services(paths, app, releases.current(paths, app))
         releases.point_at(paths, app, 0)
         router.apply(paths)
+        if service_spec.is_clustered(paths, app):
+            service_files.sweep(paths, app, gone=True)
         containers.remove_others(engine, app, 0, STOP)
         oneoff.remove_all(engine, app)
         certs.move(paths, app, "")
@@ -143,12 +152,14 @@ def destroy(paths: Paths, app: str) -> None:
 
 def rename(paths: Paths, app: str, name: str, say: Say) -> None:
     """Give an app another name; its containers are made anew under it."""
-    from skiff_device.crew import certs
+    from skiff_device.crew import certs, service_files
 
     with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
         if store.exists(paths, name):
             raise DeviceError(f"there is an app {name} already", "choose another name")
         old = releases.current(paths, app)
+        if service_spec.is_clustered(paths, app):
+            service_files.hand_on(paths, app, name)
         certs.move(paths, app, name)
         paths.app(app).rename(paths.app(name))
         store.sync_folder(paths.apps)
@@ -182,7 +193,13 @@ def _numbered(paths: Paths, app: str, old: Release, reason: str) -> Release:
     number = max([0, *releases.numbers(paths, app)]) + 1
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     empty: dict[str, Any] = {"containers": (), "services": (), "port": 0}
+    empty["files"] = store.section(paths, app, "files")
     return old._replace(number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", **empty)
+
+
+def _become(section: store.Section, content: store.Section) -> None:
+    section.clear()
+    section.update(content)
 
 
 def _before(paths: Paths, app: str) -> Release | None:
@@ -195,7 +212,7 @@ def _before(paths: Paths, app: str) -> Release | None:
 def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> Release:
     before = releases.current_number(paths, app)
     was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
-    if store.section(paths, app, "cluster").get("on"):
+    if service_spec.is_clustered(paths, app):
         return _roll_out_services(paths, app, engine, release, say)
     network = containers.ensure_network(engine)
     with store.alone(paths, "addresses"):
@@ -302,20 +319,7 @@ def _start_and_check(paths: Paths, app: str, engine: Engine, release: Release, s
         if plan is None:
             say(f"{one.process}.{one.index}: started, not checked")
             continue
-        try:
-            check.ready(engine, one, plan, say)
-        except DeviceError as error:
-            _last_words(engine, one.name, say)
-            raise DeviceError(f"{app}: {error.message}", error.hint or "its last lines are above") from None
-
-
-def _last_words(engine: Engine, name: str, say: Say) -> None:
-    try:
-        for _, data in engine.logs(name, tail="20"):
-            for line in data.decode(errors="replace").splitlines():
-                say(f"    {line}")
-    except DeviceError:
-        pass
+        preflight.must_pass(engine, app, one, plan, say)
 
 
 def _put_away(paths: Paths, app: str, engine: Engine, release: Release) -> None:

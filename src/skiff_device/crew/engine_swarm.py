@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from skiff_device.common.errors import DeviceError
@@ -16,7 +19,13 @@ _POOL = ["10.210.0.0/16"]
 _HISTORY = 1
 # What managers say that have no leader, or lose theirs while they are asked.
 _LEADERLESS = ("does not have a leader", "DeadlineExceeded", "lost leader status", "no elected")
+# What Swarm says when somebody else, or itself, changed or made the service meanwhile.
+_MEANWHILE = ("out of sequence", "already exists")
+# In seconds: how long managers may take to choose a leader anew, and until they are asked again.
+_ELECTION = 60.0
+_PAUSE = 0.5
 
+Answer = TypeVar("Answer")
 Node = dict[str, Any]
 
 
@@ -97,8 +106,12 @@ class Swarm(Api):
         self.ask_managers("POST", f"/services/{quote(service['ID'])}/update", version, spec)
 
     def remove_service(self, name: str) -> None:
-        """End a service and forget it."""
-        self.ask_managers("DELETE", f"/services/{quote(name)}")
+        """End a service and forget it; one that is gone is no error."""
+        try:
+            self.ask_managers("DELETE", f"/services/{quote(name)}")
+        except Refused as error:
+            if error.status != 404:
+                raise
 
     def tasks(self, name: str) -> list[dict[str, Any]]:
         """Containers of a service, also some that ended."""
@@ -109,6 +122,25 @@ class Swarm(Api):
         found = self.ask_managers("GET", "/services", {"filters": {"name": [name]}, "status": 1})
         status = [one.get("ServiceStatus") or {} for one in found or [] if one["Spec"]["Name"] == name]
         return int(status[0].get("DesiredTasks", 0)) if status else 0
+
+    def objects(self, kind: str, label: str) -> list[dict[str, Any]]:
+        """The `secrets` or `configs` of a label, `name=value`."""
+        return list(self.ask_managers("GET", f"/{kind}", {"filters": {"label": [label]}}) or [])
+
+    def create_object(self, kind: str, name: str, labels: dict[str, str], data: bytes) -> None:
+        """Make a secret or a config. What it holds is never changed."""
+        body = {"Name": name, "Labels": labels, "Data": base64.b64encode(data).decode()}
+        self.ask_managers("POST", f"/{kind}/create", body=body)
+
+    def label_object(self, kind: str, found: dict[str, Any], labels: dict[str, str]) -> None:
+        """Change the labels of a secret or a config."""
+        version = {"version": found["Version"]["Index"]}
+        body = {**found["Spec"], "Labels": labels}
+        self.ask_managers("POST", f"/{kind}/{quote(found['ID'])}/update", version, body)
+
+    def remove_object(self, kind: str, found: dict[str, Any]) -> None:
+        """Forget a secret or a config. Refused while a service has it."""
+        self.ask_managers("DELETE", f"/{kind}/{quote(found['ID'])}")
 
     def ask_managers(
         self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None
@@ -121,6 +153,19 @@ class Swarm(Api):
             if any(words in error.message for words in _LEADERLESS):
                 raise NoLeader from None
             raise
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask managers until they can answer: under load they lose each other, and choose a leader anew."""
+    deadline = time.monotonic() + _ELECTION
+    while True:
+        try:
+            return ask()
+        except (NoLeader, Refused) as error:
+            passes = isinstance(error, NoLeader) or any(words in error.message for words in _MEANWHILE)
+            if not passes or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
 
 
 def name_of(node: Node) -> str:

@@ -21,12 +21,12 @@ from skiff_device.crew.paths import Paths
 FAMILIES = (
     "apps", "releases", "ps", "logs", "run", "config", "domains", "ports", "proxy", "certs", "letsencrypt",
     "checks", "storage", "resource", "docker_options", "network", "cron", "git", "builder", "ssh_keys",
-    "cluster", "backup", "events", "cleanup", "plugin", "help",
+    "cluster", "secrets", "backup", "events", "cleanup", "plugin", "help",
 )  # fmt: skip
 # Commands whose name does not begin with that of their module.
 _ELSEWHERE = {
     "enter": "run", "rollback": "releases", "version": "help",
-    "builder-dockerfile": "builder",
+    "builder-dockerfile": "builder", "configs": "secrets",
 }  # fmt: skip
 # What comes over SSH is one string; dropbear takes less (MAX_CMD_LEN is 9000), OpenSSH more. In characters.
 _LONGEST = 100_000

@@ -17,6 +17,9 @@ _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,99}")
 # The kernel takes 15 characters (IFNAMSIZ); of them those that a shell and a file name may hold.
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+# What Swarm takes as the name of a secret; where files are in a container.
+_FILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,30}[A-Za-z0-9])?")
+_PLACE = re.compile(r"(?:/[A-Za-z0-9_@-][A-Za-z0-9_.@-]*|/\.[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)+")
 
 # What the engine takes as a reference to an image, and no option.
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
@@ -81,6 +84,16 @@ def image(text: str) -> str:
 def interface(text: str) -> str:
     """Name of a network interface. Raises DeviceError."""
     return _checked(_INTERFACE, text, "name of an interface", "such as eth0")
+
+
+def file(text: str) -> str:
+    """Name of a secret or a config. Raises DeviceError."""
+    return _checked(_FILE, text, "name", "letters, digits, and _ . - inside; at most 32 characters")
+
+
+def place(text: str) -> str:
+    """Where a file is in a container. Raises DeviceError."""
+    return _checked(_PLACE, text[:255], "path of a file", "such as /etc/app/key.pem")
 
 
 def number(text: str, what: str, low: int, high: int) -> int:

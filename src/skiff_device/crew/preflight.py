@@ -53,6 +53,22 @@ def checks(paths: Paths, app: str, release: Release, process: str) -> list[Check
     return wanted
 
 
+def must_pass(engine: Engine, app: str, container: Running, plan: Plan, say: Say) -> None:
+    """Come back when a container is fit to serve. Raises DeviceError, after its last lines."""
+    try:
+        check.ready(engine, container, plan, say)
+    except DeviceError as error:
+        _last_words(engine, container.name, say)
+        raise DeviceError(f"{app}: {error.message}", error.hint or "its last lines are above") from None
+
+
+def _last_words(engine: Engine, name: str, say: Say) -> None:
+    with suppress(DeviceError):
+        for _, data in engine.logs(name, tail="20"):
+            for line in data.decode(errors="replace").splitlines():
+                say(f"    {line}")
+
+
 def give_way(paths: Paths, app: str, engine: Engine, say: Say) -> list[Running]:
     """Stop the containers that must not run beside new ones (checks:disable); returns them."""
     settings = store.section(paths, app, "checks")

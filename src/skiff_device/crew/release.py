@@ -41,6 +41,8 @@ class Release(NamedTuple):
     # On a cluster: processes that are services, and the port of each device that leads to `web` (0: none).
     services: tuple[str, ...] = ()
     port: int = 0
+    # There too: its secrets and configs, see service_files.
+    files: dict[str, dict[str, dict[str, str]]] = {}  # noqa: RUF012
 
 
 def _folder(paths: Paths, app: str) -> Any:

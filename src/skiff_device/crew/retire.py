@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from skiff_device.common import run
-from skiff_device.crew import cleanup, containers, raw_env, router, store
+from skiff_device.crew import cleanup, containers, raw_env, router, service_spec, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -36,4 +36,8 @@ def retire(paths: Paths, app: str) -> int:
     raw_env.tidy(engine, paths, app)
     cleanup.old_releases(paths, engine, app)
     cleanup.after_deploy(paths, engine, app)
+    if service_spec.is_clustered(paths, app):
+        from skiff_device.crew import service_files
+
+        service_files.sweep(paths, app)
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import containers, names, preflight, raw_env, store
+from skiff_device.crew.engine_swarm import Node
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
 
@@ -25,8 +26,16 @@ _SECOND = 1_000_000_000
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _SIZE = re.compile(r"([0-9]+)([bkmg]?)", re.IGNORECASE)
 _CONSTRAINT = re.compile(r"(?:node|engine)\.[a-z][A-Za-z0-9_.-]*(?:==|!=)[A-Za-z0-9_.-]+")
+# CPUs by the name that images have for them, and the one that devices have. 32-bit arm has many there.
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
+_ARM = "arm"
 
 Spec = dict[str, Any]
+
+
+def is_clustered(paths: Paths, app: str) -> bool:
+    """Whether an app is to run on the cluster."""
+    return bool(store.section(paths, app, "cluster").get("on"))
 
 
 def name_of(app: str, process: str) -> str:
@@ -73,10 +82,31 @@ def unfit(paths: Paths, app: str) -> None:
         )
 
 
+def must_leave_nothing(paths: Paths, app: str) -> None:
+    """Raise DeviceError when an app has what only a cluster can give, with the way round."""
+    for kind, named in store.section(paths, app, "files").items():
+        name = next(iter(named))
+        raise DeviceError(
+            f"{app} has {kind}, which are the cluster's ({name})",
+            f"{kind}:unset --no-restart {app} {name}; on one device: config:set, or a file by storage:mount",
+        )
+
+
 def spec(
-    paths: Paths, app: str, release: Release, process: str, count: int, image: str, cpu: str, inside: int
+    paths: Paths,
+    app: str,
+    release: Release,
+    process: str,
+    count: int,
+    image: str,
+    cpu: str,
+    inside: int,
+    files: Spec,
 ) -> Spec:
-    """What Swarm is asked for. cpu is the image's; inside is the port that is led to, 0 for none."""
+    """What Swarm is asked for. cpu is the image's; inside is the port that is led to, 0 for none.
+
+    files are what service_files.parts makes of the release's secrets and configs.
+    """
     chosen = store.section(paths, app, "cluster")
     env = containers.environment(paths, app, inside or 5000)
     labels = {APP: app, RELEASE: str(release.number), PROCESS: process}
@@ -90,7 +120,7 @@ def spec(
     # On each device, for its router, wherever the containers are. Which one is Swarm's choice.
     port = {"Protocol": "tcp", "TargetPort": inside, "PublishMode": "ingress"}
     everywhere = process in chosen.get("global", [])
-    health, _ = healthcheck(paths, app, release, process)
+    health = healthcheck(paths, app, release, process)
     return {
         "Name": name_of(app, process),
         "Labels": labels,
@@ -101,15 +131,15 @@ def spec(
                 "Env": [f"{key}={value}" for key, value in sorted(env.items())],
                 "Labels": labels,
                 **({"Healthcheck": health} if health else {}),
+                **files,
                 "Init": True,
                 "StopGracePeriod": preflight.STOP * _SECOND,
             },
             "Resources": {"Limits": _limits(containers.limits(paths, app, process))},
             "RestartPolicy": {"Condition": "any", "Delay": _SECOND},
             "Placement": {
-                "Constraints": list(chosen.get("constraints", [])),
-                # Swarm has other names for kinds of arm than images do: then all pass, as with Docker's CLI.
-                "Platforms": [{"OS": "linux", "Architecture": "" if cpu == "arm" else cpu}],
+                "Constraints": _constraints(chosen.get("constraints", []), cpu),
+                "Platforms": [{"OS": "linux", "Architecture": "" if cpu == _ARM else cpu}],
             },
             "Networks": [{"Target": NETWORK, "Aliases": [app] if process == "web" else []}],
         },
@@ -120,20 +150,31 @@ def spec(
     }
 
 
-def healthcheck(paths: Paths, app: str, release: Release, process: str) -> tuple[dict[str, Any], list[str]]:
-    """A command among a process's checks, which Swarm goes on asking; and the checks that it cannot ask."""
+def healthcheck(paths: Paths, app: str, release: Release, process: str) -> dict[str, Any]:
+    """A command among a process's checks, which Swarm goes on asking; else the image's HEALTHCHECK is."""
     wanted = preflight.checks(paths, app, release, process) or []
     command = next((one for one in wanted if one.kind == "command"), None)
-    left = [one.name or one.path for one in wanted if one is not command and one.kind in ("command", "http")]
     if command is None:
-        # The image's own HEALTHCHECK, where it has one.
-        return {}, left
+        return {}
     return {
         "Test": ["CMD", *command.command],
         "Interval": int(max(1.0, command.wait) * _SECOND),
         "Timeout": int(max(1.0, command.timeout) * _SECOND),
         "Retries": command.attempts,
-    }, left
+    }
+
+
+def runs(node: Node, cpu: str) -> bool:
+    """Whether a device has the CPU of an image."""
+    machine = str(node["Description"].get("Platform", {}).get("Architecture", ""))
+    return not cpu or machine not in _MACHINES.values() or machine == _MACHINES.get(cpu)
+
+
+def _constraints(given: list[str], cpu: str) -> list[str]:
+    """Where containers may run: as set, and kinds of arm, which Swarm does not know, on no other CPU."""
+    if cpu != _ARM or any(word.startswith("node.platform.arch") for word in given):
+        return list(given)
+    return [*given, *(f"node.platform.arch!={machine}" for machine in _MACHINES.values())]
 
 
 def _limits(limits: dict[str, str]) -> dict[str, int]:

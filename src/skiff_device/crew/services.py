@@ -5,28 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import cluster, registry, router
+from skiff_device.crew import cluster, registry, router, service_files, service_trial
 from skiff_device.crew.engine import Engine
-from skiff_device.crew.engine_api import Refused
-from skiff_device.crew.engine_swarm import NoLeader, Swarm
+from skiff_device.crew.engine_swarm import Swarm, patiently
 from skiff_device.crew.engine_swarm import name_of as name_of_device
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
-from skiff_device.crew.service_spec import MONITOR, NETWORK, RELEASE, Spec, healthcheck, name_of, spec, unfit
+from skiff_device.crew.service_spec import MONITOR, NETWORK, RELEASE, Spec, name_of, runs, spec, unfit
 
 Say = Callable[[str], None]
-Answer = TypeVar("Answer")
-# In seconds: how long a change may take, and how long managers may take to choose a leader anew.
+# In seconds: how long a change may take.
 _LONGEST = 900.0
-_ELECTION = 60.0
 _PAUSE = 0.5
 # So often may containers of a first release end before it is given up.
 _TRIES = 3
-# What Swarm says when somebody else, or itself, changed or made the service meanwhile.
-_MEANWHILE = ("out of sequence", "already exists")
 
 
 def end(paths: Paths, app: str, release: Release) -> None:
@@ -35,14 +30,13 @@ def end(paths: Paths, app: str, release: Release) -> None:
         # It left the cluster, and what it had there is the others'.
         return
     swarm = cluster.manager(paths)
-    for process in release.services:
-        remove(swarm, name_of(app, process))
+    for name in (service_trial.name_of(app), *(name_of(app, process) for process in release.services)):
+        remove(swarm, name)
 
 
 def remove(swarm: Swarm, name: str) -> None:
     """End a service, if there is one. Raises DeviceError."""
-    if _service(swarm, name) is not None:
-        _patiently(lambda: swarm.remove_service(name))
+    patiently(lambda: swarm.remove_service(name))
 
 
 def report(paths: Paths, app: str, release: Release) -> dict[str, str]:
@@ -83,22 +77,29 @@ def bring_all(
     """
     unfit(paths, app)
     swarm = cluster.manager(paths)
+    cpu = str((engine.image(release.image) or {}).get("Architecture", ""))
+    _tell_who_cannot(swarm, app, cpu, say)
+    files = service_files.parts(swarm, app, release.files)
     image = _hand_over(swarm, engine, release, say)
     _ensure_network(engine, swarm)
-    cpu = str((engine.image(release.image) or {}).get("Architecture", ""))
     leads = bool(router.targets(paths, app, release.exposed))
     inside = router.container_port(paths, app, release.exposed)
+
+    def wanted(process: str) -> Spec:
+        web = inside if leads and process == "web" else 0
+        return spec(paths, app, release, process, scale[process], image, cpu, web, files)
+
+    for process in scale:
+        if scale[process]:
+            service_trial.must_pass(paths, app, engine, swarm, release, process, wanted(process), say)
     port = 0
     old: dict[str, Spec | None] = {}
     try:
-        for process, count in scale.items():
+        for process in scale:
             found = _service(swarm, name_of(app, process))
             old[name_of(app, process)] = found["Spec"] if found else None
-            web = inside if leads and process == "web" else 0
-            if left := healthcheck(paths, app, release, process)[1]:
-                say(f"{process}: not asked on a cluster: {', '.join(left)}; a HEALTHCHECK of the image is")
-            made = bring(swarm, spec(paths, app, release, process, count, image, cpu, web), say)
-            if web:
+            made = bring(swarm, wanted(process), say)
+            if leads and process == "web":
                 port = int(made["Endpoint"]["Ports"][0]["PublishedPort"])
         release = release._replace(services=tuple(scale), port=port)
         switch(release)
@@ -106,6 +107,22 @@ def bring_all(
         _put_back(swarm, old)
         raise
     return release
+
+
+def _tell_who_cannot(swarm: Swarm, app: str, cpu: str, say: Say) -> None:
+    """Name the devices whose CPU is not the image's. Raises DeviceError when no other is left."""
+    nodes = patiently(swarm.nodes)
+    others = [node for node in nodes if not runs(node, cpu)]
+    told = ", ".join(
+        f"{name_of_device(node)} ({node['Description']['Platform']['Architecture']})" for node in others
+    )
+    if nodes and len(others) == len(nodes):
+        raise DeviceError(
+            f"the image of {app} is for {cpu}, which no device of the cluster is: {told}",
+            "push to a manager with the CPU that it is to run on",
+        )
+    if others:
+        say(f"the image is for {cpu}; it does not run on {told}")
 
 
 def _hand_over(swarm: Swarm, engine: Engine, release: Release, say: Say) -> str:
@@ -131,7 +148,7 @@ def _ensure_network(engine: Engine, swarm: Swarm) -> None:
         if engine.network(NETWORK) is None:
             swarm.ask_managers("POST", "/networks/create", body={"Name": NETWORK, "Driver": "overlay"})
 
-    _patiently(make)
+    patiently(make)
 
 
 def _put_back(swarm: Swarm, old: dict[str, Spec | None]) -> None:
@@ -161,24 +178,11 @@ def _write(swarm: Swarm, wanted: Spec) -> bool:
             swarm.update_service(found, wanted)
         return found is None
 
-    return _patiently(change)
-
-
-def _patiently(ask: Callable[[], Answer]) -> Answer:
-    """Ask managers until they can answer: under load they lose each other, and choose a leader anew."""
-    deadline = time.monotonic() + _ELECTION
-    while True:
-        try:
-            return ask()
-        except (NoLeader, Refused) as error:
-            passes = isinstance(error, NoLeader) or any(words in error.message for words in _MEANWHILE)
-            if not passes or time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE)
+    return patiently(change)
 
 
 def _service(swarm: Swarm, name: str) -> dict[str, Any] | None:
-    return _patiently(lambda: swarm.service(name))
+    return patiently(lambda: swarm.service(name))
 
 
 def bring(swarm: Swarm, wanted: Spec, say: Say) -> dict[str, Any]:
@@ -190,10 +194,10 @@ def bring(swarm: Swarm, wanted: Spec, say: Say) -> dict[str, Any]:
         service = _service(swarm, name) or {}
         ours = [
             task
-            for task in _patiently(lambda: swarm.tasks(name))
+            for task in patiently(lambda: swarm.tasks(name))
             if _release(task) == wanted["Labels"][RELEASE]
         ]
-        asked = _patiently(lambda: swarm.desired(name))
+        asked = patiently(lambda: swarm.desired(name))
         state = str((service.get("UpdateStatus") or {}).get("State", ""))
         if state in ("rollback_completed", "rollback_paused"):
             raise DeviceError(f"{name}: the new release does not stay up, the old one is back", watch.why)

@@ -162,7 +162,7 @@ def unlock(context: Context, args: Args) -> int | None:
 )
 def set_(context: Context, args: Args) -> int | None:
     """Where it may run, and which processes have one container on each device; with commas between."""
-    from skiff_device.crew import cluster, service_spec, settings, store
+    from skiff_device.crew import cluster, service_spec, settings
 
     on, off = args.flag("--cluster"), args.flag("--no-cluster")
     place, everywhere = args.option("--place"), args.option("--global")
@@ -173,6 +173,8 @@ def set_(context: Context, args: Args) -> int | None:
     if on:
         cluster.manager(context.paths)
         service_spec.unfit(context.paths, app)
+    if off:
+        service_spec.must_leave_nothing(context.paths, app)
 
     def change(section: dict[str, Any]) -> None:
         if on:
@@ -184,7 +186,7 @@ def set_(context: Context, args: Args) -> int | None:
         if everywhere is not None:
             section["global"] = [names.process(word) for word in everywhere.split(",") if word]
 
-    matters = on or off or bool(store.section(context.paths, app, "cluster").get("on"))
+    matters = on or off or service_spec.is_clustered(context.paths, app)
     settings.change(context, app, "cluster", change, "on the cluster" if on else "apps:set", restart=matters)
     return None
 
