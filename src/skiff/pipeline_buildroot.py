@@ -9,6 +9,7 @@ from skiff.builders.buildroot import build as source
 from skiff.builders.buildroot import commands, skiffos
 from skiff.builders.buildroot.external import Places
 from skiff.builders.buildroot.sources import fetch
+from skiff.host.errors import UserError
 from skiff.host.ui import Ui
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
@@ -38,11 +39,20 @@ def call_buildroot(
     commands.call(configured, targets, workspace.buildroot / "changed")
 
 
-def save_menus(workspace: Workspace, layer: Path, *, new: bool) -> list[Path]:
-    """Move what menus changed into a layer, which is made when it is ``new``. Returns the files."""
-    if new:
-        layer.mkdir(parents=True, exist_ok=True)
-    return commands.save(workspace.buildroot / "changed", layer)
+def save_menus(recipe: Recipe, workspace: Workspace, project: Path, layer: Path | None, ui: Ui) -> list[Path]:
+    """Move what menus changed into a layer, or else the workspace's overrides. Returns the files written.
+
+    Raises UserError when nothing was changed, or ``layer`` is no folder.
+    """
+    if layer and not layer.is_dir():
+        raise UserError(
+            f"{layer}: no such folder", hint="make it, or name a layer of yours: skiff br save DIR"
+        )
+    target = layer or project / "overrides/workspaces" / workspace.name
+    written = commands.save(workspace.buildroot / "changed", target)
+    if layer and layer.resolve() not in [one.path.resolve() for one in recipe.layers]:
+        ui.warn(f"{layer} is no layer of workspace {workspace.name}: choose it, and it counts there")
+    return written
 
 
 def fetch_sources(recipe: Recipe, workspace: Workspace, cache: Path, how: source.How, ui: Ui) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -136,6 +137,19 @@ def test_a_setting_without_effect_is_told_with_its_layer(bench: Bench) -> None:
         bench.configure(strict=True)
 
 
+def test_a_line_that_sets_nothing_is_told_with_its_file(bench: Bench) -> None:
+    lines = ("# a remark", "", "BR2_EXTRA=n", "BR2_EXTRA", "BR2_EXTRA = y", "#BR2_TINY is not set")
+    bench.write("buildroot/b.config", "\n".join(lines))
+    bench.write("kernel/b.config", "NET=y\n")
+    folder = bench.tree.root / "layers/base"
+    told = [f"{folder}/buildroot/b.config:{number}: " for number in (4, 5, 6)]
+    told.append(f"{folder}/kernel/b.config:1: ")
+    warnings = bench.configure().warnings
+    assert [line.partition("no setting")[0] for line in warnings] == told
+    with pytest.raises(UserError, match=r"b\.config:5: no setting that Kconfig reads: BR2_EXTRA = y"):
+        bench.configure(strict=True)
+
+
 def test_layers_that_fight_are_told(bench: Bench) -> None:
     bench.write("buildroot/b.config", "BR2_EXTRA=y\n")
     for name, value in (("a/one", "y"), ("a/two", "n")):
@@ -145,7 +159,7 @@ def test_layers_that_fight_are_told(bench: Bench) -> None:
     recipe = resolve(["a/one", "a/two"], Arch.ARM64, bench.tree.search, builder="buildroot")
     configured = build.configure(recipe, bench.folder, bench.cache, bench.how)
     # `base` is there to be overruled.
-    assert build.contested(configured) == ["BR2_TINY"]
+    assert build.contested(configured) == ["BR2_TINY (base: y, a/one: y, a/two: n)"]
 
 
 def test_progress_counts_packages_and_the_log_is_whole(bench: Bench) -> None:
@@ -229,8 +243,13 @@ def test_another_years_buildroot_is_refused(bench: Bench) -> None:
 
 
 def test_paths_that_break_buildroot_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="no path with a space"):
-        checks.check_host(bench.output / "my builds")
+    with pytest.raises(UserError, match="no path with a space") as caught:
+        bench.configure(downloads=bench.downloads / "my sources")
+    assert "--downloads" in caught.value.hint
+    spaced = shutil.copytree(bench.source, bench.source.with_name("my buildroot"))
+    with pytest.raises(UserError, match="no path with a space") as caught:
+        bench.configure(buildroot=spaced)
+    assert "--buildroot" in caught.value.hint
     monkeypatch.setenv("PATH", "/opt/my tools:/usr/bin:/bin")
     with pytest.raises(UserError, match="'/opt/my tools'"):
         bench.configure()
@@ -258,6 +277,17 @@ def test_missing_programs_are_named_at_once(bench: Bench, monkeypatch: pytest.Mo
     with pytest.raises(UserError, match="no-such-a, no-such-b") as caught:
         bench.configure()
     assert "apt-get install" in caught.value.hint
+
+
+def test_the_remedy_names_packages_that_exist(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr("skiff.host.run.which", lambda _: None)
+    with pytest.raises(UserError) as caught:
+        bench.configure()
+    assert caught.value.hint.endswith(
+        " bash bc binutils bzip2 cpio debianutils diffutils file findutils g++ gcc gzip make mawk patch"
+        " perl python3 rsync sed tar unzip wget"
+    )
 
 
 def test_the_pin_is_whole() -> None:

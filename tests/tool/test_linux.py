@@ -153,13 +153,15 @@ def test_an_interruption_leaves_nothing_but_the_log(bench: Bench) -> None:
 
 
 def test_settings_without_effect_are_told_with_their_reason(bench: Bench) -> None:
-    job = msgspec.structs.replace(JOB, settings=settings(NET="y", FAR="y", UNKNOWN="y"))
+    wanted = settings(NET="y", FAR="y", UNKNOWN="y")
+    job = msgspec.structs.replace(JOB, settings=wanted, unread=("a.config:1: no setting",))
     made = bench.compile(job)
     source = unpacked(bench.tarball, "source 1", bench.cache, lambda _: None)
     config = made.config
     config.write_text(config.read_text().replace("CONFIG_FAR=y\n", ""))
     told = lost(job, config, source, strict=False)
     assert told == [
+        "a.config:1: no setting",
         "kernel: CONFIG_FAR=y (layer a/layer): is n: it depends on NEAR",
         "kernel: CONFIG_UNKNOWN=y (layer a/layer): is n: there is no such symbol",
     ]

@@ -96,6 +96,12 @@ def test_what_was_not_taken_is(kconfig: Kconfig, wanted: str, config: dict[str, 
     assert (one.layer, one.wanted, one.actual) == ("my/app", wanted, config.get("S", "n"))
 
 
+def test_a_value_that_is_none_is_told_as_such(kconfig: Kconfig) -> None:
+    said = 'a value is y, m, n, a number, or a text in quotes: "text"'
+    assert reason(kconfig, "BR2_PACKAGE_BUSYBOX", "Y") == said
+    assert reason(kconfig, "BR2_MADE", "text") == said
+
+
 def test_a_typo_is_told_with_the_nearest_symbol(kconfig: Kconfig) -> None:
     assert reason(kconfig, "BR2_PACKAGE_BUSYBX") == (
         "there is no such symbol; did you mean BR2_PACKAGE_BUSYBOX?"
@@ -136,10 +142,9 @@ def test_a_prefix_is_put_before_the_kernels_symbols(tmp_path: Path) -> None:
 
 
 def test_strict_makes_it_an_error() -> None:
-    one = Dropped("BR2_X", "my/app", "y", "n", "it depends on BR2_Y")
-    assert report([one], "Buildroot", strict=False) == [
-        "Buildroot: BR2_X=y (layer my/app): is n: it depends on BR2_Y"
-    ]
+    line = str(Dropped("BR2_X", "my/app", "y", "n", "it depends on BR2_Y"))
+    assert line == "BR2_X=y (layer my/app): is n: it depends on BR2_Y"
+    assert report([line], strict=False) == [line]
     with pytest.raises(UserError, match="BR2_X=y \\(layer my/app\\)"):
-        report([one], "Buildroot", strict=True)
-    assert report([], "Buildroot", strict=True) == []
+        report([line], strict=True)
+    assert report([], strict=True) == []

@@ -357,11 +357,29 @@ def test_clean_removes_no_folder_that_may_hold_more_than_a_cache(
     assert mine.exists()
 
 
+def test_what_a_menu_changed_goes_to_the_overrides_or_to_a_layer(project: Path, capsys: Capture) -> None:
+    main(["configure", "virt/qemu"])
+    changed = open_workspace().buildroot / "changed/buildroot.config"
+    board = project / "layers/my/board"
+    board.mkdir(parents=True)
+    for words, folder in ((), project / "overrides/workspaces/default"), (("layers/my/board",), board):
+        changed.parent.mkdir(parents=True, exist_ok=True)
+        changed.write_text("BR2_PACKAGE_LSOF=y\n")
+        assert main(["br", "save", *words]) == 0
+        assert "BR2_PACKAGE_LSOF=y" in (folder / "buildroot/saved.config").read_text()
+        assert not changed.exists()
+        # What no layer of the workspace's holds has no effect on it.
+        assert ("is no layer of workspace default" in capsys.readouterr().err) == bool(words)
+
+
 def test_a_look_at_buildroots_menus_changes_no_choice(project: Path, capsys: Capture) -> None:
     main(["configure", "virt/qemu"])
     before = open_workspace().config.read_bytes()
     assert main(["br", "save"]) == 2
     assert "no menu has changed anything" in capsys.readouterr().err
+    assert main(["br", "save", "gone"]) == 2
+    assert "gone: no such folder" in capsys.readouterr().err
+    assert not (project / "overrides").exists()
     assert open_workspace().config.read_bytes() == before
 
 

@@ -39,9 +39,8 @@ def command(words: tuple[str, ...], how: pipeline.Options, workspace: Workspace,
     recipe = resolve_recipe(Choice(builder="buildroot"), workspace, ui, remember=False)
     with hold(workspace):
         if words[0] == "save":
-            default = Path.cwd() / "overrides/workspaces" / workspace.name
-            folder = Path(words[1]).absolute() if len(words) > 1 else default
-            for file in pipeline_buildroot.save_menus(workspace, folder, new=len(words) == 1):
+            folder = Path(words[1]).absolute() if len(words) > 1 else None
+            for file in pipeline_buildroot.save_menus(recipe, workspace, Path.cwd(), folder, ui):
                 click.echo(file)
         elif words[0] == "fetch":
             folder = pipeline_buildroot.fetch_sources(recipe, workspace, cache_dir(), how.source, ui)

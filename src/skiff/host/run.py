@@ -20,6 +20,13 @@ Argv = Sequence[str | os.PathLike[str]]
 # Debian package that brings a program, for the remedy when one is missing.
 _PACKAGE_OF = {
     "apt-get": "apt",
+    "awk": "mawk",
+    "cmp": "diffutils",
+    "diff": "diffutils",
+    "find": "findutils",
+    "ld": "binutils",
+    "which": "debianutils",
+    "xargs": "findutils",
     "dpkg-deb": "dpkg",
     "dpkg-source": "dpkg-dev",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",

@@ -11,7 +11,7 @@ from skiff.builders.buildroot import release
 from skiff.builders.buildroot.checks import check_host
 from skiff.builders.buildroot.dropped import dropped, report
 from skiff.builders.buildroot.external import Places, Plan, externals, plan, write_external
-from skiff.builders.buildroot.fragments import Kind, read
+from skiff.builders.buildroot.fragments import Kind, collect, read
 from skiff.builders.buildroot.kconfig import Kconfig
 from skiff.builders.buildroot.make import Make, PackageInfo, is_built
 from skiff.builders.buildroot.sources import check_offline
@@ -64,7 +64,7 @@ def configure(recipe: Recipe, folder: Path, cache: Path, how: How) -> Configured
         downloads=how.downloads or cache / "sources" / "buildroot",
         ccache=cache / "ccache",
     )
-    check_host(places.output)
+    check_host(places, found.root)
     toolchain = debian_toolchain(recipe.arch, cache) if recipe.toolchain == "debian" else None
     wanted = plan(recipe, toolchain.config if toolchain else "")
     defconfig = write_external(recipe, wanted, places, offline=how.offline)
@@ -83,7 +83,9 @@ def configure(recipe: Recipe, folder: Path, cache: Path, how: How) -> Configured
         variables = {"BR2_BASE_DIR": str(places.output)}
         kconfig = Kconfig(found.root / "Config.in", found.root, variables, "")
         lost = dropped(wanted.buildroot, config, kconfig)
-    return Configured(make, wanted, tuple(report(lost, "Buildroot", strict=how.strict)), key)
+    told = [line for kind in Kind for one in collect(recipe.layers, recipe.arch, kind) for line in one.unread]
+    told += [f"Buildroot: {one}" for one in lost]
+    return Configured(make, wanted, tuple(report(told, strict=how.strict)), key)
 
 
 def _key(external: Path, found: release.Release) -> str:
@@ -94,9 +96,9 @@ def _key(external: Path, found: release.Release) -> str:
 
 
 def contested(configured: Configured) -> list[str]:
-    """Symbols that layers set differently; `base` is there to be overruled."""
+    """Symbols that layers set differently, with who says what; `base` is there to be overruled."""
     return [
-        symbol
+        f"{symbol} ({', '.join(f'{layer}: {value}' for layer, value in setting.said)})"
         for kind in Kind
         for symbol, setting in configured.plan.of(kind).items()
         if len({value for layer, value in setting.said if layer != "base"}) > 1
@@ -148,7 +150,7 @@ def _check_inner(configured: Configured, kind: Kind, how: How) -> list[str]:
     if lost:
         top = folder / ("Config.in" if kind is Kind.BUSYBOX else "Kconfig")
         lost = dropped(settings, config, Kconfig(top, folder, _variables(config), "CONFIG_"))
-    return report(lost, kind.value, strict=how.strict)
+    return report([f"{kind.value}: {one}" for one in lost], strict=how.strict)
 
 
 def _variables(config: dict[str, str]) -> dict[str, str]:

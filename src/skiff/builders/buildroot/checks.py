@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from skiff.builders.buildroot.external import Places
 from skiff.host.errors import UserError
 from skiff.host.run import require
 
@@ -15,19 +16,27 @@ _PROGRAMS = (
 )  # fmt: skip
 
 
-def check_host(output: Path) -> None:
+def check_host(places: Places, buildroot: Path) -> None:
     """Raise UserError for missing programs, and for paths and settings that break a build late and darkly."""
     require(*_PROGRAMS)
-    _check_path(output)
+    _check_spaces(places, buildroot)
+    _check_disk(places.output)
     _check_environment()
 
 
-def _check_path(output: Path) -> None:
-    if any(char.isspace() for char in str(output)):
-        raise UserError(
-            f"{output}: Buildroot takes no path with a space in it",
-            hint="choose another folder for workspaces: SKIFF_WORKSPACES=/path/without/spaces",
-        )
+def _check_spaces(places: Places, buildroot: Path) -> None:
+    remedies = {
+        places.output: "another folder for workspaces: SKIFF_WORKSPACES=/path/without/spaces",
+        places.ccache: "another folder for the cache: SKIFF_CACHE=/path/without/spaces",
+        places.downloads: "another folder for sources: --downloads /path/without/spaces",
+        buildroot: "another folder for Buildroot's tree: --buildroot /path/without/spaces",
+    }
+    for path, remedy in remedies.items():
+        if any(char.isspace() for char in str(path)):
+            raise UserError(f"{path}: Buildroot takes no path with a space in it", hint=f"choose {remedy}")
+
+
+def _check_disk(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".Case"

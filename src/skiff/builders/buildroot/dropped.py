@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 
 import msgspec
 
 from skiff.builders.buildroot.fragments import Setting
 from skiff.builders.buildroot.kconfig import Kconfig
 from skiff.host.errors import UserError
+
+_VALUE = re.compile(r'[ymn]|-?\d+|0[xX][0-9a-fA-F]+|".*"')
 
 
 class Dropped(msgspec.Struct, frozen=True):
@@ -70,6 +73,8 @@ def _reason(setting: Setting, actual: str, config: Mapping[str, str], kconfig: K
     taken = [name for name in kconfig.members(symbol) if config.get(name) == "y"]
     if taken:
         return f"it is a choice, and {taken[0]} is chosen"
+    if not _VALUE.fullmatch(setting.value):
+        return 'a value is y, m, n, a number, or a text in quotes: "text"'
     if not symbol.visible:
         return "nobody can set it: other symbols do (select), or its default"
     return "its range or another symbol does not allow it"
@@ -79,9 +84,8 @@ def _short(expression: str) -> str:
     return expression if len(expression) <= 80 else f"{expression[:77]}…"
 
 
-def report(lost: Sequence[Dropped], what: str, *, strict: bool) -> list[str]:
-    """Lines to warn with. Raises UserError with all of them when ``strict``."""
-    lines = [f"{what}: {one}" for one in lost]
+def report(lines: list[str], *, strict: bool) -> list[str]:
+    """Give the warnings back. Raises UserError with all of them when ``strict``."""
     if lines and strict:
         raise UserError(
             "settings that layers ask for have no effect:\n  " + "\n  ".join(lines),

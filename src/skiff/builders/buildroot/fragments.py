@@ -14,6 +14,8 @@ from skiff.model.recipe import LayerRef
 
 _SET = re.compile(r"^((?:BR2|CONFIG)_\w+)=(.*)$")
 _UNSET = re.compile(r"^# ((?:BR2|CONFIG)_\w+) is not set$")
+# A remark that was meant to be more: `#BR2_… is not set`.
+_NEARLY_UNSET = re.compile(r"^#\s*(?:BR2|CONFIG)_\w+\s+is\s+not\s+set")
 # In fragments it stands for the folder of their layer. SkiffOS's own word.
 ROOT = "SKIFF_CONFIG_ROOT"
 
@@ -38,6 +40,16 @@ class Fragment(msgspec.Struct, frozen=True):
     def values(self) -> dict[str, str]:
         """Symbol → value, in the file's order."""
         return read(self.text)
+
+    @property
+    def unread(self) -> list[str]:
+        """A message for each line that sets nothing, though it looks as if it were to."""
+        return [
+            f"{self.path}:{number}: no setting that Kconfig reads: {line}"
+            for number, line in enumerate(map(str.strip, self.text.splitlines()), start=1)
+            if line and not _SET.match(line) and not _UNSET.match(line)
+            if line[0] != "#" or _NEARLY_UNSET.match(line)
+        ]
 
 
 class Setting(msgspec.Struct, frozen=True):

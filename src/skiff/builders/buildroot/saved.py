@@ -7,7 +7,6 @@ from pathlib import Path
 from skiff.builders.buildroot import fragments
 from skiff.builders.buildroot.fragments import Kind
 from skiff.builders.buildroot.make import Make
-from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 
 # Written by this builder anew each time: of no use in a layer.
@@ -59,11 +58,7 @@ def changes(before: dict[Kind, dict[str, str]], after: dict[Kind, dict[str, str]
 
 
 def save(texts: dict[Kind, str], layer: Path) -> list[Path]:
-    """Add the changes to `KIND/saved.config` of a layer. Returns the files. Raises UserError."""
-    if not layer.is_dir():
-        raise UserError(
-            f"{layer}: no such folder", hint="make it, or name a layer of yours: skiff br save DIR"
-        )
+    """Add the changes to `KIND/saved.config` of a layer. Returns the files."""
     written = []
     for kind, text in texts.items():
         file = layer / kind.value / "saved.config"

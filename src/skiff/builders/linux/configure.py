@@ -31,6 +31,8 @@ class Job(msgspec.Struct, frozen=True):
     settings: Mapping[str, Setting]
     # Device trees to be compiled.
     dtbs: tuple[str, ...] = ()
+    # Messages about lines that set nothing.
+    unread: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -41,7 +43,8 @@ class Job(msgspec.Struct, frozen=True):
 def job_of(recipe: Recipe) -> Job:
     """The job that a recipe's layers add up to."""
     found = fragments.collect(recipe.layers, recipe.arch, Kind.KERNEL)
-    return Job(recipe.arch, recipe.kernel_base, fragments.merge(found), recipe.dtbs)
+    unread = tuple(line for one in found for line in one.unread)
+    return Job(recipe.arch, recipe.kernel_base, fragments.merge(found), recipe.dtbs, unread)
 
 
 def make(job: Job, source: Path, out: Path) -> tuple[list[str], dict[str, str]]:
@@ -97,7 +100,7 @@ def lost(job: Job, config: Path, source: Path, *, strict: bool) -> list[str]:
         folder = job.arch.kernel
         kconfig = Kconfig(source / "Kconfig", source, {"SRCARCH": folder, "ARCH": folder}, "CONFIG_")
         found = dropped(job.settings, values, kconfig)
-    return report(found, "kernel", strict=strict)
+    return report([*job.unread, *(f"kernel: {one}" for one in found)], strict=strict)
 
 
 def release(job: Job, source: Path, out: Path) -> str:
