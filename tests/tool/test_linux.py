@@ -29,7 +29,10 @@ olddefconfig:
 \techo "# settled" >>$(O)/.config
 kernelrelease:
 \t@echo 6.12.0$(LOCALVERSION)
-Image.gz modules vendor/board.dtb:
+vendor/%.dtb:
+	mkdir -p $(O)/arch/arm64/boot/dts/vendor
+	echo tree >$(O)/arch/arm64/boot/dts/$@
+Image.gz modules:
 \ttest ! -e $(FAILS) || { echo "sched.c:7: error: it is wrong"; exit 1; }
 \tmkdir -p $(O)/arch/arm64/boot/dts/vendor
 \techo "$(ARCH) $(CROSS_COMPILE) $(KBUILD_BUILD_TIMESTAMP) $(KCFLAGS)" >$(O)/arch/arm64/boot/Image.gz
@@ -127,7 +130,9 @@ def test_it_is_compiled_once_for_the_same_inputs(bench: Bench, host: FakeHost) -
 def test_device_trees_come_along(bench: Bench) -> None:
     made = bench.compile(msgspec.structs.replace(JOB, dtbs=("vendor/board.dtb",)))
     assert {name: path.read_text() for name, path in made.dtbs.items()} == {"vendor/board.dtb": "tree\n"}
-    assert bench.compile().dtbs == {}
+    # Another board with the same kernel: its tree is all that is compiled.
+    assert bench.compile(msgspec.structs.replace(JOB, dtbs=("vendor/board.dtb", "vendor/other.dtb"))) == made
+    assert sorted(made.dtbs) == ["vendor/board.dtb", "vendor/other.dtb"] and bench.compiled == 1
 
 
 def test_a_failure_shows_the_compiler_s_words_and_keeps_its_log(bench: Bench) -> None:

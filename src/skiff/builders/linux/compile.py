@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from skiff.builders.linux.configure import Job, configure, make, release
 from skiff.builders.linux.tarball import unpacked
 from skiff.builders.watched import require_headers, watched
 from skiff.host.errors import UserError
-from skiff.host.files import digest, keep_folder
+from skiff.host.files import digest, keep_folder, write_atomic
 from skiff.host.run import CommandError, require, run
 from skiff.model.arch import Arch
 
@@ -52,7 +52,7 @@ class Compiled(msgspec.Struct, frozen=True):
 
     @property
     def dtbs(self) -> dict[str, Path]:
-        """The device trees that were asked for, by name."""
+        """The device trees that were asked for so far, by name."""
         folder = self.root / "dtbs"
         return {str(path.relative_to(folder)): path for path in folder.rglob("*.dtb")}
 
@@ -63,15 +63,16 @@ class Compiled(msgspec.Struct, frozen=True):
 
 
 def state(job: Job, source_key: str) -> str:
-    """The same for the same kernel: source text, settings, compiler and this tool's way of compiling."""
+    """The same for the same kernel: source text, settings, compiler and this tool's way of compiling.
+
+    Not so its device trees: boards with one kernel have their own.
+    """
     here = resources.files("skiff.builders.linux")
     own = "".join(here.joinpath(name).read_text() for name in _OWN)
     compiler = f"{job.arch.triple}-gcc"
     require(compiler)
     version = run([compiler, "--version"]).stdout.decode().splitlines()[0]
-    return digest(
-        "\n".join([source_key, job.arch.value, job.base, job.text, *job.dtbs, version, digest(own)])
-    )
+    return digest("\n".join([source_key, job.arch.value, job.base, job.text, version, digest(own)]))
 
 
 def compile_linux(
@@ -82,21 +83,31 @@ def compile_linux(
     Raises UserError when a program is missing or the compiler fails; the whole of its output is kept then.
     """
     target = cache / "linux" / f"{job.arch.value}-{state(job, source_key)[:16]}"
-    if not target.exists():
-        check_host(job.arch)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source = unpacked(tarball, source_key, cache, detail)
-        scratch = Path(tempfile.mkdtemp(prefix=".compile-", dir=target.parent))
-        log = target.with_suffix(".log")
-        try:
-            detail("settings")
-            configure(job, source, scratch / "out")
-            _compile(job, source, scratch / "out", detail, log)
+    missing = [name for name in job.dtbs if not (target / "dtbs" / name).exists()]
+    if target.exists() and not missing:
+        return Compiled(target)
+    check_host(job.arch)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = unpacked(tarball, source_key, cache, detail)
+    scratch = Path(tempfile.mkdtemp(prefix=".compile-", dir=target.parent))
+    log = target.with_suffix(".log")
+    try:
+        detail("settings")
+        configure(job, source, scratch / "out")
+        if not target.exists():
+            _compile(job, source, scratch / "out", [_image(job), "modules"], detail, log)
             _keep(job, source, scratch / "out", scratch / "kept")
             keep_folder(scratch / "kept", target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        if missing:
+            _compile(job, source, scratch / "out", missing, detail, log.with_suffix(".dtbs.log"))
+            _keep_trees(job, scratch / "out", missing, target / "dtbs")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return Compiled(target)
+
+
+def _image(job: Job) -> str:
+    return _IMAGES[job.arch].rpartition("/")[2]
 
 
 def check_host(arch: Arch) -> None:
@@ -105,9 +116,10 @@ def check_host(arch: Arch) -> None:
     require_headers({**_HEADERS, **(_ELF_HEADERS if arch is Arch.AMD64 else {})})
 
 
-def _compile(job: Job, source: Path, out: Path, detail: Callable[[str], None], log: Path) -> None:
+def _compile(
+    job: Job, source: Path, out: Path, targets: Sequence[str], detail: Callable[[str], None], log: Path
+) -> None:
     words, environment = make(job, source, out)
-    targets = [_IMAGES[job.arch].rpartition("/")[2], "modules", *job.dtbs]
     try:
         with log.open("wb") as kept:
             watched([*words, f"-j{os.cpu_count() or 1}", *targets], environment, detail, kept)
@@ -122,12 +134,15 @@ def _keep(job: Job, source: Path, out: Path, kept: Path) -> None:
     shutil.copyfile(out / ".config", kept / "config")
     # For the addresses in a crash's trace, where the kernel has no names for them.
     shutil.copyfile(out / "System.map", kept / "System.map")
-    for name in job.dtbs:
-        (kept / "dtbs" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(out / "arch" / job.arch.kernel / "boot/dts" / name, kept / "dtbs" / name)
     words, environment = make(job, source, out)
     run([*words, "-s", f"INSTALL_MOD_PATH={kept}", "INSTALL_MOD_STRIP=1", "modules_install"], env=environment)
     folder = kept / "lib/modules" / release(job, source, out)
     # Links to where it was compiled, which goes away.
     for name in ("build", "source"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _keep_trees(job: Job, out: Path, names: Sequence[str], kept: Path) -> None:
+    for name in names:
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept / name, (out / "arch" / job.arch.kernel / "boot/dts" / name).read_bytes())
