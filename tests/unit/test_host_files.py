@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -45,3 +46,22 @@ def test_the_folder_of_a_quicker_process_stays(tmp_path: Path) -> None:
     assert (tmp_path / "kept/file").read_text() == "theirs"
     with pytest.raises(FileNotFoundError):
         keep_folder(tmp_path / "mine", tmp_path / "nowhere/kept")
+
+
+def test_two_threads_may_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when several CPUs ask for the same list; the other one comes between all steps of the first."""
+    others: list[Thread] = []
+    real = Path.write_bytes
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        written = real(path, data)
+        if not others:
+            others.append(Thread(target=write_atomic, args=(tmp_path / "list", b"other")))
+            others[0].start()
+            others[0].join()
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    write_atomic(tmp_path / "list", b"first")
+    assert (tmp_path / "list").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["list"]

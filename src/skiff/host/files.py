@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from pathlib import Path
 
 
@@ -13,7 +14,8 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     if path.exists() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # Neither another process nor another thread that writes the same may come between.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     partial.unlink(missing_ok=True)
     try:
         # Nobody may read for a moment what is not for everybody.

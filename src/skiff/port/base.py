@@ -14,9 +14,11 @@ import re
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -78,6 +80,8 @@ class Bases:
         self._mirrors = dict(mirrors)
         self._keyring = keyring
         self._silent: set[str] = set()
+        # By address: several threads ask, and one of them fetches.
+        self._asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         # Read now, by one thread.
         distributions()
 
@@ -171,6 +175,10 @@ class Bases:
     def _release_file(self, mirror: str, suite: str) -> str | None:
         """What the archive says of a release, at most a day old; None if it has none, or is silent."""
         url = f"{mirror}/dists/{suite}/InRelease"
+        with self._asking[url]:
+            return self._ask(mirror, url)
+
+    def _ask(self, mirror: str, url: str) -> str | None:
         file = self.releases / digest(url)
         if file.exists() and time.time() - file.stat().st_mtime < _RELEASE_AGE:
             return file.read_text() or None
