@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -49,7 +50,10 @@ class Images:
         self.engine = engine
         self._configs = cache / "port" / "configs"
         self._warn = warn
+        # Registries that do not answer, and those that do.
         self._silent: set[str] = set()
+        self._reached: set[str] = set()
+        self._first: defaultdict[str, Lock] = defaultdict(Lock)
         self._lock = Lock()
         self._local: dict[str, _Inspected | None] = {}
         self._names: frozenset[str] | None = None
@@ -95,12 +99,13 @@ class Images:
 
     def _known(self, engine: Engine) -> frozenset[str]:
         """All names that the engine has, asked for once."""
-        if self._names is None:
-            names = engine.call("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-            self._names = frozenset(
-                name.removeprefix("docker.io/").removeprefix("library/") for name in names
-            )
-        return self._names
+        with self._lock:
+            if self._names is None:
+                names = engine.call("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+                self._names = frozenset(
+                    name.removeprefix("docker.io/").removeprefix("library/") for name in names
+                )
+            return self._names
 
     def _inspect(self, engine: Engine, name: str) -> _Inspected | None:
         found = _INSPECTED.decode(engine.call("image", "inspect", name))
@@ -121,10 +126,16 @@ class Images:
         return file.read_bytes()
 
     def _remote(self, reference: Reference) -> dict[Platform, str] | None:
-        if reference.registry in self._silent:
-            return None
+        name = reference.registry
+        # The first question is asked alone: a registry that does not answer is waited for by one thread.
+        with self._first[name]:
+            if name not in self._reached | self._silent:
+                return self._ask(reference)
+        return None if name in self._silent else self._ask(reference)
+
+    def _ask(self, reference: Reference) -> dict[Platform, str] | None:
         try:
-            return self.registry.manifests(reference)
+            found = self.registry.manifests(reference)
         except UserError as error:
             if reference.digest and "another image" in error.message:
                 raise
@@ -133,6 +144,8 @@ class Images:
                     self._silent.add(reference.registry)
                     self._warn(f"{error.message}; going on without that registry")
             return None
+        self._reached.add(reference.registry)
+        return found
 
 
 def tagged(reference: Reference) -> Reference:
