@@ -300,6 +300,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         self._json(*self.server.engine.swarm.service(words, self.command, query, body))
 
+    def _events(self, words: list[str], query: dict[str, str], body: Any) -> None:
+        """One, after which this device is asked for its role."""
+        self.server.engine.swarm.on_event()
+        self._json({"Type": "config", "Action": "create"})
+
     def _secrets(self, words: list[str], query: dict[str, str], body: Any) -> None:
         self._json(*self.server.engine.swarm.object("secrets", words, self.command, query, body))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 WORKER = f"SWMTKN-1-{'a' * 50}-{'w' * 25}"
@@ -35,6 +36,9 @@ class FakeSwarm:
         self.breaks_at = ""
         self.status: dict[str, str] = {}
         # What there is of each kind, by id.
+        self.made: list[str] = []
+        # What happens before an event is told.
+        self.on_event: Callable[[], None] = lambda: None
         self.objects: dict[str, dict[str, Any]] = {"secrets": {}, "configs": {}}
 
     def add(self, name: str, role: str = "worker", state: str = "ready", **labels: str) -> str:
@@ -154,8 +158,12 @@ class FakeSwarm:
         """Requests to /secrets and /configs."""
         there = self.objects[kind]
         if words == ["create"]:
-            number = f"{kind}-{len(there)}-{body['Name']}"
-            there[number] = {"ID": number, "Version": {"Index": 3}, "Spec": body}
+            number = f"{kind}-{len(self.made)}"
+            there[number] = {
+                "ID": number, "Version": {"Index": 3}, "Spec": body,
+                "CreatedAt": f"2026-01-02T03:04:05.{len(self.made):09}Z",
+            }  # fmt: skip
+            self.made.append(number)
             return {"ID": number}, 201
         if words[1:] == ["update"]:
             there[words[0]]["Spec"] = body
@@ -166,9 +174,7 @@ class FakeSwarm:
             del there[words[0]]
             return None, 204
         [label] = json.loads(query["filters"])["label"]
-        return [
-            one for one in there.values() if label in [f"{k}={v}" for k, v in one["Spec"]["Labels"].items()]
-        ], 200
+        return [one for one in there.values() if label in _labels(one)], 200
 
     def names(self, kind: str) -> list[str]:
         """Names of all secrets or configs."""
@@ -206,3 +212,9 @@ class FakeSwarm:
         elif node["ID"] == self.state["NodeID"]:
             self.state["ControlAvailable"] = False
         return None, 200
+
+
+def _labels(found: dict[str, Any]) -> set[str]:
+    """As filters have them: with their values, and without."""
+    given = found["Spec"]["Labels"]
+    return {*given, *(f"{key}={value}" for key, value in given.items())}

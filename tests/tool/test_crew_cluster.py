@@ -24,8 +24,11 @@ class Ports:
 
     def __init__(self, crew: CrewDevice) -> None:
         control = crew.paths.root / "etc/service/crew-cluster/supervise/control"
-        control.parent.mkdir(parents=True)
-        os.mkfifo(control)
+        sites = crew.paths.root / "etc/service/crew-sites/supervise/control"
+        for one in (control, sites):
+            one.parent.mkdir(parents=True)
+            os.mkfifo(one)
+        self.sites = os.open(sites, os.O_RDWR)
         self._fifo = os.open(control, os.O_RDWR)
         self.wanted = crew.paths.crew / "cluster/interface"
         self.kept = crew.paths.root / "run/skiff/cluster"
@@ -44,6 +47,7 @@ class Ports:
         os.write(self._fifo, b"x")
         self._thread.join()
         os.close(self._fifo)
+        os.close(self.sites)
 
 
 @pytest.fixture
@@ -264,3 +268,12 @@ def test_the_report(manager: CrewDevice) -> None:
     manager.engine.swarm.has_leader = True
     manager.run("cluster:leave", "--force")
     assert "in no cluster" in manager.run("cluster:report").text
+
+
+def test_names_of_apps_are_asked_for_while_it_is_in_a_cluster(board: CrewDevice) -> None:
+    told = os.open(board.paths.root / "etc/service/crew-sites/supervise/control", os.O_RDONLY | os.O_NONBLOCK)
+    board.run("cluster:init", "--interface", "eth1")
+    assert os.read(told, 10) == b"u"
+    board.run("cluster:leave", "--force")
+    assert os.read(told, 10) == b"t"
+    os.close(told)

@@ -24,6 +24,8 @@ from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
 SERVICE = "crew-cluster"
+# Brings names of apps from one manager to the others; see cluster_sites.
+SITES = "crew-sites"
 # As the engine makes them: version, digest of the cluster's certificate authority, secret.
 _TOKEN = re.compile(r"SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}")
 # In seconds: for the firewall's rules, for votes of managers, and for somebody to carry a token over.
@@ -306,8 +308,11 @@ def _open(paths: Paths, interface: str) -> None:
         # Again and again, for one that is just ending does not hear it.
         service.control(paths, SERVICE, b"u")
         time.sleep(_PAUSE)
+    service.control(paths, SITES, b"u")
 
 
 def _close(paths: Paths) -> None:
     _file(paths).unlink(missing_ok=True)
     service.control(paths, SERVICE, b"u")
+    # It forgets them, and goes down.
+    service.control(paths, SITES, b"t")

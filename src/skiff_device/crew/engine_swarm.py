@@ -124,7 +124,7 @@ class Swarm(Api):
         return int(status[0].get("DesiredTasks", 0)) if status else 0
 
     def objects(self, kind: str, label: str) -> list[dict[str, Any]]:
-        """The `secrets` or `configs` of a label, `name=value`."""
+        """The `secrets` or `configs` of a label, `name` or `name=value`."""
         return list(self.ask_managers("GET", f"/{kind}", {"filters": {"label": [label]}}) or [])
 
     def create_object(self, kind: str, name: str, labels: dict[str, str], data: bytes) -> None:

@@ -203,6 +203,10 @@ def _internal(paths: Paths, words: list[str]) -> int | None:
             from skiff_device.crew import restore
 
             return restore.restore(paths)
+        case ["follow-sites"]:
+            from skiff_device.crew import cluster_sites
+
+            return cluster_sites.follow(paths)
         case ["cron-run", app, job]:
             from skiff_device.crew import crontab
 

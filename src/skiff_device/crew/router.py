@@ -92,7 +92,17 @@ def published(paths: Paths, app: str, exposed: tuple[int, ...]) -> list[tuple[st
 
 
 def sites(paths: Paths) -> list[Site]:
-    """Every site of every app that serves."""
+    """Every site of every app that serves: this device's own, and on a cluster those of other managers."""
+    found = own_sites(paths)
+    if (paths.run / "sites").exists():
+        from skiff_device.crew import cluster_sites
+
+        found += cluster_sites.of_others(paths)
+    return found
+
+
+def own_sites(paths: Paths) -> list[Site]:
+    """Every site of the apps of this device that serve."""
     found: list[Site] = []
     for app in store.apps(paths):
         release = releases.current(paths, app)
@@ -147,6 +157,10 @@ def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> dict[str, 
     for app in sorted(bad):
         if say is not None:
             say(f"{app}: the router leaves it out: {bad[app]}")
+    if (paths.crew / "cluster/interface").exists():
+        from skiff_device.crew import cluster_sites
+
+        cluster_sites.tell(paths)
     return bad
 
 
