@@ -143,6 +143,8 @@ def test_where_there_is_no_way_the_variable_is_named(app: CrewDevice) -> None:
     put_busybox(app, b"\x7fELF" + b"\0" * 100 + b"/lib/ld-musl-x86_64.so.1\0")
     done = app.run("ps:restart", "app")
     assert done.status == 1 and "FIRST: bytes that are not UTF-8 need a static busybox" in done.err
+    (app.paths.root / "usr/bin/busybox").unlink()
+    assert "need a static busybox" in app.run("ps:restart", "app").err
     # What served goes on.
     assert newest(app).name == before and newest(app).running
     with pytest.raises(Exception, match="not UTF-8, which a cluster does not take: FIRST"):

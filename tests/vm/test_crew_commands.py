@@ -299,6 +299,7 @@ def the_rest(ask: Commands) -> None:
     ask("config:clear third")
     ask("apps:core third")
     ask("apps:core --off third")
+    ask("apps:set --cluster third", "add layer apps/cluster", status=1)
     ask("apps:destroy --force shop")
     assert "pre-delete shop" in machine.succeed(f"cat {MARKS}")
     ask("backup:import", stdin=saved)

@@ -89,12 +89,19 @@ def _needs(paths: Paths, variable: str, options: list[str]) -> None:
             f"{variable}: bytes that are not UTF-8 do not go with the option --entrypoint",
             "docker-options:remove it, or keep the value encoded and decode it in the app",
         )
-    with _busybox(paths).open("rb") as file:
-        if _LOADER in file.read(_HEAD):
-            raise DeviceError(
-                f"{variable}: bytes that are not UTF-8 need a static busybox, which this image has not",
-                "keep the value encoded, and decode it in the app",
-            )
+    if not _is_static(_busybox(paths)):
+        raise DeviceError(
+            f"{variable}: bytes that are not UTF-8 need a static busybox, which this image has not",
+            "keep the value encoded, and decode it in the app",
+        )
+
+
+def _is_static(program: Path) -> bool:
+    try:
+        with program.open("rb") as file:
+            return _LOADER not in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _busybox(paths: Paths) -> Path:
