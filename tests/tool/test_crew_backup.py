@@ -33,6 +33,8 @@ def full(crew: CrewDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     store.change_env(crew.paths, None, lambda env: env.update(ALL="1"))
     mount = {"mounts": ["/mnt/persist/skiff/crew/storage/data:/data", "/mnt/persist/other:/o"]}
     store.change(crew.paths, "app", "storage", lambda section: section.update(mount))
+    assert crew.run("network:create", "inner").status == 0
+    assert crew.run("network:set", "--no-restart", "app", "attach-post-create", "inner").status == 0
     (crew.paths.storage / "data/sub").mkdir(parents=True)
     (crew.paths.storage / "data/sub/file").write_bytes(b"kept")
     (crew.paths.certs / "app").mkdir(parents=True)
@@ -95,6 +97,7 @@ def test_an_app_comes_back_on_another_device(full: CrewDevice, data: bytes, othe
     assert other.engine.saved["crew/app:1"] == full.engine.saved["crew/app:1"]
     container = other.engine.containers["app.worker.1-1"]
     assert container.running and container.env["A"] == "geheim\n" and container.argv == ["work"]
+    assert container.networks == ["crew", "inner"] and "inner" in other.run("network:list").text
     # Nothing is left beside, and it can be built again.
     assert not list(other.paths.crew.glob("import.*")) and not list(other.paths.storage.glob(".import.*"))
     assert [name for name in other.engine.containers if "backup" in name] == []

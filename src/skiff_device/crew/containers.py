@@ -25,6 +25,8 @@ _SHELL = set("$&|;<>()`*?[]{}~#!\n")
 # A fork bomb is stopped there.
 DEFAULT_PIDS = 1024
 LABEL = "crew.app"
+# Of networks that crew made; others belong to somebody else on the device.
+NETWORK_LABEL = "crew.network"
 
 
 def labels(app: str, number: int, process: str, index: int) -> dict[str, str]:
@@ -131,8 +133,12 @@ def create(engine: Engine, paths: Paths, app: str, release: Release, one: Runnin
 
 def attach_networks(engine: Engine, paths: Paths, app: str, name: str) -> None:
     """Put a container on the networks that the app is to be on besides the one of all apps."""
-    for network in store.section(paths, app, "network").get("attach", []):
-        engine.connect(str(network), name)
+    for network in map(str, store.section(paths, app, "network").get("attach", [])):
+        with store.alone(paths, "networks"):
+            # An app from another device's backup brings its networks along.
+            if engine.network(network) is None:
+                engine.create_network(network, labels={NETWORK_LABEL: network})
+        engine.connect(network, name)
 
 
 def _labels(app: str, release: Release, one: Running) -> dict[str, str]:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from skiff_device.crew.engine import Engine
 
 COMMANDS = Family("networks of some apps alone")
-# What crew made; others belong to somebody else on the device.
-_LABEL = "crew.network"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,38}[a-z0-9])?")
 _RESERVED = ("bridge", "default", "host", "none", "podman", containers.NETWORK)
 # Dokku has this name for networks that a container joins before it starts.
@@ -39,7 +37,7 @@ def _engine(context: Context) -> Engine:
 def _ours(engine: Engine, name: str) -> dict[str, object]:
     """A network that crew made. Raises DeviceError."""
     found = engine.network(_name(name))
-    if found is None or _LABEL not in (found.get("Labels") or {}):
+    if found is None or containers.NETWORK_LABEL not in (found.get("Labels") or {}):
         raise DeviceError(f"there is no network {name} of crew's", "network:list shows all")
     return found
 
@@ -62,7 +60,7 @@ def create(context: Context, args: Args) -> int | None:
     engine = _engine(context)
     if engine.network(name) is not None:
         raise DeviceError(f"there is a network {name} already", "choose another name")
-    engine.create_network(name, labels={_LABEL: name})
+    engine.create_network(name, labels={containers.NETWORK_LABEL: name})
     events.log(context.paths, context.caller, f"network:create {name}")
     return None
 
@@ -95,7 +93,7 @@ def listing(context: Context, args: Args) -> int | None:
     found = sorted(
         str(one["Name"])
         for one in _engine(context).networks()
-        if one.get("Name") == containers.NETWORK or _LABEL in (one.get("Labels") or {})
+        if one.get("Name") == containers.NETWORK or containers.NETWORK_LABEL in (one.get("Labels") or {})
     )
     if as_json:
         context.say(json.dumps(found))
