@@ -189,6 +189,15 @@ def test_a_failing_package_shows_its_last_lines(bench: Bench) -> None:
     assert bench.compile()[1] == 2
 
 
+def test_a_source_that_cannot_be_fetched_is_told_with_what_to_do(bench: Bench) -> None:
+    bench.configure()
+    (bench.output / "fail").write_text(">>> host-tiny 1.0 Downloading\nwget: unable to resolve host\n")
+    with pytest.raises(UserError, match="source of package host-tiny cannot be fetched") as caught:
+        bench.compile()
+    assert "unable to resolve host" in caught.value.message
+    assert "[buildroot.source.tiny]" in caught.value.hint
+
+
 def test_a_full_disk_is_told_as_such(bench: Bench) -> None:
     bench.configure()
     (bench.output / "fail").write_text("cc: write: No space left on device\n")

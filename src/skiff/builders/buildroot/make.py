@@ -103,6 +103,12 @@ class Make:
             )
         if not watch.package:
             return CommandError(argv, status, tail)
+        if watch.step.endswith("Downloading"):
+            name = watch.package.removeprefix("host-")
+            return UserError(
+                f"the source of package {watch.package} cannot be fetched\n{tail}",
+                hint=f"check the network; [buildroot.source.{name}] in a layer of yours names another source",
+            )
         return UserError(
             f"package {watch.package} failed: {watch.step}\n{tail}",
             hint=f"all of it is in {self.log}; `skiff br -- {watch.package}-rebuild` tries it alone",
