@@ -160,6 +160,8 @@ HOSTILE = [
     after(ENV, "apps/app/storage/../x/000001"),
     *(instead(ENV, text) for text in (b"{}", b"[]", b"{", b'{"A": 1}')),
     instead("apps/app/settings.json", b'{"ps": 1}'), instead("apps/app/release.json", b"{}"),
+    instead("apps/app/release.json", b'{"processes": {}, "created": "", "reason": "\\ud800"}'),
+    instead(ENV, b'{"A": "\\ud800"}'), instead("apps/app/settings.json", b'{"a": ' + b"[" * 100_000),
     instead("apps/app/image/000001", b"no image"), instead("apps/app/repo/000001", b"no bundle"),
     instead("backup.json", b'{"format": "other"}'),
     *(

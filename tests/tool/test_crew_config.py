@@ -86,6 +86,7 @@ def test_so_is_what_was_exported_for_a_shell(app: CrewDevice) -> None:
         (b'{"A": "\\ud800"}', "A: a variable holds any byte but NUL"),
         (b'{"A": "x\\u0000"}', "A: a variable holds any byte but NUL"),
         (b"A=1\nB='two", "line 2: B: the quotes do not fit"),
+        (b'{"A": ' + b"[" * 100_000, "this is no JSON"),
         (b"A='x' 'y'", "line 1: A: the quotes do not fit"),
         (b"A=" + b"\xff" * (121 << 10), "line 1: A: longer than 120 KiB"),
     ],

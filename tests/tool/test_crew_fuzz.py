@@ -6,18 +6,20 @@ The pushes are real ones: git's client and git-receive-pack, with crew's own hoo
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import keys, main, receive, store
+from skiff_device.crew import check, crontab, deploy, keys, main, receive, release, source, store
 from skiff_device.crew.main import UsageError
 from tests.tool.crew_device import SOURCE, CrewDevice
 from tests.tool.test_crew_roles import COMMANDS, state
@@ -156,6 +158,48 @@ def test_only_one_commit_of_the_branch_is_ever_taken(updates: list[list[str]], b
     else:
         assert len(updates) == 1 and found == updates[0][1] and len(found) in (40, 64)
         assert set(found) <= set("0123456789abcdef")
+
+
+KEYS = st.sampled_from(
+    ["web", "command", "schedule", "maintenance", "path", "content", "attempts", "timeout", "wait", "uptime",
+     "type", "listening", "port", "httpHeaders", "name", "value", "quantity"]
+)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.just("0 4 * * *")
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+APP_JSON = st.fixed_dictionaries(
+    {}, optional={
+        "cron": st.lists(st.dictionaries(KEYS, LEAVES), max_size=3) | JSON,
+        "healthchecks": st.dictionaries(KEYS, st.lists(st.dictionaries(KEYS, JSON), max_size=3)) | JSON,
+        "formation": st.dictionaries(KEYS, st.dictionaries(KEYS, LEAVES)) | JSON,
+    }
+)  # fmt: skip
+
+
+@settings(bounded, max_examples=50)
+@given(value=APP_JSON, checks=st.lists(WORDS).map("\n".join), procfile=st.lists(WORDS).map("\n".join))
+def test_files_of_a_repository_end_in_an_answer(
+    line: CrewDevice, value: dict[str, Any], checks: str, procfile: str
+) -> None:
+    made = release.current(line.paths, "app")
+    assert made is not None
+
+    def app_json() -> None:
+        release.save(line.paths, "app", made._replace(app_json=source.app_json(json.dumps(value))))
+        found = release.current(line.paths, "app")
+        assert found is not None
+        crontab.parse(found.app_json)
+        check.from_app_json(found.app_json, "web")
+        deploy.scale_of(line.paths, "app", found)
+
+    for read in (app_json, lambda: check.from_file(checks), lambda: source.procfile(procfile)):
+        try:
+            read()
+        except DeviceError as error:
+            assert all(c.isprintable() for c in error.message + error.hint), error.message
 
 
 class Pusher:

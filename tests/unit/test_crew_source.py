@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import source
+from skiff_device.crew import build, source
 from skiff_device.crew.containers import command_words
+from skiff_device.crew.engine import Engine
+from skiff_device.crew.paths import Paths
 from skiff_device.crew.receive import app_of, wanted_commit
 
 COMMIT = "0123456789" * 4
@@ -61,7 +63,7 @@ def test_a_procfile_names_processes() -> None:
     assert source.procfile("") is None
 
 
-@pytest.mark.parametrize("text", ["web", "web:", ": x", "../x: y", "WEB: y", "-x: y"])
+@pytest.mark.parametrize("text", ["web", "web:", ": x", "../x: y", "WEB: y", "-x: y", "web: a\0b"])
 def test_a_bad_procfile_is_refused(text: str) -> None:
     with pytest.raises(DeviceError):
         source.procfile(text)
@@ -72,6 +74,25 @@ def test_app_json_names_line_and_column() -> None:
         source.app_json('{\n "a": }')
     with pytest.raises(DeviceError, match="expected an object"):
         source.app_json("[]")
+    for beyond in ("[" * 100_000, "1" * 5000, '"\\ud800"'):
+        with pytest.raises(DeviceError, match="beyond all bounds"):
+            source.app_json(f'{{"a": {beyond}}}')
+
+
+class Bare(Engine):
+    """An engine without images."""
+
+    def image(self, reference: str) -> None:
+        return None
+
+
+def test_a_reader_of_dockerfiles_with_any_name_is_left_out(tmp_path: Path) -> None:
+    path = tree(tmp_path / "x.tar", ("Dockerfile", b"# syntax=\xff\x1b\nFROM box\n"))
+    said: list[str] = []
+    with path.open("r+b") as context:
+        text = build._dockerfile(Bare(Paths(tmp_path)), context, "Dockerfile", said.append)
+    assert text.split("\n")[1] == "FROM box" and "syntax" not in text
+    assert len(said) == 1 and said[0].isprintable()
 
 
 def test_only_build_arguments_are_build_options() -> None:

@@ -164,7 +164,8 @@ def check_release(value: dict[str, Any], number: int = 1) -> releases.Release:
             for name, words in dict(value["processes"]).items()
         }
         app_json = value.get("app_json", {})
-        json.dumps(app_json)
+        # Half of a pair of UTF-16 is no text that can be kept.
+        json.dumps(value, ensure_ascii=False).encode()
         return releases.Release(
             number, str(value["created"])[:40], str(value["reason"])[:200], "", "",
             str(value.get("commit", ""))[:64], processes or {"web": None},

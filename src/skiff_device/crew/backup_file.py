@@ -164,7 +164,7 @@ def _count(digest: Any, name: str, data: bytes) -> None:
 def _object(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(str(error)) from None
     if not isinstance(found, dict):
         raise _damaged("expected an object")

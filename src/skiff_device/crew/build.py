@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import deadline
+from skiff_device.crew import deadline, names
 from skiff_device.crew.buildkit import Trace
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.engine_api import Refused, records
@@ -182,8 +182,9 @@ def _dockerfile(engine: Engine, context: BinaryIO, name: str, say: Say) -> str:
                 data = file.read()
                 first = data.partition(b"\n")[0]
                 match = _PRAGMA.match(first.rstrip(b"\r"))
-                if match is not None and engine.image(match[1].decode(errors="replace")) is None:
-                    say(f"built with the engine's own reader of Dockerfiles, not {match[1].decode()}")
+                reader = match[1].decode(errors="replace") if match is not None else ""
+                if reader and engine.image(reader) is None:
+                    say(f"built with the engine's own reader of Dockerfiles, not {names.shown(reader)}")
                     blank = b"#" + b" " * (len(first) - 1)
                     context.seek(member.offset_data)
                     context.write(blank)

@@ -47,8 +47,12 @@ def app_json(text: str) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
+        # Half of a pair of UTF-16, which JSON can name, is no text.
+        json.dumps(found, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise DeviceError(f"app.json:{error.lineno}:{error.colno}: {error.msg}", "see app.json") from None
+    except (ValueError, RecursionError):
+        raise DeviceError("app.json: a number, a depth or a character beyond all bounds") from None
     if not isinstance(found, dict):
         raise DeviceError("app.json: expected an object")
     return found
@@ -57,6 +61,8 @@ def app_json(text: str) -> dict[str, Any]:
 def procfile(text: str) -> dict[str, list[str] | None] | None:
     """Processes of a Procfile; None without one. Raises DeviceError with the line."""
     found: dict[str, list[str] | None] = {}
+    if "\0" in text:
+        raise DeviceError("Procfile: there is a NUL in it", "one `web: command` a line")
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):

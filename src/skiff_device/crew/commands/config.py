@@ -203,7 +203,7 @@ def parse(text: str) -> dict[str, str]:
     if text.lstrip().startswith("{"):
         try:
             given = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DeviceError(f"this is no JSON: {error}", "config:export --format json") from None
         for name, value in given.items():
             if not isinstance(value, str):
