@@ -39,20 +39,34 @@ def missing() -> str:
     return "" if which("dropbear") else "needs the package dropbear-bin"
 
 
+# Root's shell there: programs of the folder come first, and know by $DEVICE which server was asked.
+_SHELL = """#!/bin/sh
+address=${{SSH_CONNECTION% *}}
+export DEVICE={folder}/devices/${{address##* }} PATH={folder}/bin:$PATH
+exec /bin/sh "$@"
+"""
+
+
 @contextmanager
-def ssh_servers(folder: Path, count: int) -> Iterator[Servers]:
-    """They run while the block does."""
+def ssh_servers(folder: Path, count: int, programs: dict[str, str] | None = None) -> Iterator[Servers]:
+    """They run while the block does. programs are scripts on each; $DEVICE is its own folder for them."""
     home, key, own = folder / "home", folder / "key", folder / "host_key"
     (home / ".ssh").mkdir(parents=True)
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
     run(["dropbearkey", "-t", "ed25519", "-f", own])
     (home / ".ssh/authorized_keys").write_bytes(key.with_name("key.pub").read_bytes())
-    (folder / "passwd").write_text(f"root:x:0:0:root:{home}:/bin/sh\n")
+    shell = folder / "shell"
+    _script(shell, _SHELL.format(folder=shlex.quote(str(folder))))
+    (folder / "passwd").write_text(f"root:x:0:0:root:{home}:{shell if programs else '/bin/sh'}\n")
+    (folder / "shells").write_text(f"/bin/sh\n{shell}\n")
+    for name, body in (programs or {}).items():
+        _script(folder / "bin" / name, f"#!/bin/sh\n{body}\n")
     port = free_port()
     # One for each: a server takes only so many log-ins from one client at a time.
     start = f"dropbear -F -E -m -r {shlex.quote(str(own))} -P '' -p 127.0.0.$n:{port} &"
     line = (
         f"mount --bind {shlex.quote(str(folder / 'passwd'))} /etc/passwd || exit\n"
+        f"mount --bind {shlex.quote(str(folder / 'shells'))} /etc/shells || exit\n"
         f"for n in $(seq {count}); do {start} done; wait"
     )
     with (folder / "log").open("wb") as log:
@@ -75,3 +89,9 @@ def _answers(address: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)

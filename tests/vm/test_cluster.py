@@ -114,7 +114,7 @@ def led_to(board: Device, port: str, version: str) -> None:
 
 
 def by_name(board: Device, version: str) -> None:
-    """Wait until the router of the app's own device answers for its name."""
+    """Wait until the router of a manager answers for the app's name."""
     board.wait_until_succeeds(f"{ASK} | grep -q '^{version} '", 240)
 
 
@@ -165,13 +165,15 @@ def it_is_made(boards: list[Device]) -> None:
 
 
 def an_app_is_pushed(boards: list[Device], app: Repository) -> None:
-    """To one device; it runs on all, behind that one's router, and a port of each leads to all containers."""
+    """To one device; it runs on all, behind managers' routers, and a port of each leads to all containers."""
     _, two, _ = boards
     crew(two, "apps:create shop")
     crew(two, "apps:set --cluster shop")
     crew(two, f"ps:scale shop web={REPLICAS}")
     push(app, two, "one")
     by_name(two, "one")
+    # Another manager, to which nobody has pushed.
+    by_name(boards[0], "one")
     answers(two, "one")
     assert all(f"board{number}" in crew(two, "ps:report shop").stdout for number in (1, 2, 3))
     port = two.succeed(
