@@ -59,6 +59,7 @@ INFO = {
         "build_dir": "build/linux-6.12/",
         "downloads": [],
     },
+    "rootfs-tar": {"type": "rootfs"},
 }
 
 
@@ -165,6 +166,8 @@ def test_layers_that_fight_are_told(bench: Bench) -> None:
 def test_progress_counts_packages_and_the_log_is_whole(bench: Bench) -> None:
     warnings, done, steps = bench.compile()
     assert (warnings, done) == ([], 2)
+    # What packs the root file system is none.
+    assert [one.name for one in build.packages(bench.configure())] == ["tiny", "linux"]
     assert "tiny 1.0 Building" in steps
     assert "compiling tiny" in (bench.folder / "build.log").read_text()
     # The user's own flags stay out; the external tree gets in.

@@ -78,7 +78,9 @@ class Make:
     def packages(self) -> list[PackageInfo]:
         """All that will be built, for the device and for the build itself."""
         text = run([*self.words, "-s", "--no-print-directory", "show-info"], env=self.environment).stdout
-        return [_package(name, facts) for name, facts in msgspec.json.decode(text).items()]
+        found = msgspec.json.decode(text)
+        # What packs the root file system is listed too, and leaves no stamp when it is done.
+        return [_package(name, facts) for name, facts in found.items() if facts.get("type") != "rootfs"]
 
     def run(self, targets: Sequence[str], detail: Callable[[str], None], done: Callable[[str], None]) -> None:
         """Make the targets. ``detail`` hears each step, ``done`` each package that is finished.
