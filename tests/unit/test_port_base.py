@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from skiff.host.errors import UserError
+from skiff.host.run import Group
 from skiff.model.arch import Arch
 from skiff.model.port import Platform
 from skiff.port.base import Base, Bases, command, sources
@@ -217,3 +218,29 @@ def test_old_releases_list_their_archives_by_lines() -> None:
     name, text = sources(Release("debian", "bullseye"), Arch.ARM64)
     assert name == "etc/apt/sources.list"
     assert text.splitlines()[0] == "deb http://deb.debian.org/debian bullseye main"
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("tar: No space left on device", "free some space"),
+        ("GPG error: NO_PUBKEY 0123", "not signed with a key of ubuntu"),
+        ("E: Release file for http://x/InRelease is expired", "not been updated for long"),
+        ("E: Could not resolve 'x'", "check the network"),
+    ],
+)
+def test_what_mmdebstrap_said_tells_what_to_do(tmp_path: Path, said: str, hint: str) -> None:
+    program = tmp_path / "mmdebstrap"
+    program.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    program.chmod(0o755)
+    release = Release("ubuntu", "noble")
+    base = Base(release, Arch.ARM64, archives(release, Arch.ARM64), 0, "key")
+    (tmp_path / "ubuntu-archive-keyring.gpg").touch()
+    keys = tmp_path / "ubuntu-archive-keyring.gpg"
+    bases = Bases(tmp_path / "cache", pytest.fail, keyring=lambda package, path: keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path), prepend=":")
+        with pytest.raises(UserError, match="ubuntu:noble for arm64 cannot be made") as error:
+            bases.make(base, Group(), lambda _: None)
+    assert hint in error.value.hint
+    assert not list((tmp_path / "cache").rglob(".base-*"))

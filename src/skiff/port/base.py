@@ -306,6 +306,8 @@ def _remedy(said: str, whole: Distribution) -> str:
         return (
             f"it is not signed with a key of {whole.image.rpartition('/')[2]}: use another mirror (--mirror)"
         )
+    if "is expired" in said:
+        return "the mirror has not been updated for long: use another (--mirror)"
     return "check the network, or the mirror (--mirror)"
 
 

@@ -72,8 +72,10 @@ def verify(engine: Engine, tag: str, name: str, platform: Platform, tell: Callab
             else _settled(engine, container, name, platform)
         )
     finally:
+        # Docker kills it at once; podman would ask it to end, and wait.
+        at_once = ("--time", "0") if engine.podman else ()
         with suppress(CommandError):
-            engine.call("rm", "--force", "--volumes", container)
+            engine.call("rm", "--force", *at_once, "--volumes", container)
 
 
 def _settled(engine: Engine, container: str, name: str, platform: Platform) -> str:
