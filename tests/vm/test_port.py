@@ -330,11 +330,12 @@ def _small_disk(folder: Path, size: str = "64m") -> Iterator[Path]:
 def test_an_interrupted_port_goes_on_where_it_was(net: World) -> None:
     # Seconds that no other sleep of this machine has.
     pause = f"sleep 6{os.getpid()}"
-    text = (
-        f"FROM tiny:1 AS one\nRUN echo {pause} >/first\nFROM tiny:1\nCOPY --from=one /first /\nRUN {pause}\n"
-    )
+    early = net.folder_of("early", {"Dockerfile": "FROM tiny:1\nRUN echo early >/early\n"})
+    text = f"FROM early:1\nRUN wget -q -O /go {net.web}/go || {pause}\n"
     folder = net.folder_of("slow", {"Dockerfile": text})
-    words = net.argv(f"{folder}/", "--arch", "arm64", "--tag", "slow:1", "--load", EMULATED)
+    asked = [f"{folder}/", "--arch", "arm64", "--tag", "slow:1", "--load", EMULATED]
+    asked += ["--source", f"early:1={early}"]
+    words = net.argv(*asked)
     process = spawn(words, env=net.env, cwd=net.folder, stdout=PIPE, stderr=STDOUT)
     within(120, lambda: process.poll() is not None or _runs(pause))
     process.send_signal(signal.SIGINT)
@@ -346,6 +347,14 @@ def test_an_interrupted_port_goes_on_where_it_was(net: World) -> None:
     assert "slow:1" not in net.names()
     # What it had started ends.
     within(30, lambda: not _runs(pause))
+    # Nothing holds it up any more: what was done stays done.
+    net.folder_of("web", {"go": "go\n"})
+    assert net.outcomes(net.ported(*asked)) == {
+        "tiny:1 arm64": "kept",
+        "early:1 arm64": "kept",
+        "slow:1 arm64": "built",
+    }
+    assert "slow:1" in net.names()
 
 
 def _runs(command: str) -> bool:
