@@ -226,6 +226,7 @@ def test_old_releases_list_their_archives_by_lines() -> None:
         ("tar: No space left on device", "free some space"),
         ("GPG error: NO_PUBKEY 0123", "not signed with a key of ubuntu"),
         ("E: Release file for http://x/InRelease is expired", "not been updated for long"),
+        ("qemu: uncaught target signal 4 (Illegal instruction)", "emulator is too old"),
         ("E: Could not resolve 'x'", "check the network"),
     ],
 )

@@ -308,6 +308,8 @@ def _remedy(said: str, whole: Distribution) -> str:
         )
     if "is expired" in said:
         return "the mirror has not been updated for long: use another (--mirror)"
+    if "Illegal instruction" in said:
+        return "this machine's emulator is too old for these packages: a newer qemu-user, or --on root@device"
     return "check the network, or the mirror (--mirror)"
 
 
