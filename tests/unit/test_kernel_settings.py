@@ -1,0 +1,52 @@
+"""What layers add up to for a kernel from source is enough for containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skiff.builders.linux.configure import job_of
+from skiff.layers import Search, resolve
+from skiff.model.arch import Arch
+
+SEARCH = Search(builtin=Path(__file__).resolve().parents[2] / "layers")
+
+# "Generally Necessary" in moby's contrib/check-config.sh (00148c88), for Linux 6.12 and cgroup v2, and what
+# it lists as optional and our images use: user namespaces, filters of system calls, limits, ext4.
+NECESSARY = """
+NAMESPACES NET_NS PID_NS IPC_NS UTS_NS CGROUPS CGROUP_SCHED CGROUP_BPF KEYS VETH BRIDGE BRIDGE_NETFILTER
+NF_NAT POSIX_MQUEUE USER_NS SECCOMP SECCOMP_FILTER MEMCG CGROUP_PIDS BLK_CGROUP BLK_DEV_THROTTLING
+CFS_BANDWIDTH FAIR_GROUP_SCHED OVERLAY_FS EXT4_FS EXT4_FS_POSIX_ACL EXT4_FS_SECURITY EXT4_USE_FOR_EXT2
+"""
+# What it asks for besides is iptables' old tables (IP_NF_*, IP6_NF_*). Debian's iptables and netavark write
+# nf_tables instead: docker's by way of xtables' matches and targets, podman's with nothing else.
+TABLES = "NF_TABLES NF_TABLES_INET NF_TABLES_IPV4 NF_TABLES_IPV6 NFT_CT NFT_NAT NFT_MASQ"
+ENGINES = {
+    "engine/docker": """
+        NFT_COMPAT NETFILTER_XT_MARK NETFILTER_XT_NAT NETFILTER_XT_TARGET_MASQUERADE
+        NETFILTER_XT_MATCH_ADDRTYPE NETFILTER_XT_MATCH_CONNTRACK
+    """,
+    "engine/podman": "NFT_FIB_INET NFT_REJECT_INET",
+}
+# The same script: services of Swarm, its overlay network and that one's encryption.
+SWARM = """
+NETFILTER_XT_MATCH_IPVS IP_VS IP_VS_NFCT IP_VS_PROTO_TCP IP_VS_PROTO_UDP IP_VS_RR VXLAN
+CRYPTO_GCM CRYPTO_SEQIV XFRM_USER INET_ESP NETFILTER_XT_MATCH_BPF
+"""
+
+
+def set_by(layers: list[str], arch: Arch) -> set[str]:
+    """Symbols, without prefix, that a kernel of these layers has, built in or as modules."""
+    settings = job_of(resolve(layers, arch, SEARCH)).settings
+    return {name.removeprefix("CONFIG_") for name, one in settings.items() if one.value in "ym"}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_small_kernel_has_what_an_engine_needs(engine: str) -> None:
+    wanted = " ".join([NECESSARY, TABLES, ENGINES[engine]]).split()
+    assert set(wanted) - set_by(["virt/qemu", engine, "util/slim"], Arch.AMD64) == set()
+
+
+def test_a_small_kernel_has_what_a_cluster_needs() -> None:
+    assert set(SWARM.split()) - set_by(["virt/qemu", "apps/cluster", "util/slim"], Arch.AMD64) == set()
