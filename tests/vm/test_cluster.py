@@ -259,7 +259,8 @@ def all_lose_power(boards: list[Device]) -> None:
     for board in boards:
         board.wait_for_ssh(300)
     two.wait_for_unit("cluster", "in a cluster by eth1", 300)
-    two.wait_until_succeeds("docker node ls | grep -q Leader", 240)
+    # Three engines start at once: under emulation some take more than one try.
+    two.wait_until_succeeds("docker node ls | grep -q Leader", 600)
     answers(two, "two")
     by_name(two, "two")
     found = seen_from(two)
