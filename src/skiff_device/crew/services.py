@@ -79,7 +79,7 @@ def bring_all(
     swarm = cluster.manager(paths)
     cpu = str((engine.image(release.image) or {}).get("Architecture", ""))
     _tell_who_cannot(swarm, app, cpu, say)
-    files = service_files.parts(swarm, app, release.files)
+    files = patiently(lambda: service_files.parts(swarm, app, release.files))
     image = _hand_over(swarm, engine, release, say)
     _ensure_network(engine, swarm)
     leads = bool(router.targets(paths, app, release.exposed))
