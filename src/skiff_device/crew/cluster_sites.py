@@ -64,7 +64,8 @@ def sync(paths: Paths) -> bool:
 def tell(paths: Paths) -> None:
     """Tell this device's sites at once; when managers cannot be asked now, `follow` does it later."""
     swarm = Swarm(paths)
-    with suppress(DeviceError):
+    # A manager without a leader may take too long to say so.
+    with suppress(DeviceError, TimeoutError):
         state = swarm.state()
         if state.get("ControlAvailable"):
             _keep(swarm, str(state["NodeID"]), swarm.objects("configs", _APP), _own(paths))
