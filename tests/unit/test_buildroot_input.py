@@ -104,6 +104,16 @@ def test_sources_of_a_layer_overrule_buildroots(tree: LayerTree) -> None:
     assert not hashes.exists()
 
 
+def test_an_external_toolchain_takes_the_place_of_buildroots_own(tree: LayerTree) -> None:
+    own = "BR2_TOOLCHAIN_BUILDROOT_MUSL=y\nBR2_KERNEL_HEADERS_AS_KERNEL=y\n"
+    write(tree.root / "layers/base/buildroot/a.config", own)
+    write(tree.add("my/app").path / "buildroot/a.config", "BR2_TOOLCHAIN_EXTERNAL=y\n")
+    values = defconfig(tree, recipe(tree, "my/app"))
+    assert values["BR2_TOOLCHAIN_BUILDROOT_MUSL"] == values["BR2_KERNEL_HEADERS_AS_KERNEL"] == "n"
+    assert "BR2_TOOLCHAIN_BUILDROOT_CXX" not in values
+    assert defconfig(tree, recipe(tree))["BR2_TOOLCHAIN_BUILDROOT_MUSL"] == "y"
+
+
 def test_offline_names_the_folder_of_sources_as_the_only_site(tree: LayerTree) -> None:
     made = recipe(tree)
     assert "BR2_PRIMARY_SITE_ONLY" not in defconfig(tree, made)

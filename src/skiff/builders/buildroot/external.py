@@ -73,10 +73,15 @@ _OWN_TOOLCHAIN = (
 def plan(recipe: Recipe, toolchain: str = "") -> Plan:
     """All settings of a recipe's layers. ``toolchain``: lines for an external one."""
     found = {kind.value: fragments.collect(recipe.layers, recipe.arch, kind) for kind in Kind}
+    lines = found[Kind.BUILDROOT.value]
     if toolchain:
-        text = "".join(fragments.line(symbol, "n") for symbol in _OWN_TOOLCHAIN) + toolchain
         layer = recipe.origins.get("toolchain", "?")
-        found[Kind.BUILDROOT.value].append(Fragment(layer, Path(layer), text))
+        lines.append(Fragment(layer, Path(layer), toolchain))
+    said = fragments.merge(lines)
+    external = said.get("BR2_TOOLCHAIN_EXTERNAL")
+    if external and external.value == "y":
+        own = "".join(fragments.line(symbol, "n") for symbol in _OWN_TOOLCHAIN if symbol in said)
+        lines.append(Fragment(external.layer, Path(external.layer), own))
     return Plan(**{kind: fragments.merge(each) for kind, each in found.items()})
 
 
