@@ -61,6 +61,23 @@ def test_what_is_missing_is_refused(
     assert "the plan cannot be carried out:\n  e.x/none:latest for linux/arm64: " in capsys.readouterr().err
 
 
+def test_a_base_of_a_mirror_is_planned_for_the_cpus_it_has(
+    words: list[str], project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project / "app", Dockerfile="FROM ubuntu:24.04\n")
+    suite = tmp_path / "ubuntu/dists/noble"
+    suite.mkdir(parents=True)
+    (suite / "InRelease").write_text("Date: Sat, 21 Nov 2026 09:15:44 UTC\nArchitectures: amd64 riscv64\n")
+    mirror = ["--mirror", f"ubuntu=file://{tmp_path}/ubuntu/"]
+    assert main(["port", "./app", "--arch", "riscv64,s390x", *mirror, *words]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "ubuntu:24.04 linux/riscv64 synthesise" in out
+    assert (
+        "linux/s390x missing no registry that answers has it, and no archive that answers has its packages"
+        in out
+    )
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -72,6 +89,11 @@ def test_what_is_missing_is_refused(
         (["./app", "--arch", "arm64", "--source", "x"], "--source x: not IMAGE=SOURCE"),
         (["./app", "--arch", "arm64", "--file", "Other"], "app: there is no Other"),
         (["A", "--arch", "arm64"], "'A': not the name of an image"),
+        (
+            ["./app", "--arch", "arm64", "--mirror", "x=http://m"],
+            "x=http://m: not URL, nor debian or ubuntu=URL",
+        ),
+        (["./app", "--arch", "arm64", "--mirror", "ubuntu=m"], "ubuntu=m: not URL, nor debian or ubuntu=URL"),
     ],
 )
 def test_one_message_for_a_mistake(
