@@ -169,7 +169,8 @@ def podman_of(folder: Path, registry: str) -> dict[str, str]:
     """
     settings = {
         "CONTAINERS_CONF": '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
-        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
+        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nlock_type = "file"\n'
+        'runtime = "runc"\n'
         f'tmp_dir = "{folder}/tmp"\n',
         "CONTAINERS_STORAGE_CONF": f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/storage"\n'
         f'runroot = "{folder}/run"\n',
