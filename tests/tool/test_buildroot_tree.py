@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from skiff.host.run import run
 from skiff.layers import Search, available, checkout_recipe, load, resolve
 from skiff.model.arch import Arch
 from skiff.model.recipe import LayerRef
+from tests.vm.terminal import Terminal
 
 SEARCH = Search(builtin=builtin_layers())
 LAYERS = {name: load(LayerRef(name, path)).file for name, path in available(SEARCH).items()}
@@ -74,6 +76,40 @@ def test_kconfig_takes_debians_toolchain(work: Path, monkeypatch: pytest.MonkeyP
     (layer / "layer.toml").write_text('description = "c"\n[buildroot]\ntoolchain = "debian"\n')
     recipe = resolve(["virt/qemu", "engine/podman", str(layer)], Arch.ARM64, SEARCH, builder="buildroot")
     configure(recipe, work / "toolchain", work / "cache", How(buildroot, strict=True))
+
+
+# Keys of Buildroot's menu, and what it shows when it has understood them.
+MENU = (
+    ("/", "Search Configuration"),
+    ("PACKAGE_LSOF\r", "Search Results"),
+    # To the place of the first one found.
+    ("1", "feature is selected"),
+    ("y\x1b\x1b", "Search Results"),
+    ("\x1b\x1b", "feature is selected"),
+    ("\x1b\x1b", "wish to save"),
+    ("\r", "End of the configuration"),
+)
+
+
+def test_what_buildroots_menu_changes_is_saved_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUILDROOT", str(folder_in("BUILDROOT")))
+    monkeypatch.setenv("SKIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    skiff = [sys.executable, "-m", "skiff"]
+    run([*skiff, "configure", "virt/qemu", "--arch", "arm64", "--builder", "buildroot"])
+    terminal = Terminal([*skiff, "br", "--", "menuconfig"], rows=40, columns=120)
+    terminal.wait_for("feature is selected")
+    for keys, shown in MENU:
+        terminal.type(keys)
+        terminal.wait_for(shown)
+    terminal.wait_for_end()
+    run([*skiff, "br", "save"])
+    saved = tmp_path / "overrides/workspaces/default/buildroot/saved.config"
+    assert "BR2_PACKAGE_LSOF=y" in saved.read_text().splitlines()
+    told = run([*skiff, "br", "--", "printvars", "VARS=BR2_PACKAGE_LSOF"]).stdout
+    assert told.strip() == b"BR2_PACKAGE_LSOF=y"
 
 
 @pytest.mark.parametrize("names", SKIFFOS_NAMES)

@@ -39,16 +39,27 @@ class Terminal:
         """Wait until it shows a text; everything shown since the last such text."""
         deadline = time.monotonic() + timeout
         while text not in self._seen:
-            ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
-            try:
-                data = os.read(self._fd, 65536) if ready else b""
-            except OSError:
-                data = b""
-            if not data:
+            if not self._more(deadline):
                 raise ProductFailure(f"the terminal does not show {text!r}, but: {self._seen[-2000:]!r}")
-            self._seen += data.decode(errors="replace")
         shown, found, self._seen = self._seen.partition(text)
         return shown + found
+
+    def _more(self, deadline: float) -> bool:
+        """Take in what is shown next; False when time is over or the program has ended."""
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self._fd, 65536) if ready else b""
+        except OSError:
+            data = b""
+        self._seen += data.decode(errors="replace")
+        return bool(data)
+
+    def wait_for_end(self, timeout: float = 60) -> None:
+        """Wait until the program has ended by itself."""
+        deadline = time.monotonic() + timeout
+        while self._more(deadline):
+            pass
+        self.close()
 
     def close(self) -> None:
         """Shut the window: the program is killed."""
