@@ -212,6 +212,9 @@ def engine(folder: Path) -> Iterator[Path]:
                 lambda: run(probe, env={"PATH": PATH}, check=False).returncode == 0, process, folder / "log"
             )
             yield socket
+    # Containers with this machine's network leave it mounted, and the folder could not be removed.
+    for left in (folder / "exec" / "netns").glob("*"):
+        run(["umount", left], check=False)
 
 
 @contextmanager

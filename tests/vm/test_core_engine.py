@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from skiff.host.run import CommandError, run
+from skiff_device.core.paths import SESSIONS
 from tests.vm.port_world import DOCKER, World, podman_of, world
 
 SRC = Path(__file__).parents[2] / "src"
@@ -82,6 +83,8 @@ class Board:
         }.items():
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_text(text)
+        # Containers find agents there; the engine looks for it on this machine. Another run may be using it.
+        (Path(SESSIONS) / "core").mkdir(parents=True, exist_ok=True)
         # The device, too, has a command of that name with either engine.
         self.program = self.root / "bin/docker"
         self.program.parent.mkdir(exist_ok=True)
