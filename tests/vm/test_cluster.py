@@ -30,6 +30,8 @@ RUN mkdir /www
 CMD ["sh", "-c", "echo VERSION $(hostname) >/www/index.html && exec httpd -f -p $PORT -h /www"]
 """
 REPLICAS = 6
+# Seconds after which something counts as never to come: three engines start on two cores.
+PATIENT = 900
 
 
 def address(number: int) -> str:
@@ -53,7 +55,7 @@ def switch_on(board: Device, number: int, network: str) -> None:
 def settle(board: Device, number: int) -> None:
     """Give it its name and address."""
     name = f"board{number}"
-    board.wait_for_ssh(300)
+    board.wait_for_ssh(PATIENT)
     board.wait_for_persist()
     board.succeed(
         f"cd /mnt/persist/skiff && echo {name} >hostname && mkdir -p network && "
@@ -61,7 +63,7 @@ def settle(board: Device, number: int) -> None:
     )
     board.wait_until_succeeds(f"ip -4 addr show dev eth1 | grep -q {address(number)}/24")
     board.wait_until_succeeds(f"test $(hostname) = {name}")
-    board.wait_for_unit("crew", "no apps", 300)
+    board.wait_for_unit("crew", "no apps", PATIENT)
 
 
 def seen_from(board: Device) -> dict[str, Any]:
@@ -110,12 +112,12 @@ def led_to(board: Device, port: str, version: str) -> None:
     """Wait until a port of this device leads to all containers of a release, and to nothing else."""
     asked = f"for turn in $(seq {2 * REPLICAS}); do wget -q -T 5 -O - http://127.0.0.1:{port}/ || exit; done"
     seen = "sort -u /tmp/web | cut -d ' ' -f 1 | uniq -c | xargs"
-    board.wait_until_succeeds(f"{asked} >/tmp/web; test \"$({seen})\" = '{REPLICAS} {version}'", 240)
+    board.wait_until_succeeds(f"{asked} >/tmp/web; test \"$({seen})\" = '{REPLICAS} {version}'", PATIENT)
 
 
 def by_name(board: Device, version: str) -> None:
     """Wait until the router of a manager answers for the app's name."""
-    board.wait_until_succeeds(f"{ASK} | grep -q '^{version} '", 240)
+    board.wait_until_succeeds(f"{ASK} | grep -q '^{version} '", PATIENT)
 
 
 ASK = "wget -q -T 20 -O - --header 'Host: shop.board2.local' http://127.0.0.1/"
@@ -210,7 +212,7 @@ def a_worker_is_lost(boards: list[Device]) -> None:
     answers(two, "two", without="board3")
     by_name(two, "two")
     three.start()
-    three.wait_for_ssh(300)
+    three.wait_for_ssh(PATIENT)
     wait_for(one, ["board1:Ready:Leader", "board2:Ready:Reachable", "board3:Ready:"])
     crew(one, "cluster:promote board3")
 
@@ -221,12 +223,14 @@ def the_leader_is_lost(boards: list[Device]) -> None:
     lost = f"board{boards.index(leader) + 1}"
     leader.cut_power()
     other = next(board for board in boards if board is not leader)
-    other.wait_until_succeeds(f"docker node ls | grep {lost} | grep -q Unreachable", 240)
-    other.wait_until_succeeds("docker node ls | grep -q Leader", 240)
+    other.wait_until_succeeds(f"docker node ls | grep {lost} | grep -q Unreachable", PATIENT)
+    other.wait_until_succeeds("docker node ls | grep -q Leader", PATIENT)
     answers(other, "two", without=lost)
     leader.start()
-    leader.wait_for_ssh(300)
-    other.wait_until_succeeds("test $(docker node ls | grep -c 'Ready .*\\(Leader\\|Reachable\\)') = 3", 240)
+    leader.wait_for_ssh(PATIENT)
+    other.wait_until_succeeds(
+        "test $(docker node ls | grep -c 'Ready .*\\(Leader\\|Reachable\\)') = 3", PATIENT
+    )
 
 
 def leader_of(boards: list[Device]) -> Device:
@@ -240,12 +244,12 @@ def one_is_cut_off(boards: list[Device]) -> None:
     others = [board for board in boards if board is not leader]
     cut_off = "iptables -{0} INPUT -i eth1 -j DROP && iptables -{0} OUTPUT -o eth1 -j DROP"
     leader.succeed(cut_off.format("I"))
-    leader.wait_until_succeeds("crew cluster:report | grep -q 'fewer than half'", 120)
+    leader.wait_until_succeeds("crew cluster:report | grep -q 'fewer than half'", PATIENT)
     assert "fewer than half" in crew(leader, "cluster:label board1 a=b", status=1).stderr
-    others[0].wait_until_succeeds("docker node ls | grep -q Leader", 120)
+    others[0].wait_until_succeeds("docker node ls | grep -q Leader", PATIENT)
     crew(others[0], "cluster:label board1 seen=yes")
     leader.succeed(cut_off.format("D"))
-    leader.wait_until_succeeds("crew cluster:report | grep -q seen=yes", 240)
+    leader.wait_until_succeeds("crew cluster:report | grep -q seen=yes", PATIENT)
     assert len({seen_from(board)["leader"] for board in boards}) == 1
 
 
@@ -257,8 +261,8 @@ def all_lose_power(boards: list[Device]) -> None:
     for board in boards:
         board.start()
     for board in boards:
-        board.wait_for_ssh(300)
-    two.wait_for_unit("cluster", "in a cluster by eth1", 300)
+        board.wait_for_ssh(PATIENT)
+    two.wait_for_unit("cluster", "in a cluster by eth1", PATIENT)
     # Three engines start at once: under emulation some take more than one try.
     two.wait_until_succeeds("docker node ls | grep -q Leader", 600)
     answers(two, "two")
@@ -288,7 +292,7 @@ def what_is_broken_goes_back(boards: list[Device], app: Repository) -> None:
 def a_new_board(lost: Device, manager: Device, network: str) -> None:
     """It has the name of one that died, and nothing else of it: one command lets it in."""
     lost.cut_power()
-    manager.wait_until_succeeds("crew cluster:report | grep -q 'board3 .* down'", 240)
+    manager.wait_until_succeeds("crew cluster:report | grep -q 'board3 .* down'", PATIENT)
     lost.persist.unlink()
     lost.start()
     settle(lost, 3)
@@ -308,7 +312,7 @@ def images_come_from_one(boards: list[Device]) -> None:
         board.succeed(BOX, timeout=240)
     crew(two, "cluster:registry")
     name = "127.0.0.1:7947/fresh"
-    one.wait_until_succeeds("wget -q -T 5 -O - http://127.0.0.1:7947/v2/", 120)
+    one.wait_until_succeeds("wget -q -T 5 -O - http://127.0.0.1:7947/v2/", PATIENT)
     one.succeed(f"docker tag box {name} && docker push -q {name}", timeout=240)
     two.succeed(f"docker pull -q {name}", timeout=240)
     assert two.succeed("ls /mnt/persist/skiff/crew/registry/docker/registry/v2/repositories") == "fresh\n"
