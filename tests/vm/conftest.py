@@ -32,7 +32,7 @@ from tests.vm.sources import chosen
 # Devices of the test that runs, for its report.
 _DEVICES = pytest.StashKey[list[Device]]()
 
-# Two tests run at a time, on two cores as likely as not: a second thread for a machine is of no use.
+# Several tests run at a time, on two cores as likely as not: a second thread for a machine is of no use.
 # And QEMU 7.2 has races between them: a guest that patches its code may panic, a timer may be lost.
 _THREADS = {Arch.AMD64: "single"}
 
@@ -179,7 +179,7 @@ def pytest_runtest_makereport(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Every test in this folder boots a machine. Of those that are chosen the longest come first.
 
-    Two workers begin at two halves of the list, and then take from each other's end.
+    Each worker begins at its part of the list, and then takes from another's end.
     """
     here = Path(__file__).parent
     for item in items:
@@ -188,5 +188,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
     yield
     long = [item for item in items if item.path.name in _LONG]
     rest = [item for item in items if item.path.name not in _LONG]
-    middle = len(rest) // 2
-    items[:] = [*long[::2], *rest[:middle], *long[1::2], *rest[middle:]]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    part = -(-len(rest) // workers)
+    items[:] = [
+        item
+        for number in range(workers)
+        for item in (*long[number::workers], *rest[number * part : (number + 1) * part])
+    ]
