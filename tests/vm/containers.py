@@ -22,7 +22,7 @@ def make_image(machine: Device) -> None:
     machine.succeed(_MAKE, timeout=180)
 
 
-def running(machine: Device, name: str, timeout: float = 180) -> None:
+def running(machine: Device, name: str, timeout: float = 400) -> None:
     """Wait until a container runs that was not asked for since boot."""
     machine.wait_until_succeeds(
         f"test \"$(docker inspect -f '{{{{.State.Running}}}}' {name})\" = true", timeout

@@ -262,7 +262,7 @@ class Device:
         """Wait until the persist partition is mounted and all its folders are there."""
         self.wait_until_succeeds("test -e /run/skiff/persist", timeout)
 
-    def wait_for_engine(self, timeout: float = 180) -> None:
+    def wait_for_engine(self, timeout: float = 400) -> None:
         """Wait until the container engine has run a container."""
         self.succeed("skiff-selftest", timeout=timeout)
 
