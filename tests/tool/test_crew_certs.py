@@ -221,6 +221,8 @@ def test_a_certificate_is_fetched_and_renewed(
     web: CrewDevice, authority: acme_server.Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    # The image has none.
+    monkeypatch.setenv("OPENSSL_CONF", "/nowhere")
     web.run("domains:set", "app", "a.example.org", "b.example.org")
     done = web.run("letsencrypt:enable", "app", caller=DEPLOYER)
     assert done.status == 0, done.err

@@ -83,7 +83,9 @@ def _ask(paths: Paths, app: str, key: str, wanted: list[str]) -> str:
         client = ["python3", str(paths.root / _CLIENT), "--quiet", "--disable-check"]
         files = ["--account-key", str(_account(paths)), "--csr", str(csr), "--acme-dir", str(proofs)]
         done = run.capture(
-            [*client, *files, f"--directory-url={server_of(paths, app)}"], timeout=_LONGEST, env=_trust(paths)
+            [*client, *files, f"--directory-url={server_of(paths, app)}"],
+            timeout=_LONGEST,
+            env=_environment(paths),
         )
         for left in proofs.iterdir():
             left.unlink(missing_ok=True)
@@ -92,10 +94,14 @@ def _ask(paths: Paths, app: str, key: str, wanted: list[str]) -> str:
     return done.out.decode(errors="replace")
 
 
-def _trust(paths: Paths) -> dict[str, str]:
-    """Where the certificates of authorities are: the image has them in one file, Python looks elsewhere."""
-    bundle = paths.root / "etc/ssl/certs/ca-certificates.crt"
-    return {} if "SSL_CERT_FILE" in os.environ else {"SSL_CERT_FILE": str(bundle)}
+def _environment(paths: Paths) -> dict[str, str]:
+    """What the client's Python and openssl look for elsewhere than the image has it."""
+    # The image has no openssl.cnf, without which `openssl req` does not even read a request.
+    found = {"OPENSSL_CONF": os.devnull}
+    if "SSL_CERT_FILE" not in os.environ:
+        # All authorities in one file.
+        found["SSL_CERT_FILE"] = str(paths.root / "etc/ssl/certs/ca-certificates.crt")
+    return found
 
 
 def _account(paths: Paths) -> Path:
