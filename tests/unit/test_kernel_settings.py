@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skiff.builders.linux.configure import job_of
+from skiff.host.errors import UserError
 from skiff.layers import Search, resolve
 from skiff.model.arch import Arch
 
@@ -42,11 +43,18 @@ def set_by(layers: list[str], arch: Arch) -> set[str]:
     return {name.removeprefix("CONFIG_") for name, one in settings.items() if one.value in "ym"}
 
 
+@pytest.mark.parametrize("arch", [Arch.AMD64, Arch.ARM64])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_small_kernel_has_what_an_engine_needs(engine: str) -> None:
+def test_a_small_kernel_has_what_an_engine_needs(engine: str, arch: Arch) -> None:
     wanted = " ".join([NECESSARY, TABLES, ENGINES[engine]]).split()
-    assert set(wanted) - set_by(["virt/qemu", engine, "util/slim"], Arch.AMD64) == set()
+    assert set(wanted) - set_by(["virt/qemu", engine, "util/slim"], arch) == set()
 
 
 def test_a_small_kernel_has_what_a_cluster_needs() -> None:
     assert set(SWARM.split()) - set_by(["virt/qemu", "apps/cluster", "util/slim"], Arch.AMD64) == set()
+
+
+@pytest.mark.parametrize("board", ["odroid/c2", "odroid/m1", "pi/4"])
+def test_a_board_without_settings_for_its_chips_is_refused(board: str) -> None:
+    with pytest.raises(UserError, match="exclude each other"):
+        resolve([board, "util/slim"], Arch.ARM64, SEARCH)
