@@ -304,6 +304,7 @@ def the_rest(ask: Commands) -> None:
     ask("apps:set --cluster third", "add layer apps/cluster", status=1)
     ask("apps:destroy --force shop")
     assert "pre-delete shop" in machine.succeed(f"cat {MARKS}")
+    machine.succeed("rm -r /mnt/persist/skiff/crew/storage/shop")
     ask("backup:import", stdin=saved)
     assert _page(machine) == "built 2\n"
     ask("apps:list", "pair\nshop\nthird\n")
