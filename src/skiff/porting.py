@@ -22,7 +22,8 @@ from skiff.port import emulate, engines, index, report
 from skiff.port.archive import from_layout
 from skiff.port.base import Bases
 from skiff.port.build import Builder, Checkout, How
-from skiff.port.engines import Engine, Remote
+from skiff.port.engine import Engine
+from skiff.port.engines import Remote
 from skiff.port.lookup import Images
 from skiff.port.prove import Proven, Shelf
 from skiff.port.registry import Registry
@@ -33,7 +34,7 @@ class Options(msgspec.Struct, frozen=True):
     """How to carry out a plan, and where the images go."""
 
     how: How = How()
-    # `auto`, `docker` or `podman`.
+    # `auto`, `docker`, `podman` or `buildah`.
     engine: str = "auto"
     devices: tuple[Remote, ...] = ()
     # Registries that may be asked without TLS.
@@ -119,6 +120,8 @@ def carry_out(plan: Plan, there: World, checkout: Checkout, options: Options, ui
     builder = Builder(plan, there.images, there.engines(), checkout, there.cache, options.how, ui)
     shelf = Shelf(there.cache)
     roots = [builder.nodes[name] for name in plan.roots]
+    if options.verify:
+        _can_run(roots, builder)
     wanted = builder.wanted([root.id for root in roots if _to_build(root, builder, shelf, options)])
     _have_emulators(builder.foreign(wanted), options, ui)
     if wanted:
@@ -129,6 +132,15 @@ def carry_out(plan: Plan, there: World, checkout: Checkout, options: Options, ui
     if options.report is not None:
         report.save(ported, plan, options.report)
     return ported
+
+
+def _can_run(roots: Sequence[Node], builder: Builder) -> None:
+    for engine in map(builder.engine, roots):
+        if not engine.runs_images:
+            raise UserError(
+                f"{engine.name} builds images, and runs none for --verify",
+                hint="--engine podman or --engine docker; or leave --verify out",
+            )
 
 
 def _to_build(root: Node, builder: Builder, shelf: Shelf, options: Options) -> bool:

@@ -13,7 +13,8 @@ from skiff.host.run import Group
 from skiff.model.arch import Arch
 from skiff.model.port import Platform
 from skiff.port import engines
-from skiff.port.engines import Job, Remote
+from skiff.port.engine import Inspected, Job
+from skiff.port.engines import Remote
 
 Program = Callable[[str, str], None]
 
@@ -64,6 +65,29 @@ def test_podman_is_taken_where_docker_is_silent(program: Program) -> None:
     program("podman", "echo linux/arm64")
     engine = engines.local()
     assert (engine.name, engine.arch, engine.podman) == ("podman", Arch.ARM64, True)
+
+
+def test_buildah_alone_builds_and_keeps_images(program: Program, tmp_path: Path) -> None:
+    held = {"FromImageID": "abc", "Docker": {"architecture": "arm", "variant": "v7", "os": "linux"}}
+    program(
+        "buildah",
+        f"""case $1 in
+        info) echo linux arm64 ;;
+        images) echo tiny:1 ;;
+        inspect) echo '{json.dumps(held)}' ;;
+        esac""",
+    )
+    engine = engines.local()
+    assert (engine.name, engine.arch, engine.runs_images) == ("buildah", Arch.ARM64, False)
+    assert engine.names() == {"tiny:1"}
+    assert engine.inspect("tiny:1") == Inspected("abc", "arm", variant="v7")
+    assert "buildah build --platform linux/arm/v7" in " ".join(engine.build_words(JOB)[0])
+    engine.save("tiny:1", tmp_path / "tiny.tar")
+    engine.load(tmp_path / "tiny.tar")
+    assert [line.split(" ", 1)[1] for line in calls(tmp_path)[-2:]] == [
+        f"push tiny:1 docker-archive:{tmp_path}/tiny.tar",
+        f"pull docker-archive:{tmp_path}/tiny.tar",
+    ]
 
 
 def test_without_any_engine_all_reasons_are_told(program: Program) -> None:

@@ -16,7 +16,7 @@ from skiff.host.ui import Ui
 from skiff.model.arch import Arch
 from skiff.model.port import Action, LocalSource, Node, Parent, Plan, Platform
 from skiff.port.build import Builder, How
-from skiff.port.engines import Engine, Job
+from skiff.port.engine import Engine, Job
 from skiff.port.lookup import Images
 from skiff.port.pin import pin
 from skiff.port.progress import Watch

@@ -300,6 +300,20 @@ def test_podman_runs_what_it_built(net: World) -> None:
     assert run(["podman", "ps", "--all", "--quiet"], env=env).stdout == b""
 
 
+def test_buildah_alone_builds_upon_what_it_has(net: World) -> None:
+    """And says that it runs nothing, before it builds."""
+    if which("buildah") is None:
+        pytest.skip("this machine has no buildah")
+    env = podman_of(net.folder / "buildah", net.registry) | {"BUILDAH_ISOLATION": "chroot"}
+    words = ["--arch", "arm64", "--engine", "buildah", EMULATED]
+    own = net.folder_of("bud-own", {"Dockerfile": "FROM tiny:1\nRUN uname -m >/cpu\n"})
+    net.port(f"{own}/", *words, "--tag", "own:1", "--load", env=env)
+    upon = net.folder_of("bud-upon", {"Dockerfile": "FROM localhost/own:1\nRUN test $(cat /cpu) = aarch64\n"})
+    net.port(f"{upon}/", *words, "--tag", "upon:1", "--push", f"{net.registry}/upon:1", env=env)
+    assert net.in_registry("upon:1") is not None
+    assert "runs none for --verify" in net.refused(f"{upon}/", *words, "--verify", env=env)
+
+
 def test_a_full_disk_is_told_and_nothing_is_named(net: World) -> None:
     folder = net.folder_of(
         "large", {"Dockerfile": "FROM tiny:1\nRUN dd if=/dev/urandom of=/large bs=1M count=70\n"}

@@ -64,7 +64,7 @@ _OPTIONS = (
     ),
     click.option(
         "--engine",
-        type=click.Choice(["auto", "docker", "podman"]),
+        type=click.Choice(["auto", "docker", "podman", "buildah"]),
         default="auto",
         show_default=True,
         help="What builds on this machine.",

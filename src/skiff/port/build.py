@@ -23,7 +23,7 @@ from skiff.model.port import Action, GitSource, LocalSource, Node, Plan, Source
 from skiff.model.ported import Done, Outcome
 from skiff.port.archive import from_layout
 from skiff.port.base import Base, write_archive
-from skiff.port.engines import Engine, Job
+from skiff.port.engine import Engine, Job
 from skiff.port.index import ONE
 from skiff.port.keys import key_of, tag_of
 from skiff.port.lookup import Images, tagged

@@ -1,4 +1,4 @@
-"""Container engines that build: Docker's BuildKit or podman, on this machine, or Docker's on a device by SSH.
+"""Finds engines that build: Docker's BuildKit, podman or buildah here, or Docker's on a device by SSH.
 
 A device's engine is reached through its socket, which ssh brings here: the builder runs on the device,
 the docker command on this machine.
@@ -17,119 +17,23 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.run import DEVNULL, Argv, CommandError, Group, run, spawn, which
+from skiff.host.run import DEVNULL, Argv, CommandError, run, spawn, which
 from skiff.model.arch import Arch
 from skiff.model.port import Platform
+from skiff.port.engine import Buildah, Engine
 
-# Everything kept in an engine between runs is named below this. `localhost` is no registry, so no engine
-# asks the network for a name of ours that is gone.
-OURS = "localhost/skiff-port"
-# What the docker command itself reads from its environment: such a build argument has to be a word.
-_DOCKER_READS = ("PATH", "HOME", "LANG", "TMPDIR", "NO_COLOR", "SSH_AUTH_SOCK")
 _SOCKETS = ("/run/docker.sock", "/run/podman/podman.sock")
 # Seconds for an engine, or a device, to answer at all.
 _ANSWER = 30.0
-Say = Callable[[str], None]
-
-
-class Job(msgspec.Struct, frozen=True):
-    """One build of a Dockerfile."""
-
-    tag: str
-    platform: Platform
-    dockerfile: Path
-    context: Path
-    target: str = ""
-    args: dict[str, str] = {}
-    # As `docker build --network`: `default`, `none` or `host`.
-    network: str = "default"
-
-
-class Engine:
-    """One engine. ``words`` are the command that reaches it."""
-
-    def __init__(
-        self, name: str, words: Sequence[str], arch: Arch, *, podman: bool = False, remote: str = ""
-    ) -> None:
-        self.name = name
-        self.words = tuple(words)
-        self.arch = arch
-        # Podman's own command; it keeps what Docker's image format has and OCI's has not only when told.
-        self.podman = podman
-        # The device that it runs on; empty for this machine.
-        self.remote = remote
-        # Without BuildKit: podman's socket on a device.
-        self.legacy = False
-
-    @property
-    def _env(self) -> dict[str, str]:
-        # A builder of the user's own has neither our images nor a place where the next build finds them.
-        return {
-            "DOCKER_BUILDKIT": "0" if self.legacy else "1",
-            "BUILDKIT_PROGRESS": "plain",
-            "BUILDX_BUILDER": "",
-        }
-
-    def call(self, *words: str, check: bool = True, timeout: float | None = None) -> str:
-        """Run one command of the engine; what it printed. Raises CommandError."""
-        done = run([*self.words, *words], env=self._env, input=b"", check=check, timeout=timeout)
-        return done.stdout.decode(errors="replace")
-
-    def runs(self, target: Platform) -> bool:
-        """Whether the engine's CPU runs programs for the platform by itself."""
-        return target.debian in (self.arch, *((Arch.I386,) if self.arch is Arch.AMD64 else ()))
-
-    def tags(self) -> frozenset[str]:
-        """The names of ours that it has."""
-        listing = self.call("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={OURS}")
-        return frozenset(listing.split())
-
-    def build_words(self, job: Job) -> tuple[list[str], dict[str, str]]:
-        """The command of a build, and the values of its arguments as environment: others see no command's."""
-        words = [*self.words, "build", "--platform", str(job.platform), "--tag", job.tag]
-        words += ["--file", str(job.dockerfile)]
-        env = self._env
-        if self.podman:
-            words += ["--format", "docker", "--pull=never"]
-        elif not self.legacy:
-            words += ["--progress", "plain"]
-        if job.target:
-            words += ["--target", job.target]
-        if job.network != "default":
-            words += ["--network", job.network]
-        for name, value in sorted(job.args.items()):
-            own = name in _DOCKER_READS or name.startswith(("DOCKER_", "BUILDKIT_", "BUILDX_"))
-            words += ["--build-arg", f"{name}={value}" if own else name]
-            env |= {} if own else {name: value}
-        return [*words, str(job.context)], env
-
-    def build(self, job: Job, group: Group, say: Say) -> int:
-        """Build and tag; the engine's lines go to ``say``. Returns the status of its command."""
-        words, env = self.build_words(job)
-        return group.stream(words, say, env=env)
-
-    def load(self, archive: Path) -> None:
-        """Take in images of an archive, with their names."""
-        self.call("load", "--input", str(archive))
-
-    def save(self, tag: str, archive: Path) -> None:
-        """Write an image as an archive."""
-        form = ["--format", "docker-archive"] if self.podman else []
-        archive.unlink(missing_ok=True)
-        self.call("save", *form, "--output", str(archive), tag)
-
-    def tag(self, tag: str, name: str) -> None:
-        """Give an image a further name."""
-        self.call("tag", tag, name)
 
 
 def local(choice: str = "auto") -> Engine:
-    """The engine of this machine: docker when it answers, else podman; ``choice`` names one.
+    """The engine of this machine: docker when it answers, else podman, else buildah; ``choice`` names one.
 
     Raises UserError with what is wrong with each.
     """
     problems = []
-    for name, find in (("docker", _docker), ("podman", _podman)):
+    for name, find in (("docker", _docker), ("podman", _podman), ("buildah", _buildah)):
         if choice not in ("auto", name):
             continue
         if which(name) is None:
@@ -194,6 +98,12 @@ def _podman() -> Engine:
     done = run(["podman", "version", "--format", "{{.Client.OsArch}}"], input=b"", timeout=_ANSWER)
     os_name, _, arch = done.stdout.decode().strip().partition("/")
     return Engine("podman", ("podman",), _arch(os_name, arch), podman=True)
+
+
+def _buildah() -> Engine:
+    done = run(["buildah", "info", "--format", "{{.host.os}} {{.host.arch}}"], input=b"", timeout=_ANSWER)
+    os_name, _, arch = done.stdout.decode().strip().partition(" ")
+    return Buildah(_arch(os_name, arch))
 
 
 def _arch(os_name: str, name: str) -> Arch:

@@ -12,7 +12,7 @@ from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest
 from skiff.model.port import Action, GitSource, LocalSource, Node
 from skiff.port.base import Base
-from skiff.port.engines import OURS
+from skiff.port.engine import OURS
 
 # Changes when the same node has to become another image.
 _FORM = "1"

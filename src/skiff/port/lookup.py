@@ -17,18 +17,8 @@ from skiff.host.files import digest, write_atomic
 from skiff.model.oci import ImageConfig
 from skiff.model.port import Platform, Reference
 from skiff.port.base import Bases
-from skiff.port.engines import Engine
+from skiff.port.engine import Engine, Inspected
 from skiff.port.registry import CONFIG, Registry
-
-
-class _Inspected(msgspec.Struct, rename="pascal"):
-    id: str
-    architecture: str
-    os: str = "linux"
-    variant: str = ""
-
-
-_INSPECTED = msgspec.json.Decoder(list[_Inspected])
 
 
 class Images:
@@ -55,7 +45,7 @@ class Images:
         self._reached: set[str] = set()
         self._first: defaultdict[str, Lock] = defaultdict(Lock)
         self._lock = Lock()
-        self._local: dict[str, _Inspected | None] = {}
+        self._local: dict[str, Inspected | None] = {}
         self._names: frozenset[str] | None = None
 
     def platforms(self, reference: Reference) -> tuple[Platform, ...] | None:
@@ -88,30 +78,25 @@ class Images:
         # A digest that is of another CPU's image: the plan then took what the tag names.
         return found or (self._remote(tagged(reference)) or {}).get(platform, "")
 
-    def local(self, reference: Reference) -> _Inspected | None:
+    def local(self, reference: Reference) -> Inspected | None:
         """The image as this machine's engine has it; None without one."""
         name = reference.short
         if self.engine is None or reference.digest:
             return None
         if name not in self._local:
-            self._local[name] = self._inspect(self.engine, name) if name in self._known(self.engine) else None
+            self._local[name] = self.engine.inspect(name) if name in self._known(self.engine) else None
         return self._local[name]
 
     def _known(self, engine: Engine) -> frozenset[str]:
         """All names that the engine has, asked for once."""
         with self._lock:
             if self._names is None:
-                names = engine.call("images", "--format", "{{.Repository}}:{{.Tag}}").split()
                 self._names = frozenset(
-                    name.removeprefix("docker.io/").removeprefix("library/") for name in names
+                    name.removeprefix("docker.io/").removeprefix("library/") for name in engine.names()
                 )
             return self._names
 
-    def _inspect(self, engine: Engine, name: str) -> _Inspected | None:
-        found = _INSPECTED.decode(engine.call("image", "inspect", name))
-        return found[0] if found else None
-
-    def _saved_config(self, image: _Inspected) -> bytes:
+    def _saved_config(self, image: Inspected) -> bytes:
         """The whole configuration, which the engine tells only by saving the image; kept by its id."""
         file = self._configs / digest(image.id)
         if not file.exists():
@@ -155,7 +140,7 @@ def tagged(reference: Reference) -> Reference:
     return msgspec.structs.replace(reference, digest="", tag=reference.tag or "latest")
 
 
-def _platform(image: _Inspected) -> Platform:
+def _platform(image: Inspected) -> Platform:
     return Platform.normal(image.os, image.architecture, image.variant)
 
 

@@ -13,7 +13,7 @@ from skiff.host.errors import UserError
 from skiff.host.run import CommandError
 from skiff.model.oci import Healthcheck
 from skiff.model.port import Platform
-from skiff.port.engines import Engine
+from skiff.port.engine import Engine
 
 # Seconds in which a program that is going to fail at once has done so, under emulation too.
 SETTLED = 10.0
