@@ -45,7 +45,7 @@ stop: setup ## Stop the machine
 cmd/%: setup
 	@$(SKIFF) cmd $*
 
-check: setup-tests ## Lint, types, generated pages, unit and tool tests, a minute and a half
+check: setup-tests ## Lint, types, generated pages, unit and tool tests, a minute
 	@tools/check
 
 test: check ## All tests, with virtual machines too
