@@ -109,3 +109,13 @@ def machine_files(root: Path) -> MachineFiles:
     files = MachineFiles(root / "machine")
     files.root.mkdir(parents=True, exist_ok=True)
     return files
+
+
+# What a stand-in for `skiff-slots receive` begins with: rsync's own words are left, without where they lead.
+RECEIVED = """
+    shift
+    for last; do :; done
+    n=$#
+    while [ $n -gt 1 ]; do set -- "$@" "$1"; shift; n=$((n - 1)); done
+    shift
+"""

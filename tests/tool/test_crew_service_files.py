@@ -110,6 +110,7 @@ def test_what_the_cluster_has_lost_is_told(clustered: CrewDevice) -> None:
         (["secrets:set", "shop", "../key"], b"x", "is no name"),
         (["secrets:set", "--path", "etc/key", "shop", "key"], b"x", "is no path"),
         (["secrets:set", "--path", "/etc/../key", "shop", "key"], b"x", "is no path"),
+        (["secrets:set", "--path", "/" + "a" * 300, "shop", "key"], b"x", "is no path"),
         (["configs:unset", "shop", "key"], b"", "shop has no key among its configs"),
         (["secrets:unset", "shop"], b"", "NAME is missing"),
     ],

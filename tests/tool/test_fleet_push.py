@@ -17,7 +17,7 @@ from skiff.host.run import which
 from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
 from skiff.model.disk import DiskPlan
-from tests.tool.fake_machine import small_image
+from tests.tool.fake_machine import RECEIVED, small_image
 from tests.tool.ssh_server import Servers, missing, ssh_servers
 
 # No machine boots, but twelve sessions for each of fifty devices are too slow to be among the quick tests.
@@ -58,12 +58,9 @@ prepare)
     mkdir -p "$DEVICE/new"
     printf 'need kernel\\nneed initramfs\\nslot b\\nbasis /\\n'
     ;;
-receive)
-    shift
-    for last; do :; done
-    n=$#
-    while [ $n -gt 1 ]; do set -- "$@" "$1"; shift; n=$((n - 1)); done
-    shift
+receive)"""
+    + RECEIVED
+    + """
     [ "$trouble" != "breaks off" ] || exit 1
     exec rsync "$@" "$DEVICE/new/"
     ;;

@@ -16,7 +16,7 @@ from skiff.image.slot import write_slot
 from skiff.machine.push import Wish, push, rollback
 from skiff.machine.remote import Remote, device
 from skiff.model.disk import DiskPlan
-from tests.tool.fake_machine import small_image
+from tests.tool.fake_machine import RECEIVED, small_image
 
 # Runs the words meant for the device here, with its programs being those below.
 SSH = """
@@ -33,23 +33,22 @@ reboot) echo again >>"$ROOT/boot_id"; exec cp "$ROOT/after.json" "$ROOT/slots.js
 esac
 exec sh -c "$*"
 """
-SLOTS = """
+SLOTS = (
+    """
 echo "$*" >>"$ROOT/slots.log"
 [ ! -e "$ROOT/refuses-$1" ] || { cat "$ROOT/refuses-$1" >&2; exit 1; }
 case $1 in
 --json) cat "$ROOT/slots.json" ;;
 prepare) cat >"$ROOT/got"; cat "$ROOT/needs" ;;
-receive)
-    shift
-    for last; do :; done
-    n=$#
-    while [ $n -gt 1 ]; do set -- "$@" "$1"; shift; n=$((n - 1)); done
-    shift
+receive)"""
+    + RECEIVED
+    + """
     exec rsync "$@" "$ROOT/new/"
     ;;
 rollback) cp "$ROOT/first.json" "$ROOT/after.json" ;;
 esac
 """
+)
 STATUS = {"net": "ok", "slot": "wait"}
 UI = Ui(quiet=True)
 WISH = Wish(patience=5, confirm_within=1)

@@ -19,6 +19,8 @@ from skiff.port.distributions import distributions
 from skiff.port.engines import Remote
 from skiff.port.reference import parse_reference
 
+_ADDRESS = re.compile(r"(https?|file)://")
+
 
 def _mirrors(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
     found = {}
@@ -30,7 +32,6 @@ def _mirrors(ctx: click.Context, param: click.Parameter, value: tuple[str, ...])
     return found
 
 
-_ADDRESS = re.compile(r"(https?|file)://")
 _OPTIONS = (
     click.option("--tag", metavar="NAME", help="Name for the images. [default: the name that was asked for]"),
     click.option(

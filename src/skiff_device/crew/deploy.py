@@ -210,10 +210,10 @@ def _before(paths: Paths, app: str) -> Release | None:
 
 
 def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say) -> Release:
-    before = releases.current_number(paths, app)
-    was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
     if service_spec.is_clustered(paths, app):
         return _roll_out_services(paths, app, engine, release, say)
+    before = releases.current_number(paths, app)
+    was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
     network = containers.ensure_network(engine)
     with store.alone(paths, "addresses"):
         made = containers.lay_out(paths, app, release.number, scale_of(paths, app, release), network)

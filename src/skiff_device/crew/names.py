@@ -19,7 +19,7 @@ _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,99}")
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 # What Swarm takes as the name of a secret; where files are in a container.
 _FILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,30}[A-Za-z0-9])?")
-_PLACE = re.compile(r"(?:/[A-Za-z0-9_@-][A-Za-z0-9_.@-]*|/\.[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)+")
+_PLACE = re.compile(r"(?=.{1,255}\Z)(?:/\.?[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)+")
 
 # What the engine takes as a reference to an image, and no option.
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
@@ -93,7 +93,7 @@ def file(text: str) -> str:
 
 def place(text: str) -> str:
     """Where a file is in a container. Raises DeviceError."""
-    return _checked(_PLACE, text[:255], "path of a file", "such as /etc/app/key.pem")
+    return _checked(_PLACE, text, "path of a file", "such as /etc/app/key.pem; at most 255 characters")
 
 
 def number(text: str, what: str, low: int, high: int) -> int:

@@ -18,17 +18,29 @@ want() {
 	WANTED="$WANTED $1"
 }
 
+# The same, for what a network card or a disk can hang on.
+want_first() {
+	case $1 in
+	# Classes: 01 storage, 02 network, 0c serial buses (USB), 08 base peripherals (card readers); virtio.
+	pci:*bc01* | pci:*bc02* | pci:*bc0C* | pci:*bc08* | pci:v00001AF4*) want "$1" ;;
+	# Sound, display and the like are left for later.
+	pci:*) ;;
+	*) want "$1" ;;
+	esac
+}
+
 # Adds what modalias files say. One program reads them all: `read` takes a system call for each letter of fifty files.
-collect() { # FILE…
+collect() { # want|want_first FILE…
+	take=$1
+	shift
 	set -f
 	# shellcheck disable=SC2013  # words, for no alias has a space
 	for alias in $(cat "$@" 2>/dev/null); do
-		want "$alias"
+		"$take" "$alias"
 	done
 	set +f
 }
 
-# What a network card or a disk can hang on.
 collect_first() {
 	WANTED=
 	set -- "$SYS"/bus/pci/devices/*/modalias "$SYS"/bus/virtio/devices/*/modalias \
@@ -37,18 +49,7 @@ collect_first() {
 	# Boards described by a device tree have their controllers here; a PC has hundreds of others.
 	[ ! -d "$PROC/device-tree" ] ||
 		set -- "$@" "$SYS"/bus/platform/devices/*/modalias "$SYS"/bus/i2c/devices/*/modalias
-	set -f
-	# shellcheck disable=SC2013  # words, for no alias has a space
-	for alias in $(cat "$@" 2>/dev/null); do
-		case $alias in
-		# Classes: 01 storage, 02 network, 0c serial buses (USB), 08 base peripherals (card readers); virtio.
-		pci:*bc01* | pci:*bc02* | pci:*bc0C* | pci:*bc08* | pci:v00001AF4*) want "$alias" ;;
-		# Sound, display and the like are left for later.
-		pci:*) ;;
-		*) want "$alias" ;;
-		esac
-	done
-	set +f
+	collect want_first "$@"
 }
 
 # A driver brings new devices (a bus, a hub), so it is asked again until nothing new turns up, four times at most.
@@ -63,7 +64,7 @@ coldplug_first() {
 
 coldplug_rest() {
 	WANTED=
-	collect "$SYS"/bus/*/devices/*/modalias
+	collect want "$SYS"/bus/*/devices/*/modalias
 	# shellcheck disable=SC2086  # one word per alias
 	[ -z "$WANTED" ] || modprobe -abq $WANTED 2>/dev/null
 	while read -r module; do
