@@ -7,42 +7,63 @@ import pytest
 from tests.tool.device import Device
 
 SERVER = 177
-MAKE_ROOM = '. "$LIB/guard.sh"\nkill() {{ echo $1; }}\nCOUNT={count}\nstrangers_make_room'
+LOG = ("0100001", 9)
+WATCH = """. "$LIB/guard.sh"
+kill() { echo "$1"; rm -f "$PROC/177/task/177/children"; }
+pause() { read -r now _ <"$PROC/uptime"; echo "$((${now%.*} + $1)).00 1.00" >"$PROC/uptime"; }
+ENDED=0
+"""
 
 
-def process(
-    device: Device, pid: int, started: int, opened: list[tuple[str, int]], parent: int = SERVER
-) -> None:
+def process(device: Device, pid: int, started: int, opened: list[tuple[str, int]]) -> None:
     """One that began in that second, with files open: how, and the inode."""
     more = " ".join(["0"] * 17)
-    device.put(f"proc/{pid}/stat", f"{pid} (dropbear) S {parent} {more} {started}07 4648960 405\n")
+    device.put(f"proc/{pid}/stat", f"{pid} (dropbear) S {SERVER} {more} {started}07 4648960 405\n")
     for number, (flags, inode) in enumerate(opened):
         device.put(f"proc/{pid}/fdinfo/{number}", f"pos:\t0\nflags:\t{flags}\nmnt_id:\t16\nino:\t{inode}\n")
 
 
-@pytest.fixture
-def crowded(device: Device) -> Device:
-    """A server with a log, and three connections: an old and a new one that did not log in, one that did."""
+def crowd(device: Device, *, strangers: list[int], logged_in: int = 0) -> None:
+    """At second 100, a server with a log and the connections that began in those seconds, from pid 201 on.
+
+    Those who have logged in began long ago and come last.
+    """
+    began = strangers + [3] * logged_in
+    pipes = [("0", 1000 + n) for n in range(len(began))]
     device.put("proc/uptime", "100.00 1.00\n")
     device.put("etc/service/ssh/supervise/pid", f"{SERVER}\n")
-    log = ("0100001", 9)
-    process(device, SERVER, 3, [log, ("04002", 8), ("0", 22), ("0", 33)], parent=172)
-    # Each has the reading end of those that were there before it, and a pipe of its own to itself.
-    process(device, 201, 20, [log, ("0", 22), ("04000", 1), ("04001", 1)])
-    process(device, 202, 21, [log, ("01", 22), ("04000", 2), ("04001", 2)])
-    process(device, 203, 95, [log, ("0", 22), ("01", 33)])
-    return device
+    process(device, SERVER, 3, [LOG, ("04002", 8), *pipes[: len(strangers)]])
+    for number, second in enumerate(began):
+        # Each has the reading ends of those that were there before it, and a pipe of its own to itself.
+        own = [("01", 1000 + number), ("04000", number), ("04001", number)]
+        process(device, 201 + number, second, [LOG, *pipes[:number], *own])
+    children = "".join(f"{201 + number} " for number in range(len(began)))
+    device.put(f"proc/{SERVER}/task/{SERVER}/children", children)
 
 
-def test_in_a_crowd_the_old_ones_that_have_not_logged_in_go(crowded: Device) -> None:
-    assert crowded.says(MAKE_ROOM.format(count=20)) == "202"
-    assert "1 connections to SSH were ended" in crowded.read("dev/kmsg")
+@pytest.mark.parametrize(
+    ("began", "logged_in", "ended"),
+    [
+        # A crowd: those who have had 20 seconds go.
+        ([80, 81, 60, *[99] * 17], 0, "201 203"),
+        # All places are taken: those who have had 5 seconds go.
+        ([95, 96, *[99] * 28], 0, "201"),
+        # Few may take their time, however many there are who have logged in.
+        ([60, *[99] * 18], 30, ""),
+    ],
+)
+def test_who_has_to_go(device: Device, began: list[int], logged_in: int, ended: str) -> None:
+    crowd(device, strangers=began, logged_in=logged_in)
+    assert device.says(f"{WATCH}strangers_make_room").split() == ended.split()
 
 
-def test_few_may_take_their_time(crowded: Device) -> None:
-    assert crowded.says(MAKE_ROOM.format(count=19)) == ""
+def test_a_crowd_is_seen_between_two_looks_and_told_once(device: Device) -> None:
+    crowd(device, strangers=[97] * 30)
+    assert len(device.says(f"{WATCH}strangers_watch 4").split()) == 30
+    assert device.read("dev/kmsg").count("30 connections to SSH were ended") == 1
 
 
-def test_a_server_that_does_not_run_is_no_matter_of_crowds(crowded: Device) -> None:
-    crowded.put("etc/service/ssh/supervise/pid", "")
-    assert crowded.says(MAKE_ROOM.format(count=30)) == ""
+def test_a_server_that_does_not_run_is_no_matter_of_crowds(device: Device) -> None:
+    crowd(device, strangers=[3] * 30)
+    device.put("etc/service/ssh/supervise/pid", "")
+    assert device.says(f"{WATCH}strangers_make_room") == ""

@@ -148,7 +148,7 @@ trial_watch() {
 
 guard_loop() {
 	report guard ok "SSH is looked at every $LOOK s"
-	failures=0 well='' looks=0 STARTED='' TRIAL=''
+	failures=0 well='' looks=0 ENDED=0 STARTED='' TRIAL=''
 	while :; do
 		next=$LOOK
 		[ -n "$STARTED" ] || guard_start
@@ -164,10 +164,8 @@ guard_loop() {
 			guard_step $failures
 			next=$AGAIN
 		fi
-		strangers_make_room
-		[ "$COUNT" -lt "$CROWD" ] || next=$AGAIN
 		trial_watch
 		[ -z "$TRIAL" ] && [ -n "$STARTED" ] || next=$AGAIN
-		pause "$next"
+		strangers_watch "$next"
 	done
 }

@@ -2,10 +2,13 @@
 # dropbear would wait five minutes for each, and has thirty places; both are compiled in. Sourced by guard.
 # shellcheck shell=sh
 
-# So many connections are a crowd.
-CROWD=20
-# Seconds in which one who means it has logged in, on a slow machine and with a passphrase to type.
-TIME_TO_LOG_IN=20
+# So many that have not logged in are a crowd, and so many are all that dropbear takes.
+CROWD=20 PLACES=30
+# Seconds in which one who means it has logged in: on a slow machine and with a passphrase to type, and when nobody
+# else finds a place.
+TIME_TO_LOG_IN=20 TIME_WHEN_FULL=5
+# Seconds between two glances at who is there.
+GLANCE=3
 
 # What a process has open for reading only and for writing only: sets READS and WRITES to words like MOUNT:INODE.
 opened() { # PID
@@ -26,42 +29,68 @@ opened() { # PID
 	done
 } 2>/dev/null
 
-# The parent of a process, and how many seconds ago it started: sets PARENT and AGE.
-origin() { # PID
+# How many seconds ago a process started. Sets AGE.
+age() { # PID
 	line_of "$PROC/$1/stat" || return 1
 	# After the name, which is in brackets; ticks are hundredths of a second for every program.
 	# shellcheck disable=SC2086
 	set -- ${REPLY##*) }
 	[ $# -ge 20 ] || return 1
-	PARENT=$2
 	shift 19
 	started=$(($1 / 100))
 	guard_now
 	AGE=$((REPLY - started))
 }
 
-# COUNT connections are open. The server reads from a pipe that the process of each connection has open for writing
-# until its client has logged in; so nobody who has is ever ended. OpenSSH has no such pipes and settings instead.
+# The server and the processes of its connections: sets SERVER and CONNECTIONS. False when they are no crowd; two
+# small files tell.
+is_crowded() {
+	line_of "$ETC/service/ssh/supervise/pid" || return 1
+	SERVER=$REPLY
+	line_of "$PROC/$SERVER/task/$SERVER/children" || return 1
+	CONNECTIONS=$REPLY
+	# shellcheck disable=SC2086
+	set -- $CONNECTIONS
+	[ $# -ge $CROWD ]
+}
+
+# The server reads from a pipe that the process of each connection has open for writing until its client has logged
+# in; so nobody who has is ever ended. OpenSSH has no such pipes and settings instead. Adds to ENDED.
 strangers_make_room() {
-	[ "$COUNT" -ge $CROWD ] || return 0
-	line_of "$ETC/service/ssh/supervise/pid" || return 0
-	server=$REPLY ended=0
-	opened "$server"
-	awaited=$READS
-	for path in "$PROC"/[0-9]*; do
-		child=${path##*/}
-		origin "$child" || continue
-		[ "$PARENT" = "$server" ] || continue
-		[ "$AGE" -ge $TIME_TO_LOG_IN ] || continue
+	is_crowded || return 0
+	opened "$SERVER"
+	awaited=$READS strangers=''
+	for child in $CONNECTIONS; do
 		opened "$child"
 		for pipe in $WRITES; do
 			case $awaited in
 			*" $pipe "*)
-				kill "$child" && ended=$((ended + 1))
+				strangers="$strangers $child"
 				break
 				;;
 			esac
 		done
 	done
-	[ $ended = 0 ] || say "guard: $ended connections to SSH were ended: they were many and did not log in"
+	# shellcheck disable=SC2086
+	set -- $strangers
+	[ $# -ge $CROWD ] || return 0
+	limit=$TIME_TO_LOG_IN
+	[ $# -lt $PLACES ] || limit=$TIME_WHEN_FULL
+	for child; do
+		age "$child" || continue
+		[ "$AGE" -lt $limit ] || ! kill "$child" || ENDED=$((ENDED + 1))
+	done
 } 2>/dev/null
+
+# Wait SECONDS; a crowd that comes meanwhile is seen to.
+strangers_watch() { # SECONDS
+	guard_now
+	ends=$((REPLY + $1))
+	while [ "$REPLY" -lt "$ends" ]; do
+		pause $GLANCE
+		strangers_make_room
+		guard_now
+	done
+	[ "$ENDED" = 0 ] || say "guard: $ENDED connections to SSH were ended: they were many and did not log in"
+	ENDED=0
+}
