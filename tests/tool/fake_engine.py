@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -110,6 +111,8 @@ class FakeEngine:
         self.swarm = FakeSwarm()
         # Images that were handed to a registry.
         self.pushed: list[str] = []
+        # A registry that takes them: repository, tag and image in, digest out.
+        self.on_push: Callable[[str, str, dict[str, Any]], str] = lambda repository, tag, image: image["Id"]
         # What was pruned: images or build (cache), and how it was asked for.
         self.pruned: list[tuple[str, dict[str, str]]] = []
         # What `docker save` gives beside the name, per image.
@@ -295,7 +298,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _services(self, words: list[str], query: dict[str, str], body: Any) -> None:
         if words[1:] == ["logs"]:
-            data = b"2026-01-02T03:04:05.000000001Z at work\n"
+            said = self.server.engine.swarm.said.get(words[0], "at work")
+            data = "".join(f"{_TIME} {line}\n" for line in said.splitlines()).encode()
             self._bytes(struct.pack(">BxxxL", 1, len(data)) + data)
             return
         self._json(*self.server.engine.swarm.service(words, self.command, query, body))
@@ -326,7 +330,10 @@ class Handler(BaseHTTPRequestHandler):
             self._prune("images", 1000, query)
             return
         if words == ["create"]:
-            self._json({"status": self.server.engine.image(f"{query['repo']}:{query['tag']}")})
+            made = self.server.engine.image(f"{query['repo']}:{query['tag']}")
+            if platform := query.get("platform"):
+                images[made]["Architecture"] = platform.partition("/")[2]
+            self._json({"status": made})
             return
         if words == ["get"]:
             self._bytes(f"{query['names']}\n".encode() + self.server.engine.saved.get(query["names"], b""))
@@ -345,8 +352,11 @@ class Handler(BaseHTTPRequestHandler):
         elif verb == "json":
             self._json(images[reference])
         elif verb == "push":
-            self.server.engine.pushed.append(f"{reference}:{query['tag']}")
-            self._json({"aux": {"Digest": images[f"{reference}:{query['tag']}"]["Id"]}})
+            name = f"{reference}:{query['tag']}"
+            self.server.engine.pushed.append(name)
+            repository = reference.partition("/")[2]
+            digest = self.server.engine.on_push(repository, query["tag"], images[name])
+            self._json({"aux": {"Digest": digest}})
         elif verb == "tag":
             images[f"{query['repo']}:{query['tag']}"] = images[reference]
             self._json(None, 201)
@@ -355,7 +365,11 @@ class Handler(BaseHTTPRequestHandler):
             self._json([])
 
     def _build(self, words: list[str], query: dict[str, str], body: Any) -> None:
-        self._prune("build", 2000, query)
+        if words:
+            self._prune("build", 2000, query)
+            return
+        self.server.engine.image(query["t"])
+        self._json({"stream": "built"})
 
     def _prune(self, kind: str, size: int, query: dict[str, str]) -> None:
         self.server.engine.pruned.append((kind, query))

@@ -32,6 +32,13 @@ class FakeSwarm:
         # What was asked for, also of those that ended.
         self.created: dict[str, Any] = {}
         self.task_status = {"State": "running"}
+        # The same of some services alone, and the devices that those are on.
+        self.task_states: dict[str, dict[str, str]] = {}
+        self.places: dict[str, str] = {}
+        # What their containers write; others are at work.
+        self.said: dict[str, str] = {}
+        # What happens when a service is made.
+        self.on_create: Callable[[Any], None] = lambda body: None
         # The service whose update is taken back, and what became of the last one.
         self.breaks_at = ""
         self.status: dict[str, str] = {}
@@ -110,7 +117,9 @@ class FakeSwarm:
         if self.elections >= 0:
             return {"message": "rpc error: The swarm does not have a leader."}, 503
         if not words:
-            return [self._told(name) for name in self.services], 200
+            wanted = set(json.loads(query["filters"]).get("label", []))
+            told = [self._told(name) for name in self.services]
+            return [one for one in told if wanted <= _labels(one)], 200
         if method == "DELETE":
             if self.services.pop(words[0], None) is None:
                 return {"message": f"service {words[0]} not found"}, 404
@@ -125,6 +134,7 @@ class FakeSwarm:
             self.status = {"State": "rollback_completed"}
             return None, 200
         self.services[body["Name"]] = self.created[body["Name"]] = body
+        self.on_create(body)
         return None, 201
 
     def _told(self, name: str) -> dict[str, Any]:
@@ -143,9 +153,10 @@ class FakeSwarm:
         mode = spec["Mode"]
         count = mode["Replicated"]["Replicas"] if "Replicated" in mode else len(self.nodes)
         return [
-            {"ID": f"{name}{n}", "NodeID": self.state["NodeID"], "Spec": spec["TaskTemplate"],
-             "Status": {**self.task_status, "ContainerStatus": {"ContainerID": f"{name}.{n}"}},
-             "DesiredState": "running"}
+            {"ID": f"{name}{n}", "NodeID": self.places.get(name, self.state["NodeID"]),
+             "Spec": spec["TaskTemplate"], "DesiredState": "running",
+             "Status": {**self.task_states.get(name, self.task_status),
+                        "ContainerStatus": {"ContainerID": f"{name}.{n}"}}}
             for n in range(count)
         ]  # fmt: skip
 
@@ -216,5 +227,5 @@ class FakeSwarm:
 
 def _labels(found: dict[str, Any]) -> set[str]:
     """As filters have them: with their values, and without."""
-    given = found["Spec"]["Labels"]
+    given = found["Spec"].get("Labels") or {}
     return {*given, *(f"{key}={value}" for key, value in given.items())}

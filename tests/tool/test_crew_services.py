@@ -33,9 +33,9 @@ def shop(crew: CrewDevice) -> CrewDevice:
     return crew
 
 
-def spec(crew: CrewDevice, process: str = "worker", inside: int = 0, cpu: str = "arm64") -> service_spec.Spec:
+def spec(crew: CrewDevice, process: str = "worker", inside: int = 0, *cpus: str) -> service_spec.Spec:
     image = "127.0.0.1:5000/crew/shop:7"
-    return service_spec.spec(crew.paths, "shop", RELEASE, process, 6, image, cpu, inside, {})
+    return service_spec.spec(crew.paths, "shop", RELEASE, process, 6, image, cpus or ("arm64",), inside, {})
 
 
 def test_a_process_is_a_service(shop: CrewDevice) -> None:
@@ -79,16 +79,24 @@ def test_placement_and_one_on_each_device(shop: CrewDevice) -> None:
 
 @pytest.mark.parametrize(("cpu", "asked"), [("arm64", "arm64"), ("riscv64", "riscv64"), ("arm", "")])
 def test_devices_with_another_cpu_are_left_out(shop: CrewDevice, cpu: str, asked: str) -> None:
-    placement = spec(shop, cpu=cpu)["TaskTemplate"]["Placement"]
+    placement = spec(shop, "worker", 0, cpu)["TaskTemplate"]["Placement"]
     assert placement["Platforms"] == [{"OS": "linux", "Architecture": asked}]
     others = [f"node.platform.arch!={machine}" for machine in ("x86_64", "aarch64", "riscv64")]
     assert placement["Constraints"] == (others if cpu == "arm" else [])
 
 
+def test_an_image_for_several_cpus(shop: CrewDevice) -> None:
+    placement = spec(shop, "worker", 0, "amd64", "arm")["TaskTemplate"]["Placement"]
+    assert [one["Architecture"] for one in placement["Platforms"]] == ["amd64", ""]
+    assert placement["Constraints"] == [
+        f"node.platform.arch!={machine}" for machine in ("aarch64", "riscv64")
+    ]
+
+
 def test_kinds_of_arm_are_told_apart_by_who_places_the_app(shop: CrewDevice) -> None:
     chosen = {"constraints": ["node.platform.arch==armv7l"]}
     store.change(shop.paths, "shop", "cluster", lambda part: part.update(chosen))
-    assert spec(shop, cpu="arm")["TaskTemplate"]["Placement"]["Constraints"] == chosen["constraints"]
+    assert spec(shop, "worker", 0, "arm")["TaskTemplate"]["Placement"]["Constraints"] == chosen["constraints"]
 
 
 def test_what_swarm_runs_is_none_of_what_crew_clears_away(shop: CrewDevice) -> None:

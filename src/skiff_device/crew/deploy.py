@@ -44,11 +44,14 @@ def deploy(
     processes: dict[str, list[str] | None] | None = None,
     app_json: dict[str, Any] | None = None,
     checks: str = "",
+    others: dict[str, str] | None = None,
+    lacks: dict[str, str] | None = None,
     say: Say,
 ) -> Release:
     """Make an image the app's release. Raises DeviceError; the old release serves then.
 
-    processes are those of a Procfile (None: one, `web`, by the image's own command).
+    processes are those of a Procfile (None: one, `web`, by the image's own command). others and lacks are
+    what other_cpus built of it.
     """
     engine = Engine(paths)
     found = engine.image(image)
@@ -70,6 +73,8 @@ def deploy(
         tuple(ports),
         app_json or {},
         checks,
+        others=others or {},
+        lacks=lacks or {},
     )
     with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
         return _roll_out(paths, app, engine, _numbered(paths, app, release, reason), say)

@@ -82,12 +82,12 @@ class Images(Api):
             while data := answer.read(CHUNK):
                 yield data
 
-    def import_tar(self, stream: BinaryIO, reference: str) -> str:
-        """Make an image of a tree of files; returns its id."""
+    def import_tar(self, stream: BinaryIO, reference: str, cpu: str = "") -> str:
+        """Make an image of a tree of files, for this device's CPU or another one; returns its id."""
         name, colon, tag = reference.rpartition(":")
         if not colon or "/" in tag:
             name, tag = reference, "latest"
-        query = {"fromSrc": "-", "repo": name, "tag": tag}
+        query = {"fromSrc": "-", "repo": name, "tag": tag, "platform": cpu and f"linux/{cpu}"}
         with self.open("POST", "/images/create", query, stream, timeout=None) as answer:
             last = ""
             for record in records(answer):

@@ -96,6 +96,11 @@ class Swarm(Api):
         found = self.ask_managers("GET", "/services", {"filters": {"name": [name]}})
         return next((one for one in found or [] if one["Spec"]["Name"] == name), None)
 
+    def labelled(self, label: str) -> list[str]:
+        """Names of the services of a label, `name` or `name=value`."""
+        found = self.ask_managers("GET", "/services", {"filters": {"label": [label]}})
+        return [str(one["Spec"]["Name"]) for one in found or []]
+
     def create_service(self, spec: dict[str, Any]) -> None:
         """Make a service."""
         self.ask_managers("POST", "/services/create", body=spec)

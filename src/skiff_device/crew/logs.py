@@ -132,7 +132,7 @@ class Follower:
 
     def _read(self, source: Source, tail: str, since: str) -> None:
         with suppress(DeviceError, OSError):
-            for line in lines(self._engine, source, True, "all" if since else tail, _unix(since)):
+            for line in lines(self._engine, source, True, "all" if since else tail, unix(since)):
                 # The engine begins with the very moment that was seen last.
                 if line.time > since:
                     self._seen[source] = line.time
@@ -144,7 +144,7 @@ class Follower:
             self._news.notify()
 
 
-def _unix(text: str) -> str:
+def unix(text: str) -> str:
     """A time of the engine's as it wants one back: seconds since 1970 and nanoseconds."""
     whole, _, parts = text.removesuffix("Z").partition(".")
     try:

@@ -207,6 +207,10 @@ def _internal(paths: Paths, words: list[str]) -> int | None:
             from skiff_device.crew import cluster_sites
 
             return cluster_sites.follow(paths)
+        case ["native-build"]:
+            from skiff_device.crew import native_build
+
+            return native_build.run(paths)
         case ["cron-run", app, job]:
             from skiff_device.crew import crontab
 

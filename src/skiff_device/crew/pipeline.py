@@ -19,7 +19,17 @@ def build_and_deploy(
     paths: Paths, app: str, tar: Path, reason: str, commit: str, caller: Caller, say: Say
 ) -> None:
     """Build the image of a source tree in a tar file and make it the release. Raises DeviceError."""
-    from skiff_device.crew import build, cleanup, crontab, deploy, events, hooks, to_core
+    from skiff_device.crew import (
+        build,
+        cleanup,
+        crontab,
+        deploy,
+        events,
+        hooks,
+        native_build,
+        other_cpus,
+        to_core,
+    )
     from skiff_device.crew.engine import Engine
 
     settings = store.section(paths, app, "build")
@@ -50,19 +60,22 @@ def build_and_deploy(
     for option in store.section(paths, app, "docker_options").get("build", []):
         words = [str(word) for word in option] if isinstance(option, list) else [str(option)]
         arguments |= source.build_argument(words)
-    with tar.open("r+b") as context:
+    target = str(settings.get("target", ""))
+    asked = native_build.Asked(app, dockerfile, target, arguments, *limits)
+    with other_cpus.building(paths, app, tar, asked, say) as elsewhere, tar.open("r+b") as context:
         image = build.build(
             paths,
             engine,
             context,
             tag,
             dockerfile=dockerfile,
-            target=str(settings.get("target", "")),
+            target=target,
             args=arguments,
             labels={cleanup.IMAGE_LABEL: app},
             options=limits,
             say=say,
         )
+        built = elsewhere()
     try:
         hooks.trigger(paths, "post-build", app, [image], say)
         say(f"-----> deploying {app}")
@@ -75,6 +88,8 @@ def build_and_deploy(
             processes=processes,
             app_json=app_json,
             checks=files.get("CHECKS", ""),
+            others=built.images,
+            lacks=built.lacks,
             say=say,
         )
     finally:

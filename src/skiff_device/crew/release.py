@@ -43,6 +43,9 @@ class Release(NamedTuple):
     port: int = 0
     # There too: its secrets and configs, see service_files.
     files: dict[str, dict[str, dict[str, str]]] = {}  # noqa: RUF012
+    # By other CPUs than this device's: images (digests in the cluster's registry), or why there is none.
+    others: dict[str, str] = {}  # noqa: RUF012
+    lacks: dict[str, str] = {}  # noqa: RUF012
 
 
 def _folder(paths: Paths, app: str) -> Any:

@@ -6,11 +6,13 @@ What one device alone can give (folders, hardware, all rights) a service cannot 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import containers, names, preflight, raw_env, store
 from skiff_device.crew.engine_swarm import Node
+from skiff_device.crew.engine_swarm import name_of as name_of_device
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
 
@@ -28,7 +30,9 @@ _SIZE = re.compile(r"([0-9]+)([bkmg]?)", re.IGNORECASE)
 _CONSTRAINT = re.compile(r"(?:node|engine)\.[a-z][A-Za-z0-9_.-]*(?:==|!=)[A-Za-z0-9_.-]+")
 # CPUs by the name that images have for them, and the one that devices have. 32-bit arm has many there.
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "riscv64": "riscv64"}
-_ARM = "arm"
+_CPUS = {machine: cpu for cpu, machine in _MACHINES.items()}
+ARM = "arm"
+_BY_MACHINE, _BY_LABEL = "node.platform.arch", "node.labels."
 
 Spec = dict[str, Any]
 
@@ -99,11 +103,11 @@ def spec(
     process: str,
     count: int,
     image: str,
-    cpu: str,
+    cpus: Collection[str],
     inside: int,
     files: Spec,
 ) -> Spec:
-    """What Swarm is asked for. cpu is the image's; inside is the port that is led to, 0 for none.
+    """What Swarm is asked for. cpus are the image's; inside is the port that is led to, 0 for none.
 
     files are what service_files.parts makes of the release's secrets and configs.
     """
@@ -138,8 +142,8 @@ def spec(
             "Resources": {"Limits": _limits(containers.limits(paths, app, process))},
             "RestartPolicy": {"Condition": "any", "Delay": _SECOND},
             "Placement": {
-                "Constraints": _constraints(chosen.get("constraints", []), cpu),
-                "Platforms": [{"OS": "linux", "Architecture": "" if cpu == _ARM else cpu}],
+                "Constraints": _constraints(chosen.get("constraints", []), cpus),
+                "Platforms": [{"OS": "linux", "Architecture": "" if cpu == ARM else cpu} for cpu in cpus],
             },
             "Networks": [{"Target": NETWORK, "Aliases": [app] if process == "web" else []}],
         },
@@ -164,17 +168,46 @@ def healthcheck(paths: Paths, app: str, release: Release, process: str) -> dict[
     }
 
 
-def runs(node: Node, cpu: str) -> bool:
-    """Whether a device has the CPU of an image."""
-    machine = str(node["Description"].get("Platform", {}).get("Architecture", ""))
-    return not cpu or machine not in _MACHINES.values() or machine == _MACHINES.get(cpu)
+def machine_of(node: Node) -> str:
+    """What a device calls its CPU."""
+    return str(node["Description"].get("Platform", {}).get("Architecture", ""))
 
 
-def _constraints(given: list[str], cpu: str) -> list[str]:
+def cpu_of(node: Node) -> str:
+    """What images for a device's CPU call it; empty for one that is not known."""
+    machine = machine_of(node)
+    return ARM if machine.startswith("armv") else _CPUS.get(machine, "")
+
+
+def runs(node: Node, cpus: Collection[str]) -> bool:
+    """Whether a device has one of the CPUs that an image is for, as far as that is known."""
+    cpu = cpu_of(node)
+    return not cpu or cpu in cpus
+
+
+def is_placed(paths: Paths, app: str, node: Node) -> bool:
+    """Whether an app may be on a device, as set: as far as managers know what Swarm will compare."""
+    facts = {
+        "node.id": str(node["ID"]),
+        "node.hostname": name_of_device(node),
+        "node.role": str(node["Spec"]["Role"]),
+        _BY_MACHINE: machine_of(node),
+        **{f"{_BY_LABEL}{key}": value for key, value in (node["Spec"].get("Labels") or {}).items()},
+    }
+    for word in store.section(paths, app, "cluster").get("constraints", []):
+        key, operator, value = re.split("(==|!=)", word, maxsplit=1)
+        is_known = key in facts or key.startswith(_BY_LABEL)
+        if is_known and (facts.get(key, "").lower() == value.lower()) != (operator == "=="):
+            return False
+    return True
+
+
+def _constraints(given: list[str], cpus: Collection[str]) -> list[str]:
     """Where containers may run: as set, and kinds of arm, which Swarm does not know, on no other CPU."""
-    if cpu != _ARM or any(word.startswith("node.platform.arch") for word in given):
+    if ARM not in cpus or any(word.startswith(_BY_MACHINE) for word in given):
         return list(given)
-    return [*given, *(f"node.platform.arch!={machine}" for machine in _MACHINES.values())]
+    others = [machine for cpu, machine in _MACHINES.items() if cpu not in cpus]
+    return [*given, *(f"{_BY_MACHINE}!={machine}" for machine in others)]
 
 
 def _limits(limits: dict[str, str]) -> dict[str, int]:

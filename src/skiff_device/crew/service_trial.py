@@ -17,7 +17,7 @@ from skiff_device.crew.engine import Engine
 from skiff_device.crew.engine_swarm import Node, Swarm, patiently
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release, Running
-from skiff_device.crew.service_spec import Spec, runs
+from skiff_device.crew.service_spec import ARM, Spec, runs
 
 Say = Callable[[str], None]
 _BRIDGE = "docker_gwbridge"
@@ -41,8 +41,8 @@ def must_pass(
         return
     number = str(swarm.state()["NodeID"])
     node = patiently(lambda: swarm.node(number))
-    cpu = wanted["TaskTemplate"]["Placement"]["Platforms"][0]["Architecture"]
-    if node is None or node["Spec"].get("Availability") != "active" or not runs(node, cpu):
+    cpus = [one["Architecture"] or ARM for one in wanted["TaskTemplate"]["Placement"]["Platforms"]]
+    if node is None or node["Spec"].get("Availability") != "active" or not runs(node, cpus):
         say(f"{process}: not asked before, for this device does not run it")
         return
     trial = _spec(app, node, wanted)

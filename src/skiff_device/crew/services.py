@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import cluster, registry, router, service_files, service_trial
+from skiff_device.crew import cluster, other_cpus, registry, router, service_files, service_trial, store
+from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
-from skiff_device.crew.engine_swarm import Swarm, patiently
+from skiff_device.crew.engine_swarm import Node, Swarm, patiently
 from skiff_device.crew.engine_swarm import name_of as name_of_device
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
-from skiff_device.crew.service_spec import MONITOR, NETWORK, RELEASE, Spec, name_of, runs, spec, unfit
+from skiff_device.crew.service_spec import (
+    MONITOR,
+    NETWORK,
+    RELEASE,
+    Spec,
+    cpu_of,
+    is_clustered,
+    is_placed,
+    machine_of,
+    name_of,
+    runs,
+    spec,
+    unfit,
+)
 
 Say = Callable[[str], None]
 # In seconds: how long a change may take.
@@ -77,17 +91,18 @@ def bring_all(
     """
     unfit(paths, app)
     swarm = cluster.manager(paths)
-    cpu = str((engine.image(release.image) or {}).get("Architecture", ""))
-    _tell_who_cannot(swarm, app, cpu, say)
+    release = other_cpus.still_there(app, release)
+    cpus = _cpus(engine, release)
+    _tell_who_cannot(paths, app, swarm, cpus, release, say)
     files = patiently(lambda: service_files.parts(swarm, app, release.files))
-    image = _hand_over(swarm, engine, release, say)
+    image = _hand_over(app, swarm, engine, release, say)
     _ensure_network(engine, swarm)
     leads = bool(router.targets(paths, app, release.exposed))
     inside = router.container_port(paths, app, release.exposed)
 
     def wanted(process: str) -> Spec:
         web = inside if leads and process == "web" else 0
-        return spec(paths, app, release, process, scale[process], image, cpu, web, files)
+        return spec(paths, app, release, process, scale[process], image, cpus, web, files)
 
     for process in scale:
         if scale[process]:
@@ -109,23 +124,54 @@ def bring_all(
     return release
 
 
-def _tell_who_cannot(swarm: Swarm, app: str, cpu: str, say: Say) -> None:
-    """Name the devices whose CPU is not the image's. Raises DeviceError when no other is left."""
+def kept_away(paths: Paths, app: str, nodes: list[Node], cpus: Collection[str], release: Release) -> str:
+    """The devices that an image for those CPUs does not run on, though the app may be there; and why."""
+    told = []
+    for node in nodes:
+        if not runs(node, cpus) and is_placed(paths, app, node):
+            words = (machine_of(node), release.lacks.get(cpu_of(node), ""))
+            told.append(f"{name_of_device(node)} ({': '.join(filter(None, words))})")
+    return ", ".join(told)
+
+
+def all_kept_away(paths: Paths) -> dict[str, str]:
+    """The same for the releases that serve, by app, where there are any. Raises DeviceError."""
+    engine, found = Engine(paths), {}
+    nodes = Swarm(paths).nodes()
+    for app in filter(lambda app: is_clustered(paths, app), store.apps(paths)):
+        release = releases.current(paths, app)
+        if release is not None:
+            found[app] = kept_away(paths, app, nodes, _cpus(engine, release), release)
+    return {app: told for app, told in found.items() if told}
+
+
+def _cpus(engine: Engine, release: Release) -> list[str]:
+    """Those that a release runs on, this device's first."""
+    own = str((engine.image(release.image) or {}).get("Architecture", ""))
+    return [own, *release.others]
+
+
+def _tell_who_cannot(
+    paths: Paths, app: str, swarm: Swarm, cpus: Collection[str], release: Release, say: Say
+) -> None:
+    """Name the devices whose CPU the image is not for. Raises DeviceError when that must not be."""
     nodes = patiently(swarm.nodes)
-    others = [node for node in nodes if not runs(node, cpu)]
-    told = ", ".join(
-        f"{name_of_device(node)} ({node['Description']['Platform']['Architecture']})" for node in others
-    )
-    if nodes and len(others) == len(nodes):
+    told, named = kept_away(paths, app, nodes, cpus, release), " and ".join(cpus)
+    if nodes and not any(runs(node, cpus) for node in nodes):
         raise DeviceError(
-            f"the image of {app} is for {cpu}, which no device of the cluster is: {told}",
+            f"the image of {app} is for {named}, which no device of the cluster is: {told}",
             "push to a manager with the CPU that it is to run on",
         )
-    if others:
-        say(f"the image is for {cpu}; it does not run on {told}")
+    if told and other_cpus.way(paths, app) == other_cpus.MUST:
+        raise DeviceError(
+            f"the image is for {named}; it would not run on {told}",
+            f"mend it, or leave them out: builder:set {app} other-cpus {other_cpus.TRY}",
+        )
+    if told:
+        say(f"the image is for {named}; it does not run on {told}")
 
 
-def _hand_over(swarm: Swarm, engine: Engine, release: Release, say: Say) -> str:
+def _hand_over(app: str, swarm: Swarm, engine: Engine, release: Release, say: Say) -> str:
     """Have the cluster's registry keep the image; the name by which each device fetches this very one."""
     if _service(swarm, registry.SERVICE) is None:
         raise DeviceError(
@@ -135,7 +181,7 @@ def _hand_over(swarm: Swarm, engine: Engine, release: Release, say: Say) -> str:
     engine.tag(release.image, name)
     say("handing the image to the cluster's registry")
     try:
-        digest = engine.push(name)
+        digest = other_cpus.join(app, release, engine.push(name))
     finally:
         engine.untag(name)
     return f"{name.rpartition(':')[0]}@{digest}"

@@ -40,6 +40,14 @@ def _target(text: str) -> str:
     return text
 
 
+def _way(text: str) -> str:
+    from skiff_device.crew import other_cpus
+
+    if text not in other_cpus.WAYS:
+        raise DeviceError(f"{names.shown(text)!r} is no way to build", ", ".join(other_cpus.WAYS))
+    return text
+
+
 def _set(context: Context, args: Args, wanted: dict[str, tuple[str, Any]]) -> int | None:
     """Set one of the settings named (key of the section, reader of the value), or its default without one."""
     from skiff_device.crew import events
@@ -62,7 +70,10 @@ def _set(context: Context, args: Args, wanted: dict[str, tuple[str, Any]]) -> in
     return None
 
 
-@COMMANDS.command("builder:set APP NAME [VALUE]", "time-limit (seconds), memory, pids, max-push (sizes)")
+@COMMANDS.command(
+    "builder:set APP NAME [VALUE]",
+    "time-limit (seconds), memory, pids, max-push (sizes), other-cpus (try, must, never)",
+)
 def set_(context: Context, args: Args) -> int | None:
     """For admins: they bound what a deploy key may take of the device. Without VALUE as at the beginning."""
     return _set(
@@ -73,6 +84,7 @@ def set_(context: Context, args: Args) -> int | None:
             "memory": ("memory", lambda text: _size(text, "memory")),
             "pids": ("pids", lambda text: names.number(text, "pids", *_PIDS)),
             "max-push": ("max_push", lambda text: _size(text, "max-push")),
+            "other-cpus": ("other_cpus", _way),
         },
     )
 
@@ -88,7 +100,7 @@ def dockerfile(context: Context, args: Args) -> int | None:
 @COMMANDS.command("builder:report [--json] APP", "how an app is built", access="read")
 def report(context: Context, args: Args) -> int | None:
     """Sizes in bytes, times in seconds."""
-    from skiff_device.crew import build, repo
+    from skiff_device.crew import build, other_cpus, repo
 
     as_json = args.flag("--json")
     app = context.app(args)
@@ -102,6 +114,7 @@ def report(context: Context, args: Args) -> int | None:
         "memory": section.get("memory", usual.memory),
         "pids": section.get("pids", usual.pids),
         "max push": section.get("max_push", repo.MAX_PUSH),
+        "other cpus": other_cpus.way(context.paths, app),
     }
     context.report(rows, as_json, f"{app} builder")
     return None

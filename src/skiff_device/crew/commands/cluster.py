@@ -179,11 +179,13 @@ def label(context: Context, args: Args) -> int | None:
 @COMMANDS.command("cluster:report [--json]", "the cluster as this device sees it", access="read")
 def report(context: Context, args: Args) -> int | None:
     """Managers know of all devices, workers of the managers."""
-    from skiff_device.crew import cluster
+    from skiff_device.crew import cluster, services
 
     as_json = args.flag("--json")
     args.none_left()
     rows: dict[str, Any] = cluster.report(context.paths)
+    if rows.get("devices") and (kept := services.all_kept_away(context.paths)):
+        rows["kept away"] = kept
     if as_json:
         context.say(json.dumps(rows, indent=1))
         return None
@@ -192,5 +194,7 @@ def report(context: Context, args: Args) -> int | None:
         words = [one[key] for key in ("role", "state", "availability", "cpu", "address")]
         words.append(_labels(one["labels"]))
         rows[name] = " ".join(word for word in words if word)
+    for app, those in rows.pop("kept away", {}).items():
+        rows[f"{app} is not on"] = those
     context.report(rows, False, "cluster")
     return None
