@@ -19,6 +19,7 @@ import pytest
 from skiff.host.ports import free_port
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import (
+    build,
     engine_swarm,
     logs,
     native_build,
@@ -268,6 +269,31 @@ def test_a_device_that_is_lost_amid_a_build(shop: CrewDevice) -> None:
     swarm.on_create = lose
     assert "board2 was lost amid the build" in push(shop)
     assert JOB not in swarm.services
+
+
+def test_builds_elsewhere_end_with_the_one_here(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def broken_off(*_: object, **__: object) -> str:
+        begun.append(JOB in shop.engine.swarm.services)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "build", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        push(shop)
+    assert begun == [True] and JOB not in shop.engine.swarm.services
+
+
+def test_what_a_power_cut_left_goes_with_the_next_push_or_the_app(shop: CrewDevice) -> None:
+    swarm = shop.engine.swarm
+    push(shop)
+    left = swarm.created[JOB]
+    swarm.services["crew-build-shop-riscv64"] = {**left, "Name": "crew-build-shop-riscv64"}
+    push(shop)
+    assert set(swarm.services) == {"crew-registry", "shop_web"}
+    swarm.services[JOB] = left
+    assert shop.run("apps:destroy", "--force", "shop").status == 0
+    assert set(swarm.services) == {"crew-registry"}
 
 
 def test_what_is_not_heard_of_a_build_does_not_end_it(

@@ -136,7 +136,7 @@ def start(paths: Paths, app: str, say: Say) -> None:
 
 def destroy(paths: Paths, app: str) -> None:
     """Remove an app with its containers, images, certificate and settings."""
-    from skiff_device.crew import certs, service_files
+    from skiff_device.crew import certs, other_cpus, service_files
 
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
@@ -146,6 +146,8 @@ def destroy(paths: Paths, app: str) -> None:
         router.apply(paths)
         if service_spec.is_clustered(paths, app):
             service_files.sweep(paths, app, gone=True)
+            with suppress(DeviceError):
+                other_cpus.end_all(paths, app)
         containers.remove_others(engine, app, 0, STOP)
         oneoff.remove_all(engine, app)
         certs.move(paths, app, "")

@@ -78,18 +78,18 @@ def building(paths: Paths, app: str, tar: Path, asked: Asked, say: Say) -> Itera
     if not nodes:
         yield lambda: Built({}, {})
         return
-    swarm = Swarm(paths)
-    builder = _Builder(paths, app, swarm, say)
-    end_all(swarm, app)
+    builder = _Builder(paths, app, say)
+    end_all(paths, app)
     try:
         builder.begin(nodes, tar, asked)
         yield lambda: builder.finish(asked.seconds)
     finally:
-        end_all(swarm, app)
+        end_all(paths, app)
 
 
-def end_all(swarm: Swarm, app: str) -> None:
+def end_all(paths: Paths, app: str) -> None:
     """End builds of an app, also those of a push that was cut off. Raises DeviceError."""
+    swarm = Swarm(paths)
 
     def remove() -> None:
         for name in swarm.labelled(f"{_APP}={app}"):
@@ -139,10 +139,10 @@ def _others(paths: Paths, app: str) -> dict[str, list[Node]]:
 class _Builder:
     """The builds of one push."""
 
-    def __init__(self, paths: Paths, app: str, swarm: Swarm, say: Say) -> None:
+    def __init__(self, paths: Paths, app: str, say: Say) -> None:
         self._engine = Engine(paths)
+        self._swarm = Swarm(paths)
         self._app = app
-        self._swarm = swarm
         self._say = say
         self._jobs: list[Job] = []
         self._lacks: dict[str, str] = {}
