@@ -223,9 +223,11 @@ def test_a_cpu_whose_build_fails_is_kept_away(shop: CrewDevice) -> None:
     swarm = shop.engine.swarm
     swarm.task_states[JOB] = {"State": "failed", "Err": "task: non-zero exit (1)"}
     swarm.said[JOB] = "  oops\ncrew: the build failed: exit code: 1\n  hint: its last lines are above"
+    another = swarm.add("board3")
+    swarm.nodes[another]["Description"]["Platform"]["Architecture"] = "aarch64"
     said = push(shop)
     assert "arm64:   oops" in said
-    why = "board2 (aarch64: board2: the build failed: exit code: 1)"
+    why = "board2, board3 (aarch64: board2: the build failed: exit code: 1)"
     assert f"the image is for amd64; it does not run on {why}" in said
     assert platforms(shop) == ["amd64"]
     assert json.loads(shop.run("cluster:report", "--json").text)["kept away"] == {"shop": why}

@@ -126,12 +126,12 @@ def bring_all(
 
 def kept_away(paths: Paths, app: str, nodes: list[Node], cpus: Collection[str], release: Release) -> str:
     """The devices that an image for those CPUs does not run on, though the app may be there; and why."""
-    told = []
+    found: dict[str, list[str]] = {}
     for node in nodes:
         if not runs(node, cpus) and is_placed(paths, app, node):
-            words = (machine_of(node), release.lacks.get(cpu_of(node), ""))
-            told.append(f"{name_of_device(node)} ({': '.join(filter(None, words))})")
-    return ", ".join(told)
+            words = filter(None, (machine_of(node), release.lacks.get(cpu_of(node))))
+            found.setdefault(": ".join(words), []).append(name_of_device(node))
+    return ", ".join(f"{', '.join(those)} ({what})" for what, those in found.items())
 
 
 def all_kept_away(paths: Paths) -> dict[str, str]:
