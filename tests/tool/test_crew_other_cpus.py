@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -298,6 +299,25 @@ def test_what_a_power_cut_left_goes_with_the_next_push_or_the_app(shop: CrewDevi
     assert set(swarm.services) == {"crew-registry"}
 
 
+def test_each_line_is_told_once_however_often_it_is_asked_for(
+    shop: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swarm = shop.engine.swarm
+    swarm.task_states[JOB] = {"State": "running"}
+    looks = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            swarm.task_states[JOB] = {"State": "complete"}
+
+    monkeypatch.setattr(other_cpus, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    said = push(shop)
+    assert said.count("arm64:   aarch64") == 1
+    # It says that all is well, and has handed nothing over.
+    assert "board2 (aarch64: no image of it came to the registry)" in said
+
+
 def test_what_is_not_heard_of_a_build_does_not_end_it(
     shop: CrewDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,13 +380,17 @@ def test_one_cpu_costs_nothing(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_other_devices_part(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.run("builder:set", "shop", "pids", "99")
     push(shop)
     body = shop.engine.swarm.created[JOB]
+    group = shop.paths.root / "sys/fs/cgroup/docker/buildkit"
+    group.mkdir(parents=True)
     for variable in body["TaskTemplate"]["ContainerSpec"]["Env"]:
         monkeypatch.setenv(*variable.split("=", 1))
     shop.engine.pushed.clear()
     before = set(shop.engine.images)
     assert native_build.run(shop.paths) == 0
+    assert (group / "pids.max").read_text() == "99\n"
     name = f"{registry.ADDRESS}/crew/shop:{asked_of(body)['tag']}"
     assert shop.engine.pushed == [name]
     # Its name is in the registry alone.
