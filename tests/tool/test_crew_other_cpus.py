@@ -287,6 +287,17 @@ def test_builds_elsewhere_end_with_the_one_here(shop: CrewDevice, monkeypatch: p
     assert begun == [True] and JOB not in shop.engine.swarm.services
 
 
+def test_a_push_that_is_broken_off_leaves_no_image(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_off(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(other_cpus._Watch, "ended", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        push(shop)
+    assert JOB not in shop.engine.swarm.services
+    assert not [name for name in shop.engine.images if ":build-" in name]
+
+
 def test_what_a_power_cut_left_goes_with_the_next_push_or_the_app(shop: CrewDevice) -> None:
     swarm = shop.engine.swarm
     push(shop)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import source, store
 from skiff_device.crew.command import Caller
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
+
+if TYPE_CHECKING:
+    from skiff_device.crew.engine import Engine
+    from skiff_device.crew.other_cpus import Built
 
 Say = Callable[[str], None]
 
@@ -19,21 +24,10 @@ def build_and_deploy(
     paths: Paths, app: str, tar: Path, reason: str, commit: str, caller: Caller, say: Say
 ) -> None:
     """Build the image of a source tree in a tar file and make it the release. Raises DeviceError."""
-    from skiff_device.crew import (
-        build,
-        cleanup,
-        crontab,
-        deploy,
-        events,
-        hooks,
-        native_build,
-        other_cpus,
-        to_core,
-    )
+    from skiff_device.crew import crontab, deploy, events, hooks, to_core
     from skiff_device.crew.engine import Engine
 
-    settings = store.section(paths, app, "build")
-    dockerfile = str(settings.get("dockerfile", "Dockerfile"))
+    dockerfile = str(store.section(paths, app, "build").get("dockerfile", "Dockerfile"))
     files = source.small_files(tar, (dockerfile, "Procfile", "app.json", "CHECKS"))
     if dockerfile not in files:
         raise DeviceError(f"there is no {dockerfile} at the top of the repository", "every app needs one")
@@ -49,6 +43,35 @@ def build_and_deploy(
     hooks.trigger(paths, "pre-build", app, [], say)
     say(f"-----> building {app}")
     tag = f"crew/{app}:build-{os.getpid()}"
+    try:
+        image, built = _build(paths, app, engine, tar, dockerfile, tag, say)
+        hooks.trigger(paths, "post-build", app, [image], say)
+        say(f"-----> deploying {app}")
+        made = deploy.deploy(
+            paths,
+            app,
+            image,
+            reason,
+            commit=commit,
+            processes=processes,
+            app_json=app_json,
+            checks=files.get("CHECKS", ""),
+            others=built.images,
+            lacks=built.lacks,
+            say=say,
+        )
+    finally:
+        engine.untag(tag)
+    _tell(paths, app, made, caller, say)
+
+
+def _build(
+    paths: Paths, app: str, engine: Engine, tar: Path, dockerfile: str, tag: str, say: Say
+) -> tuple[str, Built]:
+    """Build an image here, and where the cluster has other CPUs; its id, and what came of it there."""
+    from skiff_device.crew import build, cleanup, native_build, other_cpus
+
+    settings = store.section(paths, app, "build")
     usual = build.Limits()
     limits = build.Limits(
         int(settings.get("memory", usual.memory)),
@@ -75,26 +98,7 @@ def build_and_deploy(
             options=limits,
             say=say,
         )
-        built = elsewhere()
-    try:
-        hooks.trigger(paths, "post-build", app, [image], say)
-        say(f"-----> deploying {app}")
-        made = deploy.deploy(
-            paths,
-            app,
-            image,
-            reason,
-            commit=commit,
-            processes=processes,
-            app_json=app_json,
-            checks=files.get("CHECKS", ""),
-            others=built.images,
-            lacks=built.lacks,
-            say=say,
-        )
-    finally:
-        engine.untag(tag)
-    _tell(paths, app, made, caller, say)
+        return image, elsewhere()
 
 
 def deploy_image(paths: Paths, app: str, image: str, reason: str, caller: Caller, say: Say) -> None:
