@@ -55,13 +55,13 @@ class Repository:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
         run(["git", "-C", str(self.folder), *who, "commit", "-q", "--allow-empty", "-m", "x"])
 
-    def push(self, machine: Device, app: str, branch: str = "main") -> tuple[int, str]:
-        """Push to an app; status, and what git shows."""
-        return self.start_push(machine, app, branch).end()
+    def push(self, machine: Device, app: str, branch: str = "main", user: str = "crew") -> tuple[int, str]:
+        """Push to an app, or as another user to what that one has; status, and what git shows."""
+        return self.start_push(machine, app, branch, user).end()
 
-    def start_push(self, machine: Device, app: str, branch: str = "main") -> Push:
+    def start_push(self, machine: Device, app: str, branch: str = "main", user: str = "crew") -> Push:
         """A push that goes on."""
-        words = enter(machine, user="crew")
+        words = enter(machine, user=user)
         env = {**os.environ, "GIT_SSH_COMMAND": shlex.join(words[:-1]), "GIT_SSH_VARIANT": "simple"}
         argv = [
             "git",

@@ -164,7 +164,7 @@ def test_on_docker(crewed: Callable[..., Device], tmp_path: Path) -> None:
     a_push_that_is_lost(machine, hello)
     builds_within_limits(machine, tmp_path)
     a_key_for_one_app(machine, tmp_path)
-    core_as_an_app(machine, tmp_path)
+    an_environment_is_an_app(machine, tmp_path)
     # A minute may pass before crond's first look.
     machine.wait_until_succeeds(f"grep tick {STORAGE}/pie/ticks", 150)
     a_power_cut(machine, hello)
@@ -356,15 +356,17 @@ def a_key_for_one_app(machine: Device, folder: Path) -> None:
         assert done.returncode == status, done.stderr
 
 
-def core_as_an_app(machine: Device, folder: Path) -> None:
-    """What is pushed to an app marked so becomes the environment of the user core."""
-    crew(machine, "apps:create env")
-    crew(machine, "apps:core env")
+def an_environment_is_an_app(machine: Device, folder: Path) -> None:
+    """What is pushed to core@device:env goes through crew; a failed build leaves the old one running."""
     env = Repository(folder / "env", Dockerfile="FROM box\nRUN echo pushed >/etc/pushed\n")
-    status, shown = env.push(machine, "env")
+    status, shown = env.push(machine, "env", user="core")
     assert status == 0, shown
-    assert machine.succeed("docker exec core cat /etc/pushed") == "pushed\n"
-    crew(machine, "apps:destroy --force env")
+    assert "core" in crew(machine, "apps:list").stdout.split()
+    env.commit(Dockerfile="FROM box\nRUN exit 3\n")
+    status, shown = env.push(machine, "env", user="core")
+    assert status != 0 and "cannot be built" in shown, shown
+    assert machine.succeed("cat /etc/pushed", user="core") == "pushed\n"
+    assert "env:core core: push refused" in crew(machine, "events").stdout
 
 
 def a_power_cut(machine: Device, hello: Repository) -> None:

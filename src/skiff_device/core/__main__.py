@@ -72,6 +72,13 @@ def push(options: argparse.Namespace, paths: Paths) -> int:
     return pushing.push(paths, options.container, options.commit, options.hook)
 
 
+def receive(options: argparse.Namespace, paths: Paths) -> int:
+    """Let Crew receive a pushed environment."""
+    from skiff_device.core import to_crew
+
+    return to_crew.hand_over(paths, options.container)
+
+
 def plan(options: argparse.Namespace, paths: Paths) -> int:
     """Show what apply would do."""
     from dataclasses import asdict
@@ -265,6 +272,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("container")
     one.add_argument("commit")
     one.add_argument("hook", type=int)
+    # Asked for by the log-in of who pushes, on a device with Crew.
+    one = verb(receive, "")
+    one.add_argument("container")
     one = verb(unpush, "forget what was pushed: the configuration's image counts again")
     one.add_argument("container", metavar="CONTAINER")
     one = verb(clean, "remove containers that are kept aside, after naming them")

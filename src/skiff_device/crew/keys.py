@@ -17,6 +17,8 @@ _LOGIN = "/usr/lib/skiff/crew/login"
 _OPTIONS = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding"
 # The name under which root's keys do everything.
 ROOT = "root"
+# Goes before an app's name for who pushes it as the environment of core. No key's name has such a sign.
+ENV = "env:"
 
 
 def read(paths: Paths) -> dict[str, dict[str, Any]]:
@@ -34,6 +36,8 @@ def caller(paths: Paths, name: str) -> Caller:
     """Who a key stands for. Raises DeviceError for one that is not, or no longer, known."""
     if name == ROOT:
         return Caller(ROOT)
+    if name.startswith(ENV):
+        return Caller(name, "deploy", (name.removeprefix(ENV),))
     one = read(paths).get(names.key(name))
     if not isinstance(one, dict) or one.get("role") not in ROLES:
         raise DeviceError(f"key {name} is not known any more", "ask an admin: ssh-keys:list")

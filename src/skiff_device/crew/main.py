@@ -184,6 +184,12 @@ def _internal(paths: Paths, words: list[str]) -> int | None:
             return 0
         case ["serve", key]:
             return serve(paths, key, os.environ.get("SSH_ORIGINAL_COMMAND", ""))
+        case ["environment", container, pid]:
+            from skiff_device.crew import from_core, keys
+
+            from_core.take(paths, container, pid)
+            app = from_core.app(paths, container)
+            return serve(paths, f"{keys.ENV}{app}", f"git-receive-pack '{app}'")
         case ["pre-receive"]:
             from skiff_device.crew import receive
 

@@ -35,8 +35,9 @@ def build_and_deploy(
     # A job that cannot be is told before the build, not after the switch.
     crontab.parse(app_json)
     processes = source.procfile(files.get("Procfile", ""))
-    if store.section(paths, app, "app").get("core"):
-        to_core.push(paths, tar, commit, say)
+    container = to_core.container(store.section(paths, app, "app"))
+    if container:
+        to_core.push(paths, container, tar, commit, say)
         events.log(paths, caller, f"{app}: {reason}, handed to core")
         return
     engine = Engine(paths)

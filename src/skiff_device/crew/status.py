@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.common.files import write_atomically
-from skiff_device.crew import containers, store
+from skiff_device.crew import containers, store, to_core
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -22,6 +22,9 @@ def line(paths: Paths, engine: Engine) -> str:
     failed = []
     for app in store.apps(paths):
         release = releases.current(paths, app)
+        if to_core.container(store.section(paths, app, "app")):
+            # Core tells of those.
+            continue
         if release is None:
             empty += 1
         elif store.section(paths, app, "ps").get("stopped"):

@@ -8,25 +8,31 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
-# The container whose environment an app marked core feeds.
-CONTAINER = "core"
 _LOOK = 0.3
 
 
-def push(paths: Paths, tar: Path, commit: str, say: Say) -> None:
-    """Do what the hook of core's own `git push core@device:env` does. Raises DeviceError."""
-    folder = paths.root / "mnt/persist/skiff/core/env" / CONTAINER
+def container(section: dict[str, Any]) -> str:
+    """The container whose environment an app with that section `app` feeds; empty for any other app."""
+    marked = section.get("core", "")
+    # As apps:core marks it.
+    return "core" if marked is True else str(marked)
+
+
+def push(paths: Paths, name: str, tar: Path, commit: str, say: Say) -> None:
+    """Do for a container what the hook of core's own `git push core@device:env` does. Raises DeviceError."""
+    folder = paths.root / "mnt/persist/skiff/core/env" / name
     requests = paths.root / "run/skiff/core/requests"
     if not requests.exists() or not folder.is_dir():
         raise DeviceError("the service core is not there", "add a layer of core/, or: sv status core")
     pid = os.getpid()
     incoming = folder / f"incoming.{pid}"
-    answer = paths.root / "run/skiff/core/push" / f"{CONTAINER}.{pid}"
+    answer = paths.root / "run/skiff/core/push" / f"{name}.{pid}"
     log = answer.with_name(f"{answer.name}.log")
     # Files are the group's, which core's own users are in too.
     mask = os.umask(0o007)
@@ -38,7 +44,7 @@ def push(paths: Paths, tar: Path, commit: str, say: Say) -> None:
             archive.extractall(incoming, filter="data")
         log.touch(mode=0o660)
         answer.touch(mode=0o660)
-        _ask(requests, f"push {CONTAINER} {commit} {pid}\n")
+        _ask(requests, f"push {name} {commit} {pid}\n")
         result = _follow(answer, log, say)
     except (OSError, tarfile.TarError) as error:
         raise DeviceError(f"core does not take it: {error}", "sv status core") from None

@@ -193,7 +193,7 @@ def set_(context: Context, args: Args) -> int | None:
 
 @COMMANDS.command("apps:core [--off] APP", "pushes to this app become the environment of the user core")
 def core(context: Context, args: Args) -> int | None:
-    """As `git push core@DEVICE:env` does."""
+    """As those to `core@DEVICE:env` do; the app made by them is marked already."""
     on = not args.flag("--off")
     _log(context, f"{_set(context, args, 'core', on)}: core {'on' if on else 'off'}")
     return None
