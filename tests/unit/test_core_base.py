@@ -60,27 +60,20 @@ def locked(answers: dict[tuple[str, ...], list[str]], mirror: str | None, folder
     return baselock.read(file)
 
 
-FIRST = ("?essential", "apt")
+ASKED = ("?essential", "apt", "nano")
 
 
 def test_what_a_build_writes_the_device_reads(tmp_path: Path) -> None:
-    answers = {FIRST: ["apt", "dpkg"], (*FIRST, "nano"): ["apt", "dpkg", "nano"]}
-    lock = locked(answers, None, tmp_path)
+    lock = locked({ASKED: ["apt", "dpkg", "nano"]}, None, tmp_path)
     assert (lock.suite, lock.cpu, lock.size) == ("trixie", "arm64", 21)
     assert lock.mirrors["main"] == "http://deb.debian.org/debian"
-    assert [(deb.name, deb.first) for deb in lock.debs] == [("apt", True), ("dpkg", True), ("nano", False)]
+    assert [deb.name for deb in lock.debs] == ["apt", "dpkg", "nano"]
     assert lock.debs[2].version == "1:2-3" and lock.debs[2].file == "nano_2-3_arm64.deb"
 
 
-def test_other_alternatives_are_all_unpacked_at_once(tmp_path: Path) -> None:
-    answers = {FIRST: ["apt", "mawk"], (*FIRST, "nano"): ["apt", "gawk", "nano"]}
-    assert all(deb.first for deb in locked(answers, None, tmp_path).debs)
-
-
 def test_the_mirror_that_the_user_named_is_the_devices_too(tmp_path: Path) -> None:
-    answers = {FIRST: ["apt"], (*FIRST, "nano"): ["apt", "nano"]}
     dated = "http://old.example/archive/debian/20260101T000000Z"
-    lock = locked(answers, dated, tmp_path)
+    lock = locked({ASKED: ["apt", "nano"]}, dated, tmp_path)
     security = "http://old.example/archive/debian-security/20260101T000000Z"
     assert lock.mirrors == {"main": dated, "security": security}
 
@@ -132,7 +125,7 @@ def test_a_line_that_no_build_wrote_is_named(tmp_path: Path, line: str) -> None:
 )
 def test_a_head_that_no_build_wrote_is_told(tmp_path: Path, old: str, new: str, said: str) -> None:
     file = tmp_path / "base.lock"
-    file.write_text(HEAD.replace(old, new, 1) + f"\nname 1 {SHA} 7 pool/a.deb main first\n")
+    file.write_text(HEAD.replace(old, new, 1) + f"\nname 1 {SHA} 7 pool/a.deb main\n")
     with pytest.raises(DeviceError, match=said):
         baselock.read(file)
 
@@ -150,7 +143,7 @@ def a_lock(*debs: baselock.Deb) -> baselock.BaseLock:
 
 
 def test_a_package_is_looked_for_at_the_users_mirror_first_and_at_last_among_old_ones() -> None:
-    deb = baselock.Deb("g++", "1", SHA, 7, "pool/main/g/g++_1~2.deb", "security", False)
+    deb = baselock.Deb("g++", "1", SHA, 7, "pool/main/g/g++_1~2.deb", "security")
     urls = baselock.addresses(a_lock(deb), deb, "http://here.example/debian")
     assert urls == [
         "http://here.example/debian-security/pool/main/g/g%2B%2B_1%7E2.deb",
@@ -188,8 +181,12 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int =
     return info
 
 
-def write_deb(path: Path, data: bytes, packed: str = ".xz") -> Path:
-    parts = (("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), (f"data.tar{packed}", data))
+CONTROL = {"control": b"Package: a\nVersion: 1\nArchitecture: arm64\n"}
+
+
+def write_deb(path: Path, data: bytes, packed: str = ".xz", control: dict[str, bytes] = CONTROL) -> Path:
+    said = tar(*((member(f"./{name}"), text) for name, text in control.items()))
+    parts = (("debian-binary", b"2.0\n"), ("control.tar.xz", said), (f"data.tar{packed}", data))
     text = b"!<arch>\n"
     for name, part in parts:
         text += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(part):<10}`\n".encode() + part
@@ -260,7 +257,11 @@ def test_a_broken_file_is_told_as_such(tmp_path: Path, spoil: object, said: str)
 
 def base_of(folder: Path, *debs: tuple[tarfile.TarInfo, bytes]) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
     """The base's tar as a whole, each member in a package of its own."""
-    files = [write_deb(folder / f"{number}.deb", tar(one)) for number, one in enumerate(debs)]
+    return base_from([write_deb(folder / f"{number}.deb", tar(one)) for number, one in enumerate(debs)])
+
+
+def base_from(files: list[Path]) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
+    """The base's tar as a whole."""
     out = io.BytesIO()
     done: list[int] = []
     basetree.write(files, "Types: deb\n", out, done.append)
@@ -295,17 +296,55 @@ def test_the_base_has_a_merged_usr_whatever_packages_say(tmp_path: Path) -> None
     assert found["usr/bin/sh"][0].uname == ""
 
 
-def test_the_base_has_what_dpkg_wants_and_no_documentation(tmp_path: Path) -> None:
+def test_dpkg_finds_each_package_unpacked_and_not_set_up(tmp_path: Path) -> None:
+    """So that it runs postinst, keeps settings that somebody changed, and hears of what triggers."""
+    files = tar((member("./etc/", tarfile.DIRTYPE), b""), (member("./etc/a.conf"), b"colour\n"))
+    said = {
+        "control": b"Package: a\nVersion: 1\nArchitecture: arm64\nDescription: short\n long\n",
+        "conffiles": b"/etc/a.conf\nremove-on-upgrade /etc/old\n",
+        "triggers": b"# heard\ninterest /usr/share/x\ninterest-noawait cache\nactivate-noawait ldconfig\n",
+        "postinst": b"#!/bin/sh\n",
+        "md5sums": b"0 etc/a.conf\n",
+    }
+    lib = {"control": b"Package: lib\nArchitecture: arm64\nMulti-Arch: same\n", "preinst": b"#!/bin/sh\n"}
+    found = base_from(
+        [write_deb(tmp_path / "a", files, control=said), write_deb(tmp_path / "b", tar(), control=lib)]
+    )
+    database = {
+        name.removeprefix("var/lib/dpkg/"): (info.mode, text.decode())
+        for name, (info, text) in found.items()
+        if name.startswith("var/lib/dpkg/") and info.isreg()
+    }
+    digest = hashlib.md5(b"colour\n").hexdigest()
+    control = said["control"].decode()
+    assert database == {
+        "available": (0o644, ""),
+        "status": (
+            0o644,
+            f"{control}Status: install ok unpacked\nConffiles:\n /etc/a.conf {digest}\n"
+            "\nPackage: lib\nArchitecture: arm64\nMulti-Arch: same\nStatus: install ok unpacked\n",
+        ),
+        "info/format": (0o644, "1\n"),
+        "info/a.list": (0o644, "/.\n/etc\n/etc/a.conf\n"),
+        "info/a.postinst": (0o755, "#!/bin/sh\n"),
+        "info/a.md5sums": (0o644, "0 etc/a.conf\n"),
+        "info/a.triggers": (0o644, said["triggers"].decode()),
+        "info/lib:arm64.list": (0o644, "/.\n"),
+        "info/lib:arm64.preinst": (0o755, "#!/bin/sh\n"),
+        "triggers/File": (0o644, "/usr/share/x a\n"),
+        "triggers/cache": (0o644, "a/noawait\n"),
+    }
+    assert found["etc/a.conf"][1] == b"colour\n"
+
+
+def test_the_base_has_no_documentation_and_starts_no_services(tmp_path: Path) -> None:
     found = base_of(
         tmp_path,
-        (member("usr/share/base-passwd/passwd.master"), b"root:*:0:0::/root:/bin/bash\n"),
         (member("usr/share/doc/a/README"), b"long"),
         (member("usr/share/doc/a/copyright"), b"MIT"),
         (member("usr/share/man/man1/a.1.gz"), b"page"),
         (member("usr/share/doc/", tarfile.DIRTYPE), b""),
     )
-    assert found["etc/passwd"][1] == b"root:*:0:0::/root:/bin/bash\n"
-    assert found["var/lib/dpkg/status"][1] == b""
     assert found["usr/sbin/policy-rc.d"][0].mode == 0o755 and b"exit 101" in found["usr/sbin/policy-rc.d"][1]
     assert found["etc/apt/sources.list.d/debian.sources"][1] == b"Types: deb\n"
     assert "usr/share/doc/a/copyright" in found
@@ -341,7 +380,7 @@ def mirror(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-DEB = baselock.Deb("a", "1", hashlib.sha256(b"package").hexdigest(), 7, "pool/a.deb", "main", True)
+DEB = baselock.Deb("a", "1", hashlib.sha256(b"package").hexdigest(), 7, "pool/a.deb", "main")
 
 
 def only_here(monkeypatch: pytest.MonkeyPatch, mirror: str) -> None:

@@ -122,6 +122,7 @@ def test_a_pushed_tree_must_be_a_commit(paths: Paths) -> None:
     [
         ("write /x: no space left on device", "x: the disk is full", "make room"),
         ("dial tcp: lookup a: no such host", "x: the registry cannot be reached", "check the network"),
+        ("http: server gave HTTP response to HTTPS client", "x: the registry speaks no TLS", "allow it"),
         ("toomanyrequests: You have reached", "x: the registry wants fewer", "wait"),
         ("Bind for 0.0.0.0:80 failed: port is already allocated", "x: a port is taken", "change hostPort"),
         ("something odd\nSee 'docker run --help'.", "x: something odd", ""),

@@ -56,8 +56,6 @@ class BaseLock(msgspec.Struct, frozen=True):
     mirrors: dict[str, str]
     epoch: int
     packages: tuple[Package, ...]
-    # Names of those that must be there before packages can be installed.
-    first: tuple[str, ...]
 
 
 class PackageSet(msgspec.Struct, frozen=True):

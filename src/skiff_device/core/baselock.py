@@ -30,8 +30,6 @@ class Deb(NamedTuple):
     size: int
     pool: str
     archive: str
-    # Whether it is unpacked before dpkg runs.
-    first: bool
 
     @property
     def file(self) -> str:
@@ -77,9 +75,9 @@ def read(path: Path) -> BaseLock:
 
 
 def _deb(words: list[str]) -> Deb | None:
-    if len(words) not in (6, 7) or words[6:] not in ([], ["first"]):
+    if len(words) != 6:
         return None
-    name, version, sha256, size, pool, archive = words[:6]
+    name, version, sha256, size, pool, archive = words
     good = (
         _NAME.fullmatch(name)
         and _SHA.fullmatch(sha256)
@@ -87,12 +85,12 @@ def _deb(words: list[str]) -> Deb | None:
         and _POOL.fullmatch(pool)
         and archive in ("main", "security")
     )
-    return Deb(name, version, sha256, int(size), pool, archive, len(words) == 7) if good else None
+    return Deb(name, version, sha256, int(size), pool, archive) if good else None
 
 
 def _whole(path: Path, head: dict[str, str], debs: list[Deb]) -> BaseLock:
     missing = [key for key in _KEYS if key not in head]
-    if missing or not any(deb.first for deb in debs):
+    if missing or not debs:
         what = f"{missing[0]} is missing" if missing else "it names no packages"
         raise DeviceError(f"{path}: {what}", "build the image again")
     mirrors = {key: head[key].rstrip("/") for key in ("main", "security")}

@@ -1,7 +1,8 @@
-"""The first packages of a Debian base as one stream of tar: enough for dpkg to install all others."""
+"""The packages of a Debian base as one stream of tar, with what dpkg needs to set them up."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from skiff_device.core import debfile
+from skiff_device.core.dpkgdata import Database
 
 # Folders that are links into /usr since Debian 12. Packages of then may still name them.
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32")
@@ -26,11 +28,6 @@ path-exclude /usr/share/man/*
 force-unsafe-io
 """
 _NO_SERVICES = "#!/bin/sh\n# Packages start no services while they are installed in a container.\nexit 101\n"
-# Accounts that base-passwd would make with the shell that is not there yet.
-_MASTERS = {
-    "usr/share/base-passwd/passwd.master": "etc/passwd",
-    "usr/share/base-passwd/group.master": "etc/group",
-}
 
 
 def sources_list(suite: str, main: str, security: str) -> str:
@@ -64,6 +61,7 @@ class _Tree:
     def __init__(self, tar: tarfile.TarFile) -> None:
         self.tar = tar
         self.have: set[str] = set()
+        self.known = Database()
 
     def start(self) -> None:
         for name in ("usr", "usr/bin", "usr/sbin", "usr/lib"):
@@ -74,7 +72,17 @@ class _Tree:
             self._add(info)
 
     def add_package(self, deb: Path) -> None:
+        control = debfile.control(deb)
+        settings = control.get("conffiles", b"").decode().split("\n")
+        paths, sums = ["/."], {}
         for info, content in debfile.entries(deb):
+            path = f"/{info.name}"
+            paths.append(path)
+            if content is not None and path in settings:
+                data = content.read()
+                # As dpkg knows them, which looks later whether somebody changed one.
+                sums[path] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+                content = io.BytesIO(data)
             top, _, below = info.name.partition("/")
             if top in _MERGED and below:
                 info.name = f"usr/{info.name}"
@@ -84,21 +92,14 @@ class _Tree:
                 info.linkname = f"usr/{info.linkname}"
             if info.name in self.have or _left_out(info.name):
                 continue
-            if info.name in _MASTERS and content is not None:
-                data = content.read()
-                self._file(_MASTERS[info.name], data)
-                content = io.BytesIO(data)
             self._add(info, content)
+        self.known.add(control, paths, sums)
 
     def finish(self, sources: str) -> None:
-        self._folder("var/lib/dpkg")
-        for name, text in (
-            ("var/lib/dpkg/status", ""),
-            ("var/lib/dpkg/available", ""),
-            ("etc/dpkg/dpkg.cfg.d/container", _DPKG),
-            ("etc/apt/sources.list.d/debian.sources", sources),
-        ):
-            self._file(name, text.encode())
+        for name, data, mode in self.known.files():
+            self._file(f"var/lib/dpkg/{name}", data, mode)
+        self._file("etc/dpkg/dpkg.cfg.d/container", _DPKG.encode())
+        self._file("etc/apt/sources.list.d/debian.sources", sources.encode())
         self._file("usr/sbin/policy-rc.d", _NO_SERVICES.encode(), 0o755)
 
     def _add(self, info: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:

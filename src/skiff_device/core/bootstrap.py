@@ -1,4 +1,4 @@
-"""Makes the base image of a build from Debian packages alone: download, unpack, install, one flat image."""
+"""Makes the base image of a build from Debian packages alone: download, unpack, set up."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import http.client
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
@@ -25,21 +23,22 @@ _TIMEOUT = 30.0
 _BLOCK = 1 << 16
 # Name of the container and the image that are gone when all is done. One base is made at a time.
 _MAKING = "skiff-base-making"
-_LABEL = "skiff.core.making"
-# dpkg first knows nothing: not that what it needs itself is unpacked already.
-_INSTALL = """\
+# What dpkg would run before it unpacks a package, and then all that is left to it. Variables are set here:
+# those of the container would be the image's too.
+_SET_UP = """\
 set -e
-cd /mnt
-first=$1
-shift
-# shellcheck disable=SC2086
-dpkg --force-depends --install $first
-if [ $# -gt 0 ]; then
-	apt-get -y --no-install-recommends -o APT::Sandbox::User=root -o Dpkg::Use-Pty=false install "$@"
-fi
+export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true LC_ALL=C.UTF-8
+export DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE DPKG_MAINTSCRIPT_ARCH
+DPKG_MAINTSCRIPT_ARCH=$(dpkg --print-architecture)
+for script in /var/lib/dpkg/info/*.preinst; do
+	package=${script##*/}
+	package=${package%.preinst}
+	DPKG_MAINTSCRIPT_PACKAGE=${package%:*}
+	"$script" install
+done
+dpkg --configure --pending
 dpkg --audit
-apt-get clean
-rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/*.log
+rm -rf /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/log/*.log
 """
 _OFFLINE = "needs a network, or the files named in base.lock in skiff/core/debs/ on persist"
 
@@ -55,7 +54,7 @@ def make_base(source: Path, tag: str, log: run.Log) -> None:
         own = baselock.own_mirror((paths.persist / "debian-mirror", paths.root / "etc/skiff/debian-mirror"))
         folder = paths.persist / "debs"
         debs = fetch(lock, own, folder, log)
-        _make(lock, own or lock.mirrors["main"], debs, folder, tag, log)
+        _make(lock, own or lock.mirrors["main"], debs, tag, log)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise told(error) from error
@@ -132,61 +131,54 @@ def _download(url: str, deb: Deb, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _make(lock: BaseLock, mirror: str, debs: dict[str, Path], folder: Path, tag: str, log: run.Log) -> None:
+def _make(lock: BaseLock, mirror: str, debs: dict[str, Path], tag: str, log: run.Log) -> None:
     """From package files to the image."""
     _tidy()
     security = lock.mirrors["security"] if mirror == lock.mirrors["main"] else baselock.security_of(mirror)
     sources = basetree.sources_list(lock.suite, mirror, security)
-    first = sorted((deb for deb in lock.debs if deb.first), key=lambda deb: deb.name != "base-files")
     try:
-        log(f"unpacking {len(first)} packages")
-        _import(
-            _MAKING, lambda out: basetree.write([debs[d.name] for d in first], sources, out, lambda _: None)
+        steps = _Steps("unpacked", len(debs), log)
+        result = run.feed(
+            ["docker", "import", "-", _MAKING],
+            lambda out: basetree.write(list(debs.values()), sources, out, steps.reached),
         )
-        _install(lock, debs, folder, log)
-        log("packing the image")
-        # What the packages wrote twice, before and with dpkg, counts once in one flat image.
-        _import(tag, lambda out: run.copy(["docker", "export", _MAKING], out))
+        if result.status:
+            raise engine.error_of("the packages of the base cannot be unpacked", result.err)
+        _set_up(len(debs), log)
+        engine.ask("commit", "--change", 'CMD ["bash"]', _MAKING, tag, what=f"{tag} cannot be made")
     finally:
         _tidy()
 
 
-def _import(tag: str, write: Callable[[IO[bytes]], None]) -> None:
-    result = run.feed(["docker", "import", "--change", 'CMD ["bash"]', "-", tag], write)
-    if result.status:
-        raise engine.error_of(f"{tag} cannot be imported", result.err)
+def _set_up(total: int, log: run.Log) -> None:
+    words = ["docker", "run", "--name", _MAKING, "--network", "none", _MAKING, "/bin/sh", "-c", _SET_UP]
+    steps = _Steps("set up", total, log)
 
+    def shown(line: str) -> None:
+        if line.startswith("Setting up "):
+            steps.reached(steps.done + 1)
 
-def _install(lock: BaseLock, debs: dict[str, Path], folder: Path, log: run.Log) -> None:
-    inside = {name: f"/mnt/{file.relative_to(folder)}" for name, file in debs.items()}
-    first = [inside[deb.name] for deb in lock.debs if deb.first]
-    others = [inside[deb.name] for deb in lock.debs if not deb.first]
-    words = ["docker", "run", "--name", _MAKING, "--label", f"{_LABEL}=base", "--network", "none"]
-    words += ["--volume", f"{engine.folder(folder)}:/mnt:ro"]
-    for setting in ("DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "LC_ALL=C.UTF-8"):
-        words += ["--env", setting]
-    words += [_MAKING, "/bin/sh", "-c", _INSTALL, "sh", " ".join(first), *others]
-    result = run.stream(words, _Steps(len(lock.debs), log))
+    result = run.stream(words, shown)
     if result.status:
         last = [line for line in result.err.splitlines() if line.strip()]
         for line in last:
             log(line)
-        raise engine.error_of("the packages of the base cannot be installed", "\n".join(last))
+        raise engine.error_of("the packages of the base cannot be set up", "\n".join(last))
 
 
 class _Steps:
-    """Turns what dpkg says into a line for every tenth package."""
+    """A line for every tenth package."""
 
-    def __init__(self, total: int, log: run.Log) -> None:
+    def __init__(self, what: str, total: int, log: run.Log) -> None:
+        self.what = what
         self.total = total
         self.log = log
         self.done = 0
 
-    def __call__(self, line: str) -> None:
-        if line.startswith("Setting up "):
-            self.done += 1
-            if self.done % 10 == 0 or self.done == self.total:
-                self.log(f"installed: {self.done} of {self.total}")
+    def reached(self, done: int) -> None:
+        self.done = done
+        if done % 10 == 0 or done == self.total:
+            self.log(f"{self.what}: {done} of {self.total}")
 
 
 def _tidy() -> None:

@@ -37,9 +37,18 @@ def entries(deb: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     The content can be read until the next entry is asked for. Raises DeviceError for a file that is no
     package, and for what no package may hold: a path that leaves it, a device.
     """
+    yield from _members(deb, "data.tar")
+
+
+def control(deb: Path) -> dict[str, bytes]:
+    """What a package says of itself, by file: `control`, `conffiles`, `postinst` … Raises DeviceError."""
+    return {info.name: content.read() for info, content in _members(deb, "control.tar") if content}
+
+
+def _members(deb: Path, archive_name: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     try:
         with deb.open("rb") as file:
-            part, packed = _data(file, deb)
+            part, packed = _archive(file, deb, archive_name)
             with tarfile.open(fileobj=part, mode=f"r|{packed}") as archive:  # type: ignore[call-overload]
                 for member in archive:
                     name = _inside(member.name, deb)
@@ -55,8 +64,8 @@ def entries(deb: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
         raise DeviceError(f"{deb.name}: not a package that can be read: {error}") from error
 
 
-def _data(file: IO[bytes], deb: Path) -> tuple[_Part, str]:
-    """The archive of files in the package, and how it is packed."""
+def _archive(file: IO[bytes], deb: Path, wanted: str) -> tuple[_Part, str]:
+    """One of the two archives in the package, and how it is packed."""
     if file.read(len(_MAGIC)) != _MAGIC:
         raise DeviceError(f"{deb.name}: not a Debian package")
     while len(header := file.read(_HEADER)) == _HEADER:
@@ -64,14 +73,14 @@ def _data(file: IO[bytes], deb: Path) -> tuple[_Part, str]:
         size = int(header[48:58])
         if size < 0 or header[58:] != b"`\n":
             break
-        if name.startswith("data.tar"):
-            packed = _PACKED.get(name.removeprefix("data.tar"))
+        if name.startswith(wanted):
+            packed = _PACKED.get(name.removeprefix(wanted))
             if packed is None:
                 raise DeviceError(f"{deb.name}: {name}: only gzip and xz can be unpacked")
             return _Part(file, size), packed
         # Parts begin at even places.
         file.seek(size + size % 2, io.SEEK_CUR)
-    raise DeviceError(f"{deb.name}: a package without data.tar, or cut short")
+    raise DeviceError(f"{deb.name}: a package without {wanted}, or cut short")
 
 
 def _inside(name: str, deb: Path) -> str:

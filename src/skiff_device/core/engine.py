@@ -28,6 +28,7 @@ _HINTS = (
     ("connection refused", _UNREACHED, _NETWORK),
     ("i/o timeout", _UNREACHED, _NETWORK),
     ("tls handshake timeout", _UNREACHED, _NETWORK),
+    ("http response to https client", "the registry speaks no TLS", "allow it in the engine's settings"),
     ("certificate", "the registry's certificate is not accepted", "check the clock: date"),
     ("toomanyrequests", "the registry wants fewer requests", "wait, or set pull.registry to another one"),
     ("pull access denied", "no such image, or it needs a log-in", "check the name; docker login"),

@@ -9,11 +9,11 @@ from skiff.builders.debian.archive import Resolver
 from skiff.host.mirror import DEFAULT_MIRROR, security_mirror
 from skiff.model.arch import Arch
 from skiff.model.layer import DebianBase
-from skiff.model.packages import BaseLock, Package, PackageSet
+from skiff.model.packages import BaseLock, Package
 from skiff.model.tree import Entry, Kind
 
-# What dpkg and apt need to install anything; the essential packages are not named as dependencies.
-_FIRST = ("?essential", "apt")
+# In every base; the essential packages are not named as dependencies.
+_ALWAYS = ("?essential", "apt")
 
 
 def lock_bases(
@@ -31,23 +31,13 @@ def lock_bases(
     """
     if not bases:
         return ()
-    first = resolver.packages(_FIRST, (), update=update, warn=warn)
     named = (mirror or DEFAULT_MIRROR).rstrip("/")
     mirrors = {"main": named, "security": security_mirror(named)}
     locks = []
     for base in bases:
-        # With an update the lists are new already.
-        found = resolver.packages((*_FIRST, *base.packages), (), update=False, warn=warn)
-        names = tuple(sorted(_before(first, found)))
-        locks.append(BaseLock(base.path, base.packages, mirrors, found.epoch, found.packages, names))
+        found = resolver.packages((*_ALWAYS, *base.packages), (), update=update, warn=warn)
+        locks.append(BaseLock(base.path, base.packages, mirrors, found.epoch, found.packages))
     return tuple(locks)
-
-
-def _before(first: PackageSet, whole: PackageSet) -> set[str]:
-    """Names to unpack at once. Where the whole chose other alternatives, that is all of them."""
-    small = {item.name for item in first.packages}
-    large = {item.name for item in whole.packages}
-    return small if small <= large else large
 
 
 def base_files(arch: Arch, suite: str, locks: Sequence[BaseLock]) -> Iterator[tuple[str, Entry]]:
@@ -61,17 +51,16 @@ def lock_text(arch: Arch, suite: str, lock: BaseLock) -> str:
     """The list as the device reads it: a head of `KEY VALUE`, an empty line, then a line for each package."""
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(lock.epoch))
     head = {"suite": suite, "cpu": arch.debian, **lock.mirrors, "date": date}
-    first = set(lock.first)
     return "".join(
         [
             "# Debian packages of a base image, and where they are.\n",
             *(f"{key} {value}\n" for key, value in head.items()),
-            "\n# NAME VERSION SHA256 SIZE POOL_PATH ARCHIVE, and `first` for what installing others needs\n",
-            *(_line(item, item.name in first) for item in lock.packages),
+            "\n# NAME VERSION SHA256 SIZE POOL_PATH ARCHIVE\n",
+            *map(_line, lock.packages),
         ]
     )
 
 
-def _line(item: Package, first: bool) -> str:
+def _line(item: Package) -> str:
     words = [item.name, item.version, item.sha256, str(item.bytes), item.path, item.base]
-    return " ".join([*words, *(["first"] if first else [])]) + "\n"
+    return " ".join(words) + "\n"
