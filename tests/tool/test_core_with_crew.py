@@ -36,7 +36,14 @@ push)
 receive) exec python3 -m skiff_device.core "$@" ;;
 esac
 """
-SSH = '#!/bin/sh\nCONTAINER=my_Box exec busybox sh "$SKIFF_ROOT/usr/lib/skiff/core/receive"\n'
+# Tells whether the connection lasts until all is done.
+SSH = """\
+#!/bin/sh
+CONTAINER=my_Box busybox sh "$SKIFF_ROOT/usr/lib/skiff/core/receive"
+status=$?
+[ ! -e "$SKIFF_ROOT/built" ] || : >"$SKIFF_ROOT/lasted"
+exit $status
+"""
 
 
 class Machine:
@@ -104,6 +111,7 @@ def test_it_is_a_push_to_an_app_of_crews(machine: Machine) -> None:
     ended, said = machine.push("FROM box\n")
     assert ended == 0 and "remote: my_Box runs" in said and "remote: Step 1" in said, said
     assert (machine.paths.root / "built").read_text() == "FROM box\n"
+    assert (machine.paths.root / "lasted").exists()
     assert store.apps(machine.paths) == ["my-box"]
     # Crew's own rules count, and its repository keeps what was pushed.
     ended, said = machine.push("FROM box\n", "trial")

@@ -302,7 +302,8 @@ def test_dpkg_finds_each_package_unpacked_and_not_set_up(tmp_path: Path) -> None
     said = {
         "control": b"Package: a\nVersion: 1\nArchitecture: arm64\nDescription: short\n long\n",
         "conffiles": b"/etc/a.conf\nremove-on-upgrade /etc/old\n",
-        "triggers": b"# heard\ninterest /usr/share/x\ninterest-noawait cache\nactivate-noawait ldconfig\n",
+        "triggers": b"# heard\ninterest /usr/share/x\ninterest-noawait cache\ninterest-await links\n"
+        b"activate-noawait ldconfig\n",
         "postinst": b"#!/bin/sh\n",
         "md5sums": b"0 etc/a.conf\n",
     }
@@ -326,6 +327,7 @@ def test_dpkg_finds_each_package_unpacked_and_not_set_up(tmp_path: Path) -> None
         ),
         "info/format": (0o644, "1\n"),
         "info/a.list": (0o644, "/.\n/etc\n/etc/a.conf\n"),
+        "info/a.conffiles": (0o644, said["conffiles"].decode()),
         "info/a.postinst": (0o755, "#!/bin/sh\n"),
         "info/a.md5sums": (0o644, "0 etc/a.conf\n"),
         "info/a.triggers": (0o644, said["triggers"].decode()),
@@ -333,6 +335,7 @@ def test_dpkg_finds_each_package_unpacked_and_not_set_up(tmp_path: Path) -> None
         "info/lib:arm64.preinst": (0o755, "#!/bin/sh\n"),
         "triggers/File": (0o644, "/usr/share/x a\n"),
         "triggers/cache": (0o644, "a/noawait\n"),
+        "triggers/links": (0o644, "a\n"),
     }
     assert found["etc/a.conf"][1] == b"colour\n"
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 
 _FIELD = re.compile(r"^([A-Za-z-]+):[ \t]*(.*)$", re.MULTILINE)
 _INTEREST = re.compile(r"^interest(-noawait|-await)?[ \t]+(\S+)", re.MULTILINE)
-# In a package, but no files of info/: the paragraph of status, and what is told there.
-_TOLD = ("control", "conffiles")
 
 
 class Database:
@@ -36,7 +34,7 @@ class Database:
             f"{paragraph}\nStatus: install ok unpacked\n" + (f"Conffiles:{settings}\n" if settings else "")
         )
         self._info[f"{name}.list"] = "".join(f"{path}\n" for path in paths).encode()
-        self._info |= {f"{name}.{file}": data for file, data in control.items() if file not in _TOLD}
+        self._info |= {f"{name}.{file}": data for file, data in control.items() if file != "control"}
         for wait, trigger in _INTEREST.findall(control.get("triggers", b"").decode()):
             self._interests[trigger].append(name + ("/noawait" if wait == "-noawait" else ""))
 
