@@ -128,6 +128,12 @@ def test_it_is_a_push_to_an_app_of_crews(machine: Machine) -> None:
     assert ended != 0 and "my-box is locked" in said and "apps:unlock my-box" in said
 
 
+def test_a_container_that_is_not_there_yet_is_told(machine: Machine) -> None:
+    (machine.paths.root / "mnt/persist/skiff/core/env/my_Box").rmdir()
+    ended, said = machine.push("FROM box\n")
+    assert ended != 0 and "the container my_Box is not set up yet" in said
+
+
 def test_an_app_that_was_marked_is_the_environment_of_core(crew: CrewDevice) -> None:
     crew.run("apps:create", "mine")
     assert crew.run("apps:core", "mine").status == 0

@@ -358,6 +358,7 @@ def a_key_for_one_app(machine: Device, folder: Path) -> None:
 
 def an_environment_is_an_app(machine: Device, folder: Path) -> None:
     """What is pushed to core@device:env goes through crew; a failed build leaves the old one running."""
+    machine.wait_until_succeeds("test -d /mnt/persist/skiff/core/env/core", 120)
     env = Repository(folder / "env", Dockerfile="FROM box\nRUN echo pushed >/etc/pushed\n")
     status, shown = env.push(machine, "env", user="core")
     assert status == 0, shown

@@ -28,8 +28,12 @@ def push(paths: Paths, name: str, tar: Path, commit: str, say: Say) -> None:
     """Do for a container what the hook of core's own `git push core@device:env` does. Raises DeviceError."""
     folder = paths.root / "mnt/persist/skiff/core/env" / name
     requests = paths.root / "run/skiff/core/requests"
-    if not requests.exists() or not folder.is_dir():
+    if not requests.exists():
         raise DeviceError("the service core is not there", "add a layer of core/, or: sv status core")
+    if not folder.is_dir():
+        raise DeviceError(
+            f"the container {name} is not set up yet", "push again when skiff-core status shows it"
+        )
     pid = os.getpid()
     incoming = folder / f"incoming.{pid}"
     answer = paths.root / "run/skiff/core/push" / f"{name}.{pid}"
