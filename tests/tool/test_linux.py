@@ -65,6 +65,9 @@ class Bench:
         text.mkdir()
         (text / "Makefile").write_text(MAKEFILE)
         (text / "Kconfig").write_text(KCONFIG)
+        trees = text / "arch/arm64/boot/dts/vendor"
+        trees.mkdir(parents=True)
+        (trees / "board.dts").touch()
         with tarfile.open(self.tarball, "w:xz") as archive:
             archive.add(text, "linux-source")
         self.count, self.fails = root / "count", root / "fails"
@@ -133,6 +136,11 @@ def test_device_trees_come_along(bench: Bench) -> None:
     # Another board with the same kernel: its tree is all that is compiled.
     assert bench.compile(msgspec.structs.replace(JOB, dtbs=("vendor/board.dtb", "vendor/other.dtb"))) == made
     assert sorted(made.dtbs) == ["vendor/board.dtb", "vendor/other.dtb"] and bench.compiled == 1
+
+
+def test_a_device_tree_is_found_that_packages_have_without_its_vendor(bench: Bench) -> None:
+    made = bench.compile(msgspec.structs.replace(JOB, dtbs=("board.dtb",)))
+    assert {name: path.read_text() for name, path in made.dtbs.items()} == {"board.dtb": "tree\n"}
 
 
 def test_a_failure_shows_the_compiler_s_words_and_keeps_its_log(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -32,6 +32,7 @@ _IMAGES = {
     Arch.ARMHF: "arch/arm/boot/zImage",
     Arch.RISCV64: "arch/riscv/boot/Image.gz",
 }
+_TREES = "arch/{}/boot/dts"
 _OWN = ("compile.py", "configure.py")
 
 
@@ -99,8 +100,9 @@ def compile_linux(
             _keep(job, source, scratch / "out", scratch / "kept")
             keep_folder(scratch / "kept", target)
         if missing:
-            _compile(job, source, scratch / "out", missing, detail, log.with_suffix(".dtbs.log"))
-            _keep_trees(job, scratch / "out", missing, target / "dtbs")
+            made = {name: _tree(job, source, name) for name in missing}
+            _compile(job, source, scratch / "out", [*made.values()], detail, log.with_suffix(".dtbs.log"))
+            _keep_trees(job, scratch / "out", made, target / "dtbs")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Compiled(target)
@@ -142,7 +144,15 @@ def _keep(job: Job, source: Path, out: Path, kept: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _keep_trees(job: Job, out: Path, names: Sequence[str], kept: Path) -> None:
-    for name in names:
+def _tree(job: Job, source: Path, name: str) -> str:
+    """What make calls a device tree: the source text has a folder for each vendor, Debian's armhf has not."""
+    folder = source / _TREES.format(job.arch.kernel)
+    text = Path(name).with_suffix(".dts")
+    found = [path for path in (folder / text, *folder.glob(f"*/{text}")) if path.exists()]
+    return str(found[0].relative_to(folder).with_suffix(".dtb")) if found else name
+
+
+def _keep_trees(job: Job, out: Path, made: Mapping[str, str], kept: Path) -> None:
+    for name, path in made.items():
         (kept / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept / name, (out / "arch" / job.arch.kernel / "boot/dts" / name).read_bytes())
+        write_atomic(kept / name, (out / _TREES.format(job.arch.kernel) / path).read_bytes())
