@@ -1,6 +1,6 @@
-"""Three devices on one network of their own: a cluster is made, loses power, gets a new board, and is left.
+"""Devices on one network of their own: a cluster is made, loses power, gets a new board, and is left.
 
-Three emulated machines on two cores take minutes: without SKIFF_CLUSTER=1 it is skipped.
+Several emulated machines on two cores take minutes: without SKIFF_CLUSTER=1 it is skipped.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ IMAGE = ("virt/qemu", "apps/registry")
 SHOP = """FROM box
 RUN mkdir /www
 CMD ["sh", "-c", "echo VERSION $(hostname) >/www/index.html && exec httpd -f -p $PORT -h /www"]
+"""
+# The page tells the release, the CPU that it was built on, and the one that it runs on.
+NATIVE = """FROM box
+RUN mkdir /w && uname -m >/w/built
+CMD ["sh", "-c", "echo VERSION $(cat /w/built) $(uname -m) >/w/index.html && exec httpd -f -p $PORT -h /w"]
 """
 REPLICAS = 6
 # Seconds after which something counts as never to come: three engines start on two cores.
@@ -123,9 +128,12 @@ def by_name(board: Device, version: str) -> None:
 ASK = "wget -q -T 20 -O - --header 'Host: shop.board2.local' http://127.0.0.1/"
 
 
-@pytest.mark.skipif(
-    os.environ.get("SKIFF_CLUSTER") != "1", reason="three emulated machines take minutes: SKIFF_CLUSTER=1"
+SLOW = pytest.mark.skipif(
+    os.environ.get("SKIFF_CLUSTER") != "1", reason="several emulated machines take minutes: SKIFF_CLUSTER=1"
 )
+
+
+@SLOW
 @pytest.mark.timeout(3000)
 def test_a_cluster_of_three(device: MakeDevice, tmp_path: Path) -> None:
     network = lan()
@@ -186,9 +194,9 @@ def an_app_is_pushed(boards: list[Device], app: Repository) -> None:
     boards[0].fail(f"wget -q -T 5 -O - http://{address(2)}:{port}/")
 
 
-def push(app: Repository, board: Device, version: str) -> None:
+def push(app: Repository, board: Device, version: str, dockerfile: str = SHOP) -> None:
     """A release that must come up."""
-    app.commit(Dockerfile=SHOP.replace("VERSION", version))
+    app.commit(Dockerfile=dockerfile.replace("VERSION", version))
     status, shown = app.start_push(board, "shop").end(timeout=900)
     assert status == 0, shown
 
@@ -331,3 +339,74 @@ def it_is_left(boards: list[Device]) -> None:
         assert "DROP" not in board.succeed("iptables -S SKIFF-CLUSTER")
         assert "2377" not in board.succeed("netstat -tln")
         assert board.failed() == {}
+
+
+@SLOW
+@pytest.mark.timeout(2400)
+def test_each_cpu_builds_for_itself(device: MakeDevice, tmp_path: Path) -> None:
+    network = lan()
+    boards = [device(*IMAGE), device("virt/qemu", "apps/cluster", "--arch", "arm64")]
+    for number, board in enumerate(boards, 1):
+        switch_on(board, number, network)
+    for number, board in enumerate(boards, 1):
+        settle(board, number)
+        board.succeed(BOX, timeout=PATIENT)
+    one, two = boards
+    crew(one, "cluster:init --interface eth1")
+    carry(one, two)
+    crew(one, "cluster:registry")
+    crew(one, "apps:create shop")
+    crew(one, "apps:set --cluster shop")
+    crew(one, "ps:scale shop web=4")
+    app = Repository(tmp_path / "shop")
+    push(app, one, "one", NATIVE)
+    runs_on(one, "one", "aarch64", "x86_64")
+    assert one.succeed("docker service ls -q --filter name=crew-build") == ""
+    one_cpu_fails(one, app)
+    a_push_is_broken_off(one, two, app)
+    the_registry_is_lost(one, app)
+
+
+def runs_on(board: Device, version: str, *machines: str) -> None:
+    """Wait until containers of a release answer that were built where they run, on these CPUs."""
+    port = board.succeed("docker service inspect -f '{{(index .Endpoint.Ports 0).PublishedPort}}' shop_web")
+    asked = f"for turn in $(seq 8); do wget -q -T 9 -O - http://127.0.0.1:{port.strip()}/ || exit; done"
+    wanted = " ".join(f"{version} {machine} {machine}" for machine in machines)
+    board.wait_until_succeeds(
+        f"{asked} >/tmp/web; test \"$(sort -u /tmp/web | xargs)\" = '{wanted}'", PATIENT
+    )
+
+
+def one_cpu_fails(board: Device, app: Repository) -> None:
+    """Where that is to be an error, the release before serves on all."""
+    crew(board, "builder:set shop other-cpus must")
+    app.commit(Dockerfile=NATIVE + "RUN test $(uname -m) = x86_64\n")
+    status, shown = app.start_push(board, "shop").end(timeout=900)
+    assert status != 0 and "would not run on board2 (aarch64: board2: the build failed" in shown, shown
+    runs_on(board, "one", "aarch64", "x86_64")
+    crew(board, "builder:set shop other-cpus")
+
+
+def a_push_is_broken_off(board: Device, other: Device, app: Repository) -> None:
+    """It ends on the other device too."""
+    crew(board, "builder:set shop pids 1234")
+    goes_on = "ps | grep -v grep | grep -q 'sleep 601'"
+    app.commit(Dockerfile="FROM box\nRUN test $(uname -m) = x86_64 || sleep 601\n")
+    pushed = app.start_push(board, "shop")
+    other.wait_until_succeeds(goes_on, PATIENT)
+    assert other.succeed("cat /sys/fs/cgroup/docker/buildkit/pids.max").strip() == "1234"
+    pushed.break_off()
+    other.wait_until_succeeds(f"! {goes_on}", PATIENT)
+    board.wait_until_succeeds('test -z "$(docker service ls -q --filter name=crew-build)"', PATIENT)
+
+
+def the_registry_is_lost(board: Device, app: Repository) -> None:
+    """With all that it had: the other CPU is left out until the next push."""
+    crew(board, "cluster:registry --off")
+    board.succeed("rm -r /mnt/persist/skiff/crew/registry")
+    crew(board, "cluster:registry")
+    assert "ps:rebuild shop" in crew(board, "ps:restart shop").stderr
+    runs_on(board, "one", "x86_64")
+    assert "shop is not on:  board2" in crew(board, "cluster:report").stdout
+    push(app, board, "two", NATIVE)
+    runs_on(board, "two", "aarch64", "x86_64")
