@@ -29,37 +29,27 @@ die() {
 	/bin/busybox reboot -f
 }
 
+# What is named without `busybox` is done by a copy of this shell, which is quicker. mount cannot be: the shell would
+# start it by /proc, which is not there yet.
 export PATH=/bin
 busybox mount -t devtmpfs dev /dev
 exec </dev/console >/dev/console 2>&1
 cd /parts || die "no parts"
 # What SSH needs, while the modules load. The other parts (sums in later.sha256) are checked by the services
 # that use them.
-busybox sha256sum -c -s first.sha256 &
+sha256sum -c -s first.sha256 &
 sums=$!
 while read -r module; do
-	busybox insmod "/modules/$module.ko" || say "module $module: not loaded"
+	insmod "/modules/$module.ko" || say "module $module: not loaded"
 done </modules/order
 wait "$sums" || die "the image is damaged (checksum)"
 
-lower=/early
-for part in /parts/*.squashfs; do
-	name=${part%.squashfs}
-	busybox mount -t squashfs -o loop,ro "$part" "$name" || die "cannot mount ${part##*/}"
-	# Later parts lie over earlier ones.
-	lower=$name:$lower
-done
-busybox mount -t tmpfs -o mode=0755 ram /ram
-busybox mkdir /ram/upper /ram/work
-busybox mount -t overlay -o "lowerdir=$lower,upperdir=/ram/upper,workdir=/ram/work" root /root || die "cannot mount overlay"
-
-# What the image holds, untouched by anything written later.
-busybox mount -t tmpfs -o mode=0755 run /root/run
-busybox mkdir -p /root/run/skiff/image /root/run/skiff/parts
-busybox mount -t overlay -o "ro,lowerdir=$lower" image /root/run/skiff/image
-busybox mount --bind /parts /root/run/skiff/parts
-busybox mount --move /dev /root/dev
+# The builder knows all mounts and writes two tables: one program mounts a whole table.
+busybox mount -a -T /parts.fstab || die "cannot mount the parts of the image"
+mkdir -p /ram/upper /ram/work /run/skiff/image /run/skiff/parts
+busybox mount -a -T /root.fstab
+[ -x /root/usr/bin/busybox ] || die "cannot mount overlay"
 # Not switch_root: it would delete /early, which lies below the new root. What is deleted here is all that
 # the running system needs no more.
-busybox rm -rf /modules /init
-cd /root && busybox mount --move . / && exec busybox chroot . /sbin/init
+rm -rf /modules /init /parts.fstab /root.fstab
+cd /root && busybox mount --move . / && exec chroot . /sbin/init

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +21,31 @@ def _file(data: bytes | Path, mode: int = 0o644) -> Entry:
 
 def _dir() -> Entry:
     return Entry(Kind.DIR, 0o755, _ORIGIN)
+
+
+def _part_mounts(parts: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
+    """What is mounted once the parts are checked: themselves, and the RAM for all that is written later."""
+    for name in parts:
+        yield f"/parts/{name}.squashfs", f"/parts/{name}", "squashfs", "ro"
+    yield "ram", "/ram", "tmpfs", "mode=0755"
+    yield "run", "/run", "tmpfs", "mode=0755"
+
+
+def _root_mounts(parts: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
+    """The system, with what it needs from its first program on; later parts lie over earlier ones."""
+    lower = "lowerdir=" + ":".join(reversed(["/early", *(f"/parts/{name}" for name in parts)]))
+    yield "root", "/root", "overlay", f"{lower},upperdir=/ram/upper,workdir=/ram/work"
+    yield "/run", "/root/run", "none", "move"
+    # What the image holds, untouched by anything written later.
+    yield "image", "/root/run/skiff/image", "overlay", f"ro,{lower}"
+    yield "/parts", "/root/run/skiff/parts", "none", "bind"
+    yield "proc", "/root/proc", "proc", "nosuid,nodev,noexec"
+    yield "sys", "/root/sys", "sysfs", "nosuid,nodev,noexec"
+    yield "/dev", "/root/dev", "none", "move"
+
+
+def _fstab(mounts: Iterable[tuple[str, str, str, str]]) -> bytes:
+    return "".join(f"{' '.join(mount)} 0 0\n" for mount in mounts).encode()
 
 
 def write_initramfs(
@@ -41,12 +66,14 @@ def write_initramfs(
     require("zstd")
     init = resources.files("skiff.image").joinpath("init.sh").read_bytes()
     first: list[tuple[str, Entry]] = [
-        (name, _dir()) for name in ("bin", "dev", "early", "modules", "ram", "root")
+        (name, _dir()) for name in ("bin", "dev", "early", "modules", "ram", "root", "run")
     ]
     first += [
         ("dev/console", Entry(Kind.CHAR, 0o600, _ORIGIN, device=(5, 1))),
         ("bin/busybox", Entry(Kind.LINK, 0o777, _ORIGIN, target="/early/usr/bin/busybox")),
         ("init", _file(init, 0o755)),
+        ("parts.fstab", _file(_fstab(_part_mounts(parts)))),
+        ("root.fstab", _file(_fstab(_root_mounts(parts)))),
         ("modules/order", _file("".join(f"{name}\n" for name, _ in modules).encode())),
     ]
     first += [(f"modules/{name}.ko", _file(path)) for name, path in modules]
