@@ -104,6 +104,13 @@ def test_a_static_address_is_set_with_gateway_and_name_server(device: Device) ->
     assert device.status("net.eth0")[:2] == ["ok", "10.1.2.3/24 (static)"]
 
 
+def test_a_link_that_is_on_already_costs_no_program(device: Device) -> None:
+    for name, flags in (("eth0", "0x1003"), ("eth1", "0x1002")):
+        interface(device, name)
+        device.put(f"sys/class/net/{name}/flags", f"{flags}\n")
+    assert device.says(LOAD + 'ip() { echo "ip $*"; }; link_up eth0; link_up eth1') == "ip link set eth1 up"
+
+
 def test_a_wrong_file_falls_back_to_dhcp_and_is_told(device: Device) -> None:
     interface(device, "eth0")
     device.put("run/skiff/seen/network/eth0.conf", "ADDRESS=here\n")
@@ -153,7 +160,6 @@ def test_a_lease_sets_address_route_and_servers(device: Device) -> None:
         ntpsrv="10.0.2.4",
     )
     assert told == [
-        "ip addr flush dev eth0",
         "ip addr add 10.0.2.15/24 broadcast + dev eth0",
         "ip route add default via 10.0.2.2 dev eth0 metric 103",
     ]
@@ -173,6 +179,15 @@ def test_a_renewed_lease_changes_nothing(device: Device) -> None:
     lease = {"ip": "10.0.2.15", "mask": "24", "router": "10.0.2.2"}
     dhcp(device, "bound", **lease)
     assert dhcp(device, "renew", **lease) == []
+
+
+def test_another_lease_takes_the_old_address_away(device: Device) -> None:
+    interface(device, "eth0")
+    dhcp(device, "bound", ip="10.0.2.15", mask="24")
+    assert dhcp(device, "renew", ip="10.0.2.16", mask="24") == [
+        "ip addr flush dev eth0",
+        "ip addr add 10.0.2.16/24 broadcast + dev eth0",
+    ]
 
 
 def test_no_answer_gives_a_link_local_address(device: Device) -> None:

@@ -49,7 +49,6 @@ mount_early() {
 	done
 	! state_takes_safe || : >"$RUN/safe"
 	[ -n "$PERSIST_DEV" ] && [ ! -e "$RUN/safe" ] || return 0
-	mkdir -p "$RUN/persist-early"
 	# After a power cut this replays the journal, as fsck would: without it the files written last are not there.
 	mount -t ext4 -o ro,nodev,nosuid "/dev/$PERSIST_DEV" "$RUN/persist-early" 2>/dev/null || :
 }
@@ -79,7 +78,8 @@ early_look() {
 	! cmdline skiff.safe || : >"$RUN/safe"
 	cmdline_number skiff.persist_wait 3
 	limit=$((REPLY + 5))
-	mkfifo "$RUN/early"
+	# The second is the one that pause waits at: made here, it costs the programs on the way to SSH none of their own.
+	mkfifo "$RUN/early" "$RUN/never"
 	# Open before there can be an answer: one that is given while nobody has the FIFO open is lost.
 	exec 3<>"$RUN/early"
 	early_copy </dev/null >/dev/null 2>&1 3>&- &

@@ -27,11 +27,16 @@ joined() {
 	done
 }
 
+# One that is on already costs no program.
+link_up() { # INTERFACE
+	line_of "$SYS/class/net/$1/flags" || REPLY=0
+	[ $((REPLY & 1)) = 1 ] || ip link set "$1" up
+}
+
 network_links_up() {
-	ip link set lo up
 	wired
-	for iface in $IFACES; do
-		ip link set "$iface" up
+	for iface in lo $IFACES; do
+		link_up "$iface"
 	done
 }
 
@@ -193,7 +198,7 @@ start_dhcp() {
 
 # Static addresses when a valid file names them, DHCP otherwise.
 interface_start() {
-	ip link set "$1" up
+	link_up "$1"
 	if settings_of "$1"; then
 		file=$REPLY
 		# shellcheck disable=SC2086

@@ -4,17 +4,17 @@
 HOST_KEYS=$RUN/ssh
 HOST_KEY=$HOST_KEYS/dropbear_ed25519_host_key
 
-# A key made here; what persist had was copied to RAM before SSH started.
+# A key made here; what persist had was copied to RAM before SSH started. The server itself finds out whether that one
+# can be read: only one that starts again has it looked at.
 host_key() {
-	[ -s "$HOST_KEY" ] && return 0
-	if [ -s "$SEEN/ssh/dropbear_ed25519_host_key" ] &&
-		cp "$SEEN/ssh/dropbear_ed25519_host_key" "$HOST_KEY" &&
-		dropbearkey -y -f "$HOST_KEY" >"$HOST_KEYS/host_key.pub" 2>/dev/null; then
+	if [ -s "$HOST_KEY" ]; then
+		! dropbearkey -y -f "$HOST_KEY" || return 0
+	elif [ -s "$SEEN/ssh/dropbear_ed25519_host_key" ] && cp "$SEEN/ssh/dropbear_ed25519_host_key" "$HOST_KEY"; then
 		return 0
 	fi
 	rm -f "$HOST_KEY"
-	dropbearkey -t ed25519 -f "$HOST_KEY" >"$HOST_KEYS/host_key.pub" 2>/dev/null
-}
+	dropbearkey -t ed25519 -f "$HOST_KEY"
+} >/dev/null 2>&1
 
 # Builtins only: this is on the way to SSH.
 ssh_is_kept() {
