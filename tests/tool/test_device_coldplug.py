@@ -33,6 +33,28 @@ def test_cards_and_disks_come_first_and_the_rest_later_and_each_once(device: Dev
     assert said.split("\n") == [f"-abq {CARD}", "-abq virtio:d2v1AF4", "late", f"-abq {SOUND}"]
 
 
+def test_disks_are_loaded_beside_cards_which_keep_their_order(device: Device) -> None:
+    kinds = {"virtio0": 4, "virtio1": 1, "virtio2": 2, "virtio3": 1}
+    for name, kind in kinds.items():
+        _plug(device, "virtio", name, f"virtio:d{kind:08X}v{name}")
+    # Each waits for the other: one after the other they would not get on.
+    script = """. "$LIB/coldplug.sh"
+mkfifo "$ROOT/there" "$ROOT/back"
+modprobe() {
+	case $* in
+	*d00000002*) echo >"$ROOT/there"; read -r _ <"$ROOT/back" ;;
+	*) read -r _ <"$ROOT/there"; echo >"$ROOT/back" ;;
+	esac
+	echo "$*" >>"$ROOT/asked"
+}
+coldplug_first"""
+    assert device.sh(script).returncode == 0
+    assert sorted(device.read("asked").splitlines()) == [
+        "-abq virtio:d00000001vvirtio1 virtio:d00000001vvirtio3",
+        "-abq virtio:d00000004vvirtio0 virtio:d00000002vvirtio2",
+    ]
+
+
 def test_a_board_has_its_controllers_on_the_platform_bus_and_a_computer_a_hundred_others(
     device: Device,
 ) -> None:
