@@ -1,4 +1,4 @@
-# zram: as much as two thirds of the memory, packed by the best compressor the kernel has. Sourced by late.
+# zram: as much as two thirds of the memory, packed by the best compressor the kernel has. Sourced by services.
 # shellcheck shell=sh
 
 swap_on() {
