@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -16,6 +17,16 @@ def test_a_restart_makes_the_containers_anew(crew: CrewDevice) -> None:
     done = crew.run("ps:restart", "app")
     assert (done.status, list(crew.engine.containers)) == (0, ["app.worker.1-2"]), done.err
     assert "app: restarted" in crew.events()
+
+
+def test_a_release_that_a_newer_skiff_made_serves_after_the_update_was_taken_back(crew: CrewDevice) -> None:
+    crew.app("app")
+    path = crew.paths.app("app") / "releases/1/release.json"
+    found = json.loads(path.read_text())
+    found["new"] = found["containers"][0]["new"] = "?"
+    path.write_text(json.dumps(found))
+    done = crew.run("ps:restart", "app")
+    assert (done.status, list(crew.engine.containers)) == (0, ["app.worker.1-2"]), done.err
 
 
 def test_a_failure_of_the_engine_leaves_the_old_release(crew: CrewDevice) -> None:

@@ -68,14 +68,19 @@ def load(paths: Paths, app: str, number: int) -> Release | None:
     path = _folder(paths, app) / str(number) / "release.json"
     try:
         found = json.loads(path.read_text())
-        found["containers"] = tuple(Running(**one) for one in found["containers"])
+        found["containers"] = tuple(Running(**_known(one, Running._fields)) for one in found["containers"])
         found["exposed"] = tuple(found["exposed"])
         found["services"] = tuple(found.get("services", ()))
-        return Release(**found)
+        return Release(**_known(found, Release._fields))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DeviceError(f"{path} cannot be read: {error}", "rollback to another release") from None
+
+
+def _known(found: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    """Without what a newer Skiff notes: an update that is taken back finds releases that it made."""
+    return {name: found[name] for name in fields if name in found}
 
 
 def numbers(paths: Paths, app: str) -> list[int]:
