@@ -190,7 +190,7 @@ def world() -> Iterator[World]:
         folder = Path(tempfile.mkdtemp(prefix="skiff-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         socket = stack.enter_context(engine(folder / "engine"))
-        registry = stack.enter_context(_registry(folder / "registry"))
+        registry = stack.enter_context(registry_in(folder / "registry"))
         web = stack.enter_context(_web(folder / "web"))
         yield World(folder, socket, registry, web)
 
@@ -218,7 +218,8 @@ def engine(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _registry(folder: Path) -> Iterator[str]:
+def registry_in(folder: Path) -> Iterator[str]:
+    """A registry that keeps its images there; its address."""
     folder.mkdir()
     address = f"127.0.0.1:{free_port()}"
     settings = {

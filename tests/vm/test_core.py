@@ -18,6 +18,7 @@ from tests.vm.conftest import Images
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.environments import BOX, CONFIG, ONE, configure, enter
 from tests.vm.mirrors import mirror_for_devices
+from tests.vm.port_world import registry_in
 from tests.vm.programs import programs_that_fail
 from tests.vm.terminal import Terminal
 
@@ -40,6 +41,22 @@ users:
 )
 
 
+_PULLED = (
+    ONE.replace("blue", "green").replace("image: box", "image: os/box:1")
+    + """\
+images:
+  os/box:1: {pull: {policy: ifnotpresent, registry: "localhost:5000"}}
+"""
+)
+_FAR = _PULLED.replace(
+    "users:\n",
+    """\
+  far:
+    image: os/none:1
+users:
+  other: {container: far, auth: {copyRootKeys: true}}
+""",
+).replace("os/box:1: {", 'os/none:1: {pull: {registry: "localhost:5000"}}\n  os/box:1: {')
 _SYSTEMD = """
 containers:
   core:
@@ -124,6 +141,7 @@ def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
     _stopped(machine)
     _hosts_faults(machine)
     _second_user(machine)
+    _pulled(machine, tmp_path)
     _after_a_power_cut(machine)
 
 
@@ -330,6 +348,26 @@ def _an_editors_way(machine: Device) -> None:
         assert shell.stdin is not None
         shell.stdin.close()
         assert shell.wait(60) == 0
+
+
+def _pulled(machine: Device, folder: Path) -> None:
+    """Images of a registry under their own names; one that it has not is named; what is there needs none."""
+    with registry_in(folder / "registry") as address:
+        # The device reaches it at a port of its own.
+        tunnel = ("-N", "-o", "ExitOnForwardFailure=yes", "-R", f"5000:{address}")
+        with closing(Terminal(enter(machine, user="root", options=tunnel))):
+            tag = "localhost:5000/os/box:1"
+            machine.wait_until_succeeds(f"docker tag box {tag} && docker push {tag}", 120)
+            machine.succeed(f"docker rmi {tag}")
+            machine.succeed(f"cat >{CONFIG}", input=_FAR.encode())
+            done = machine.execute("skiff-core apply", timeout=180)
+            missed = "localhost:5000/os/none:1 cannot be pulled: the registry has no such image"
+            assert done.status == 1 and missed in done.stderr, done.stderr
+            done = machine.execute("true", user="other")
+            assert done.status == 75 and missed in done.stderr
+    configure(machine, _PULLED)
+    assert machine.succeed("docker inspect -f '{{.Config.Image}}' core") == "os/box:1\n"
+    assert machine.succeed("skiff-core plan") == "nothing to do\n"
 
 
 def _after_a_power_cut(machine: Device) -> None:
