@@ -282,7 +282,9 @@ class Device:
         """Copy a file with scp; the device's side is written `device:PATH`."""
         places = [str(place).replace("device:", "root@127.0.0.1:", 1) for place in (source, target)]
         settings = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes")
-        words = ["scp", "-q", "-B", "-P", str(self.ssh_port), "-i", str(self._key)]
+        # Not -q: it keeps to itself why it failed.
+        settings += ("LogLevel=ERROR",)
+        words = ["scp", "-B", "-P", str(self.ssh_port), "-i", str(self._key)]
         done = run([*words, *(w for s in settings for w in ("-o", s)), *places], timeout=120, check=False)
         if done.returncode != 0:
             self._fail(f"scp: {done.stderr.decode(errors='replace')}")
