@@ -1,4 +1,4 @@
-"""How large the image for each board is, with Wi-Fi, and how long its disk image takes from cached parts."""
+"""How large each board's image is, with Wi-Fi and small, and how long a disk image takes of cached parts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ _BOARDS = {
 # The dongles that HardKernel sells are Realtek's.
 _WIFI = "net/wifi-realtek"
 _DISK_OF = "c4"
+# With a kernel of their own, containers and user environments.
+_SLIM = ("engine/podman", "core/debian", _WIFI, "util/slim")
+_SLIM_BOARD = "xu"
 
 _SIZES = tuple(
     Figure(
@@ -33,21 +36,28 @@ _SIZES = tuple(
     )
     for board, arch in _BOARDS.items()
 )
+_SLIM_SIZE = Figure(
+    f"size-{_SLIM_BOARD}-slim",
+    f"kernel + initramfs + device trees, odroid/{_SLIM_BOARD} with util/slim, podman, core, Wi-Fi",
+    "MB",
+    36,
+)
 _DISK = Figure("disk", f"disk image of odroid/{_DISK_OF} with Wi-Fi, from cached parts", "s", 20)
 
-FIGURES = (*_SIZES, _DISK)
+FIGURES = (*_SIZES, _SLIM_SIZE, _DISK)
 
 
 def measure(setting: Setting) -> Iterator[Figure]:
     """One board after the other; then the disk image of one, again and again."""
     for figure, board in zip(_SIZES, _BOARDS, strict=True):
-        yield _size(setting, figure, board)
+        yield _size(setting, figure, board, _WIFI)
+    yield _size(setting, _SLIM_SIZE, _SLIM_BOARD, *_SLIM)
     yield _disk(setting)
 
 
-def _size(setting: Setting, figure: Figure, board: str) -> Figure:
+def _size(setting: Setting, figure: Figure, board: str, *layers: str) -> Figure:
     arch = _BOARDS[board]
-    image = setting.image(f"odroid/{board}", _WIFI, arch=arch).image
+    image = setting.image(f"odroid/{board}", *layers, arch=arch).image
     # U-Boot gets the kernel of arm64 packed.
     kernel = prepare(image.artefact("kernel").path, arch, "uboot", setting.cache).path.stat().st_size / 1e6
     initramfs = image.artefact("initramfs").bytes / 1e6

@@ -1,4 +1,4 @@
-"""What layers add up to for a kernel from source is enough for containers."""
+"""What layers add up to for a kernel from source: enough for containers, one for a family of boards."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def set_by(layers: list[str], arch: Arch) -> set[str]:
     return {name.removeprefix("CONFIG_") for name, one in settings.items() if one.value in "ym"}
 
 
-@pytest.mark.parametrize("arch", [Arch.AMD64, Arch.ARM64])
+@pytest.mark.parametrize("arch", [Arch.AMD64, Arch.ARM64, Arch.ARMHF])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_small_kernel_has_what_an_engine_needs(engine: str, arch: Arch) -> None:
     wanted = " ".join([NECESSARY, TABLES, ENGINES[engine]]).split()
@@ -52,6 +52,18 @@ def test_a_small_kernel_has_what_an_engine_needs(engine: str, arch: Arch) -> Non
 
 def test_a_small_kernel_has_what_a_cluster_needs() -> None:
     assert set(SWARM.split()) - set_by(["virt/qemu", "apps/cluster", "util/slim"], Arch.AMD64) == set()
+
+
+def test_a_small_kernel_for_armhf_starts_where_memory_begins_and_runs_debian_s_programs() -> None:
+    # allnoconfig leaves them out, and no build tells: the screen stays dark, or programs with threads die.
+    wanted = {"AUTO_ZRELADDR", "ARM_THUMB", "COMPAT_32BIT_TIME"}
+    assert wanted - set_by(["odroid/xu", "util/slim"], Arch.ARMHF) == set()
+
+
+def test_boards_of_a_family_share_one_small_kernel() -> None:
+    boards = ("odroid/xu", "odroid/u")
+    jobs = [job_of(resolve([board, "engine/podman", "util/slim"], Arch.ARMHF, SEARCH)) for board in boards]
+    assert len({one.text for one in jobs}) == 1
 
 
 @pytest.mark.parametrize("board", ["odroid/c2", "odroid/m1", "pi/4"])

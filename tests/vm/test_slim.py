@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,13 @@ from tests.vm.driver import Device
 from tests.vm.programs import programs_that_fail
 
 SLIM = ("engine/podman", "util/slim")
+# A board's image, and what it needs besides to run here; its kernel is the board's.
+BOARD = ("engine/podman", "core/debian", "net/wifi-realtek", "util/slim")
+ON_QEMU = ("test/board", "--layers-dir", str(Path(__file__).parent / "layers"))
 IMAGES = {
     "amd64": ("virt/qemu", *SLIM),
     "arm64": ("virt/qemu", *SLIM, "--arch", "arm64"),
+    "odroid-xu": ("odroid/xu", *BOARD, *ON_QEMU, "--arch", "armhf"),
 }
 # Names of these, or 1 for the first.
 WANTED = os.environ.get("SKIFF_TEST_SLIM", "").replace("1", "amd64").split(",")
