@@ -27,6 +27,8 @@ WANTED = os.environ.get("SKIFF_TEST_SLIM", "").replace("1", "amd64").split(",")
 ASK = """wget -qO- "http://$(docker inspect -f '{{.NetworkSettings.IPAddress}}' web)/" | grep small"""
 # Emulation of another CPU beside other work.
 PATIENT = 300
+# The disk to make persist on. A board's is the card that it started from, and this machine starts from none.
+PERSIST = ("skiff.persist=/dev/vda",)
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -34,7 +36,7 @@ def test_the_small_image_runs_containers(device: Callable[..., Device], name: st
     if name not in WANTED:
         pytest.skip(f"compiles a kernel, which takes minutes: SKIFF_TEST_SLIM={name} makes it")
     machine = device(*IMAGES[name])
-    machine.start(memory=512)
+    machine.start(memory=512, append=PERSIST)
     machine.wait_for_ssh(PATIENT)
     assert machine.succeed("uname -r").strip().endswith("-skiff")
     machine.succeed("skiff-selftest --network", timeout=300)
