@@ -281,9 +281,9 @@ class Device:
     def scp(self, source: Path | str, target: Path | str) -> None:
         """Copy a file with scp; the device's side is written `device:PATH`."""
         places = [str(place).replace("device:", "root@127.0.0.1:", 1) for place in (source, target)]
-        settings = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes")
+        settings = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes"]
         # Not -q: it keeps to itself why it failed.
-        settings += ("LogLevel=ERROR",)
+        settings.append("LogLevel=ERROR")
         words = ["scp", "-B", "-P", str(self.ssh_port), "-i", str(self._key)]
         done = run([*words, *(w for s in settings for w in ("-o", s)), *places], timeout=120, check=False)
         if done.returncode != 0:
