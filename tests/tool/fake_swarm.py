@@ -64,6 +64,16 @@ class FakeSwarm:
             }
         return number
 
+    def rule(self) -> None:
+        """This device is the manager of a cluster with a registry."""
+        number = self.add("board1", "manager")
+        self.state = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": number}
+        self.services["crew-registry"] = {
+            "Name": "crew-registry",
+            "TaskTemplate": {},
+            "Mode": {"Replicated": {"Replicas": 1}},
+        }
+
     def named(self, name: str) -> list[dict[str, Any]]:
         """The devices of a name."""
         return [node for node in self.nodes.values() if node["Description"]["Hostname"] == name]

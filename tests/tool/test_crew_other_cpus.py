@@ -107,13 +107,7 @@ def shop(crew: CrewDevice, hub: Registry, monkeypatch: pytest.MonkeyPatch) -> Cr
     monkeypatch.setattr(services, "MONITOR", 0)
     (crew.paths.root / "etc/service/crew-cluster").mkdir(parents=True)
     swarm = crew.engine.swarm
-    number = swarm.add("board1", "manager")
-    swarm.state = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": number}
-    swarm.services["crew-registry"] = {
-        "Name": "crew-registry",
-        "TaskTemplate": {},
-        "Mode": {"Replicated": {"Replicas": 1}},
-    }
+    swarm.rule()
     other = swarm.add("board2")
     swarm.nodes[other]["Description"]["Platform"]["Architecture"] = "aarch64"
     swarm.places[JOB] = other

@@ -154,14 +154,7 @@ def clustered(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> CrewDevice:
     monkeypatch.setattr(services, "_PAUSE", 0.01)
     monkeypatch.setattr(engine_swarm, "_PAUSE", 0.01)
     (shop.paths.root / "etc/service/crew-cluster").mkdir(parents=True)
-    swarm = shop.engine.swarm
-    number = swarm.add("board1", "manager")
-    swarm.state = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": number}
-    swarm.services["crew-registry"] = {
-        "Name": "crew-registry",
-        "TaskTemplate": {},
-        "Mode": {"Replicated": {"Replicas": 1}},
-    }
+    shop.engine.swarm.rule()
     assert shop.run("apps:set", "--cluster", "shop").status == 0
     # A web process is asked before anything changes: tests of that do so.
     assert shop.run("checks:skip", "shop", "web").status == 0

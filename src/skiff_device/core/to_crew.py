@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
+from skiff_device.common import fifo
 from skiff_device.common.errors import DeviceError
 from skiff_device.core.paths import Paths
 
@@ -28,7 +28,7 @@ def hand_over(paths: Paths, container: str) -> int:
             place.chmod(0o660)
             server.listen(1)
             server.settimeout(_PATIENCE)
-            _ask(paths.run / "requests", f"crew {container} {pid}\n")
+            fifo.tell(paths.run / "requests", f"crew {container} {pid}\n".encode())
             crew, _ = server.accept()
         except OSError as error:
             raise DeviceError(f"Crew does not take the push: {error}", "sv status core") from None
@@ -40,12 +40,3 @@ def hand_over(paths: Paths, container: str) -> int:
         # Git holds the other end until it has done.
         crew.recv(1)
     return 0
-
-
-def _ask(requests: Path, line: str) -> None:
-    # Without waiting for a reader: there is one as long as the service runs.
-    fifo = os.open(requests, os.O_WRONLY | os.O_NONBLOCK)
-    try:
-        os.write(fifo, line.encode())
-    finally:
-        os.close(fifo)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from skiff_device.common import fifo
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew.paths import Paths
 
@@ -13,12 +12,7 @@ def control(paths: Paths, name: str, commands: bytes) -> None:
 
     Raises DeviceError when there is none.
     """
-    fifo = paths.root / "etc/service" / name / "supervise/control"
     try:
-        file = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        fifo.tell(paths.root / "etc/service" / name / "supervise/control", commands)
     except OSError as error:
         raise DeviceError(f"{name} cannot be reached: {error.strerror}", f"sv status {name}") from None
-    try:
-        os.write(file, commands)
-    finally:
-        os.close(file)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from skiff_device.common import fifo
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew.paths import Paths
 
@@ -48,7 +49,7 @@ def push(paths: Paths, name: str, tar: Path, commit: str, say: Say) -> None:
             archive.extractall(incoming, filter="data")
         log.touch(mode=0o660)
         answer.touch(mode=0o660)
-        _ask(requests, f"push {name} {commit} {pid}\n")
+        fifo.tell(requests, f"push {name} {commit} {pid}\n".encode())
         result = _follow(answer, log, say)
     except (OSError, tarfile.TarError) as error:
         raise DeviceError(f"core does not take it: {error}", "sv status core") from None
@@ -60,15 +61,6 @@ def push(paths: Paths, name: str, tar: Path, commit: str, say: Say) -> None:
     if not result.startswith("ok"):
         raise DeviceError(result.removeprefix("fail ") or "core did not answer")
     say(result.removeprefix("ok "))
-
-
-def _ask(requests: Path, line: str) -> None:
-    # Without waiting for a reader: there is one as long as the service runs.
-    fifo = os.open(requests, os.O_WRONLY | os.O_NONBLOCK)
-    try:
-        os.write(fifo, line.encode())
-    finally:
-        os.close(fifo)
 
 
 def _follow(answer: Path, log: Path, say: Say) -> str:
