@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.tool.fake_machine import FakeHost
 # Makes of the settings that it is handed what a kernel's make would; counts how often it compiles.
 MAKEFILE = """\
 allnoconfig:
-\tgrep -v UNKNOWN $(KCONFIG_ALLCONFIG) >$(O)/.config
+\tgrep ^CONFIG $(KCONFIG_ALLCONFIG) | grep -v UNKNOWN | sort >$(O)/.config
 defconfig:
 \techo CONFIG_DEFAULTS=y >$(O)/.config
 olddefconfig:
@@ -85,7 +86,7 @@ class Bench:
 
     @property
     def kept(self) -> list[str]:
-        return sorted(path.name for path in (self.cache / "linux").iterdir())
+        return sorted(path.name for path in (self.cache / "linux").iterdir() if not path.is_symlink())
 
 
 @pytest.fixture
@@ -128,6 +129,17 @@ def test_it_is_compiled_once_for_the_same_inputs(bench: Bench, host: FakeHost) -
     assert bench.compile() == first and bench.compiled == 3
     host.program("aarch64-linux-gnu-gcc", "echo 14.2.0")
     assert bench.compile() != first and bench.compiled == 4
+
+
+def test_it_is_compiled_once_for_the_same_configuration(bench: Bench) -> None:
+    first = bench.compile(msgspec.structs.replace(JOB, settings=settings(NET="y", USB="m")))
+    for same in (settings(USB="m", NET="y"), settings(NET="y", UNKNOWN="y", USB="m")):
+        assert bench.compile(msgspec.structs.replace(JOB, settings=same)) == first
+    assert bench.compiled == 1
+    # What a user throws away to have room is made again.
+    shutil.rmtree(first.root)
+    bench.compile(msgspec.structs.replace(JOB, settings=settings(USB="m", NET="y")))
+    assert bench.compiled == 2
 
 
 def test_device_trees_come_along(bench: Bench) -> None:

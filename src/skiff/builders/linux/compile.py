@@ -64,16 +64,20 @@ class Compiled(msgspec.Struct, frozen=True):
 
 
 def state(job: Job, source_key: str) -> str:
-    """The same for the same kernel: source text, settings, compiler and this tool's way of compiling.
+    """The same for the same wishes: settings, source text, compiler and this tool's way of compiling.
 
     Not so its device trees: boards with one kernel have their own.
     """
+    return _digest(job, source_key, f"{job.base}\n{job.text}")
+
+
+def _digest(job: Job, source_key: str, settings: str) -> str:
     here = resources.files("skiff.builders.linux")
     own = "".join(here.joinpath(name).read_text() for name in _OWN)
     compiler = f"{job.arch.triple}-gcc"
     require(compiler)
     version = run([compiler, "--version"]).stdout.decode().splitlines()[0]
-    return digest("\n".join([source_key, job.arch.value, job.base, job.text, version, digest(own)]))
+    return digest("\n".join([source_key, job.arch.value, settings, version, digest(own)]))
 
 
 def compile_linux(
@@ -81,31 +85,43 @@ def compile_linux(
 ) -> Compiled:
     """The kernel of a job, compiled when the cache has none like it.
 
+    It is kept by its whole configuration: layers in another order, or others that come to the same, share it.
     Raises UserError when a program is missing or the compiler fails; the whole of its output is kept then.
     """
-    target = cache / "linux" / f"{job.arch.value}-{state(job, source_key)[:16]}"
-    missing = [name for name in job.dtbs if not (target / "dtbs" / name).exists()]
-    if target.exists() and not missing:
-        return Compiled(target)
+    folder = cache / "linux"
+    # Leads from what layers wish to the kernel that came of it.
+    wish = folder / f"{job.arch.value}-{state(job, source_key)[:16]}"
+    if wish.exists() and not _missing(job, wish):
+        return Compiled(wish.resolve())
     check_host(job.arch)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     source = unpacked(tarball, source_key, cache, detail)
-    scratch = Path(tempfile.mkdtemp(prefix=".compile-", dir=target.parent))
-    log = target.with_suffix(".log")
+    scratch = Path(tempfile.mkdtemp(prefix=".compile-", dir=folder))
+    out = scratch / "out"
     try:
         detail("settings")
-        configure(job, source, scratch / "out")
+        configure(job, source, out)
+        config = (out / ".config").read_text()
+        target = folder / f"{job.arch.value}-{_digest(job, source_key, config)[:16]}"
+        log = target.with_suffix(".log")
         if not target.exists():
-            _compile(job, source, scratch / "out", [_image(job), "modules"], detail, log)
-            _keep(job, source, scratch / "out", scratch / "kept")
+            _compile(job, source, out, [_image(job), "modules"], detail, log)
+            _keep(job, source, out, scratch / "kept")
             keep_folder(scratch / "kept", target)
-        if missing:
+        if missing := _missing(job, target):
             made = {name: _tree(job, source, name) for name in missing}
-            _compile(job, source, scratch / "out", [*made.values()], detail, log.with_suffix(".dtbs.log"))
-            _keep_trees(job, scratch / "out", made, target / "dtbs")
+            _compile(job, source, out, [*made.values()], detail, log.with_suffix(".dtbs.log"))
+            _keep_trees(job, out, made, target / "dtbs")
+        (scratch / "wish").symlink_to(target.name)
+        (scratch / "wish").replace(wish)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Compiled(target)
+
+
+def _missing(job: Job, kernel: Path) -> list[str]:
+    """The device trees of a job that were not compiled with a kernel yet."""
+    return [name for name in job.dtbs if not (kernel / "dtbs" / name).exists()]
 
 
 def _image(job: Job) -> str:
