@@ -46,7 +46,12 @@ def main(words: Sequence[str] | None = None) -> int:
 def _of_this_machine(error: OSError) -> UserError | None:
     """What the user can mend: a full disk, what is somebody else's or no folder. None for a bug."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full(error.filename or "while writing")
+        # Of a copy the second name is the one that was written.
+        return disk_full(error.filename2 or error.filename or "while writing")
+    if error.errno == errno.ENAMETOOLONG and error.filename:
+        return UserError(f"{error.filename[:60]}…: {error.strerror}", hint="give it a shorter name")
+    if error.errno == errno.ENOENT and error.filename is None:
+        return UserError("the current folder is gone", hint="go to one that is there: cd")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) and error.filename:
         return UserError(
             f"{error.filename}: {error.strerror}",

@@ -81,6 +81,11 @@ def test_wrong_words_are_status_2(words: list[str], capsys: Capture) -> None:
     assert capsys.readouterr().err.startswith("Usage: skiff")
 
 
+def test_a_verb_that_is_misspelt(capsys: Capture) -> None:
+    assert main(["biuld"]) == 2
+    assert "there is no verb 'biuld'; did you mean build?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_is_130(number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     tidied = []
@@ -159,6 +164,32 @@ def test_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -
     assert main([]) == 2
     said = capsys.readouterr().err
     assert "skiff: error: no space left on disk" in said and "hint: free some space" in said
+
+
+def test_full_disk_is_named_by_what_was_written(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def verb(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "from", None, "to")
+
+    monkeypatch.setattr(cli, "main", verb)
+    assert main([]) == 2
+    assert "no space left on disk: to\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["show", "x" * 5000], ["show", "-w", "x" * 5000, "virt/qemu"]])
+def test_a_name_that_is_too_long_is_no_bug(words: list[str], project: Path, capsys: Capture) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "File name too long" in said and len(said) < 200
+
+
+def test_a_current_folder_that_is_gone_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["status"]) == 2
+    assert "the current folder is gone" in capsys.readouterr().err
 
 
 def test_reader_that_goes_away_is_no_bug(project: Path) -> None:

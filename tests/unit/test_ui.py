@@ -27,6 +27,15 @@ def test_step_that_had_nothing_to_do_counts_nothing(capsys: Capture) -> None:
     assert re.search(r"^disk image: \d+\.\d s$", capsys.readouterr().err, re.MULTILINE)
 
 
+@pytest.mark.parametrize(("term", "live"), [("xterm", True), ("dumb", False)])
+def test_bars_are_for_screens_that_can_draw_them(
+    term: str, live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert Ui().live is live
+
+
 def test_quiet_leaves_only_warnings(capsys: Capture) -> None:
     ui = Ui(quiet=True)
     with ui.step("packages") as step:

@@ -43,8 +43,8 @@ class Ui:
 
     @property
     def live(self) -> bool:
-        """Whether a person watches."""
-        return self.console.is_terminal and not self.quiet
+        """Whether a person watches, on a screen whose lines can be written again."""
+        return self.console.is_terminal and not self.console.is_dumb_terminal and not self.quiet
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Step]:
