@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from skiff.host.errors import UserError
-from skiff.host.run import PIPE, STDOUT, failure, spawn
+from skiff.host.run import DEVNULL, PIPE, STDOUT, failure, spawn
 
 # Lines of the compiler's output that are kept for a message.
 _TAIL = 40
@@ -32,9 +34,12 @@ def follow(
 ) -> int:
     """Run a program, hand on its lines (both streams) and keep them in ``log``; its status.
 
-    It ends when this does.
+    It ends when this does, with all that it started: what goes on where it stopped must not meet it.
     """
-    process = spawn(argv, stdout=PIPE, stderr=STDOUT, env=environment)
+    # Killed outright, this program can end nothing: the kernel then tells the other one to.
+    words = ["setpriv", "--pdeathsig", "TERM", *argv]
+    # Its own process group, which can be ended as one, and no terminal to ask a question on that nobody sees.
+    process = spawn(words, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environment, new_session=True)
     assert process.stdout is not None
     try:
         for raw in process.stdout:
@@ -44,7 +49,9 @@ def follow(
         return process.wait()
     finally:
         if process.poll() is None:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)
+            # Read to its end: then nobody writes any more.
+            process.stdout.read()
             process.wait()
         process.stdout.close()
 

@@ -52,6 +52,7 @@ _PACKAGE_OF = {
     "modinfo": "kmod",
     "ssh": "openssh-client",
     "rsync": "rsync",
+    "setpriv": "util-linux",
     "ssh-keygen": "openssh-client",
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-system-aarch64": "qemu-system-arm",
