@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from skiff.builders.buildroot import build, checks, release
+from skiff.builders.buildroot import build, checks
 from skiff.builders.buildroot.build import Configured, How
 from skiff.builders.buildroot.commands import call, save
+from skiff.builders.buildroot.make import is_built
 from skiff.builders.buildroot.sources import SUMS, fetch
 from skiff.host.errors import UserError
 from skiff.host.files import file_digest
@@ -27,6 +28,7 @@ BR2_VERSION_EPOCH = 1771000000
 all: linux-configure
 	@test -e $(O)/build/tiny-1.0/.stamp_installed || echo ">>> tiny 1.0 Building"
 	@echo compiling tiny; echo "$(LDFLAGS)$(BR2_EXTERNAL)" >$(O)/environment
+	@test ! -e $(O)/slow || { echo ">>> tiny 1.0 Installing"; sleep 600; }
 	@test ! -e $(O)/fail || { cat $(O)/fail; exit 1; }
 	@mkdir -p $(O)/build/tiny-1.0 && touch $(O)/build/tiny-1.0/.stamp_installed
 	@echo ">>>   Finalizing target directory"
@@ -43,6 +45,8 @@ linux-configure:
 	@touch $(O)/build/linux-6.12/.stamp_installed
 menuconfig:
 	@echo BR2_EXTRA=y >>$(O)/.config
+tiny-rebuild:
+	@touch $(O)/build/tiny-1.0/.stamp_installed
 source:
 	@mkdir -p $(DL)/tiny; echo source >$(DL)/tiny/tiny-1.0.tar.gz
 """
@@ -192,6 +196,21 @@ def test_a_failing_package_shows_its_last_lines(bench: Bench) -> None:
     assert bench.compile()[1] == 2
 
 
+def test_what_is_interrupted_goes_on_where_it_was(bench: Bench) -> None:
+    configured = bench.configure()
+    (bench.output / "slow").touch()
+
+    def interrupted(step: str) -> None:
+        if step == "tiny 1.0 Installing":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build.compile_all(configured, build.packages(configured), bench.how, interrupted, lambda _: None)
+    assert [is_built(one, bench.output) for one in build.packages(configured)] == [False, True]
+    (bench.output / "slow").unlink()
+    assert bench.compile()[1] == 2
+
+
 def test_a_source_that_cannot_be_fetched_is_told_with_what_to_do(bench: Bench) -> None:
     bench.configure()
     (bench.output / "fail").write_text(">>> host-tiny 1.0 Downloading\nwget: unable to resolve host\n")
@@ -242,6 +261,13 @@ def test_what_a_menu_changes_can_be_saved_into_a_layer(bench: Bench) -> None:
 def test_a_menus_change_makes_another_image(bench: Bench) -> None:
     before = build.state(bench.configure())
     call(bench.configure(), ["menuconfig"], bench.folder / "changed")
+    assert build.state(bench.configure()) != before
+
+
+def test_a_package_built_alone_makes_another_image(bench: Bench) -> None:
+    bench.compile()
+    before = build.state(bench.configure())
+    call(bench.configure(), ["tiny-rebuild"], bench.folder / "changed")
     assert build.state(bench.configure()) != before
 
 
@@ -300,8 +326,3 @@ def test_the_remedy_names_packages_that_exist(bench: Bench, monkeypatch: pytest.
         " bash bc binutils bzip2 cpio debianutils diffutils file findutils g++ gcc gzip make mawk patch"
         " perl python3 rsync sed tar unzip wget"
     )
-
-
-def test_the_pin_is_whole() -> None:
-    pin = release.pin()
-    assert len(pin.commit) == 40 and pin.tag.startswith(pin.version[:4])

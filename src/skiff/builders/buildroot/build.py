@@ -176,7 +176,10 @@ def packages(configured: Configured) -> list[PackageInfo]:
 def state(configured: Configured) -> list[str]:
     """What tells whether the output changed since: by a build, or by the user's hand (`skiff br`)."""
     output = configured.make.places.output
-    watched = [output / ".config", output / "images/rootfs.tar", *sorted(output.glob("build/*/.config"))]
+    watched = [output / ".config", output / "images/rootfs.tar"]
+    # Settings of a package, and that it was built: alone, by the user, it is in no image yet.
+    for name in (".config", ".stamp_installed"):
+        watched += sorted(output.glob(f"build/*/{name}"))
     facts = [path.stat() for path in watched if path.is_file()]
     return [configured.key, *(f"{fact.st_mtime_ns} {fact.st_size}" for fact in facts)]
 
