@@ -115,3 +115,20 @@ def test_a_missing_key_file_is_not_remembered(project: Path, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert f"{project / 'gone.pub'}: cannot be read: No such file or directory\nhint: " in said
     assert load_config(open_workspace()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (f"# mine\n{USER}\n\n{OTHER}\n", True),
+        (f'from="10.0.0.0/8" {USER}\n', True),
+        ("", False),
+        (f"{USER}\nnot a key\n", False),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n", False),
+    ],
+)
+def test_what_a_layer_calls_keys_are_public_keys(text: str, good: bool, project: Path) -> None:
+    folder = project / "overrides/rootfs/etc/skiff/authorized_keys"
+    folder.mkdir(parents=True)
+    (folder / "me.pub").write_text(text)
+    assert main(["show", "virt/qemu"]) == (0 if good else 2)

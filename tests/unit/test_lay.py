@@ -35,6 +35,13 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
         list(scan(tmp_path, "layer a/b"))
 
 
+@pytest.mark.parametrize("name", [b"new\nline", b"not-utf-\xff"])
+def test_a_name_that_cannot_be_printed_is_refused(name: bytes, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(name)).write_text("x")
+    with pytest.raises(UserError, match="cannot be printed"):
+        list(scan(tmp_path, "layer a/b"))
+
+
 def test_a_link_that_leads_nowhere_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/only-on-the-device")
     assert [entry.target for _, entry in scan(tmp_path, "layer a/b")] == ["/etc/only-on-the-device"]
@@ -69,6 +76,12 @@ def test_a_hook_that_cannot_be_started_is_told_with_the_remedy(text: str, tmp_pa
     with pytest.raises(UserError, match="generate: cannot be started") as raised:
         generated(recipe, tmp_path / "out", lambda _: None)
     assert "#!/bin/sh" in raised.value.hint
+
+
+def test_what_a_hook_may_not_leave_is_told_with_its_layer(tmp_path: Path) -> None:
+    layer = hooked(tmp_path / "a/b", "#!/bin/sh\nmkfifo pipe\n")
+    with pytest.raises(UserError, match=r"layer a/b: its hook left .*pipe: neither file, folder nor link"):
+        generated(Recipe(Arch.AMD64, (layer,)), tmp_path / "out", lambda _: None)
 
 
 def test_hooks_of_layers_with_names_alike_have_folders_of_their_own(tmp_path: Path) -> None:

@@ -6,18 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from skiff.builders.built import Built
+from skiff.builders.check import check_tree
 from skiff.builders.device_python import device_modules
 from skiff.builders.driver_firmware import missing_firmware
 from skiff.builders.elf import Linker
 from skiff.builders.kernel import Kernel
-from skiff.builders.lay import (
-    add_extras,
-    add_layer,
-    add_settings,
-    check_programs,
-    check_signers,
-    early_files,
-)
+from skiff.builders.lay import add_extras, add_layer, add_settings, early_files
 from skiff.builders.owners import owners
 from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
 from skiff.model.recipe import Recipe
@@ -50,8 +44,7 @@ def finish(
     drop(tree, recipe.trim_drop, keep)
     drop_unneeded_libraries(tree, recipe.arch, keep)
     step("check")
-    check_programs(tree, recipe)
-    check_signers(tree)
+    check_tree(tree, recipe)
     linker = Linker(tree, recipe.arch)
     linker.check()
     return Built(

@@ -45,5 +45,11 @@ def generated(recipe: Recipe, scratch: Path, notice: Callable[[str], None]) -> l
                 f"{hook}: cannot be started: {error.strerror}",
                 hint="its first line has to name a program that is here: #!/bin/sh",
             ) from error
-        entries += scan(out, f"layer {layer.name}")
+        try:
+            entries += scan(out, f"layer {layer.name}")
+        except UserError as error:
+            raise UserError(
+                f"layer {layer.name}: its hook left {error.message}",
+                hint="let it make nothing but files, folders and links in its current folder",
+            ) from error
     return entries

@@ -15,9 +15,6 @@ from skiff.model.recipe import LayerRef, Recipe
 from skiff.model.tree import Entry, Kind, Tree
 
 ORIGIN = "skiff"
-# Whose updates a device takes, and what verifies them (layer update/signed).
-SIGNERS = "etc/skiff/signers"
-VERIFIER = "usr/bin/ssh-keygen"
 
 
 def file(text: str | bytes, mode: int = 0o644, *, gid: int = 0) -> Entry:
@@ -71,6 +68,10 @@ def scan(folder: Path, origin: str) -> Iterable[tuple[str, Entry]]:
             path = Path(parent) / name
             info = path.lstat()
             relative = path.relative_to(folder).as_posix()
+            if not relative.isprintable():
+                raise UserError(
+                    f"{relative!r} in {folder}: a name that cannot be printed", hint="give it another name"
+                )
             if stat.S_ISLNK(info.st_mode):
                 yield relative, Entry(Kind.LINK, 0o777, origin, target=str(path.readlink()))
                 continue
@@ -102,37 +103,6 @@ def add_extras(tree: Tree, recipe: Recipe) -> None:
     for path in recipe.applets:
         if tree.resolve(path.strip("/")) is None:
             tree.add(path.strip("/"), Entry(Kind.LINK, 0o777, ORIGIN, target="/usr/bin/busybox"))
-
-
-def check_programs(tree: Tree, recipe: Recipe) -> None:
-    """Raise UserError for programs that layers promise and the tree lacks."""
-    missing = []
-    for program in recipe.programs:
-        found = tree.resolve(program.strip("/"))
-        if found is None or tree[found].kind is not Kind.FILE or not tree[found].mode & 0o111:
-            missing.append(program)
-    if missing:
-        origins = "; ".join(
-            f"{name} (layer {recipe.origins.get(f'programs[{name}]', '?')})" for name in missing
-        )
-        raise UserError(
-            f"programs that layers promise are not in the image: {origins}", hint=_HINTS[recipe.builder]
-        )
-
-
-def check_signers(tree: Tree) -> None:
-    """Raise UserError for a device that takes signed images only and cannot verify a signature."""
-    if SIGNERS in tree and tree.resolve(VERIFIER) is None:
-        raise UserError(
-            f"/{SIGNERS}: the image has no /{VERIFIER}, so its device would refuse every update",
-            hint='let the layer that brings the file say `requires = ["update/signed"]`',
-        )
-
-
-_HINTS = {
-    "debian": "add the package to `debian.packages`, or the path to `debian.keep`",
-    "buildroot": "add the package to the layer's buildroot/*.config, or a link to `buildroot.links`",
-}
 
 
 def early_files(tree: Tree, recipe: Recipe, linker: Linker) -> frozenset[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.keys import read_key, user_keys, workspace_key
+from skiff.host.keys import check_keys, read_key, user_keys, workspace_key
 from skiff.model.recipe import LayerRef
 from skiff.model.workspace import Workspace
 
@@ -53,8 +53,11 @@ def gather(
 
 
 def in_layer(layer: LayerRef) -> list[Path]:
-    """Files with keys that a layer brings along itself."""
-    return sorted((layer.rootfs / _IN_LAYER).glob("*.pub"))
+    """Files with keys that a layer brings along itself. Raises UserError for one that holds none."""
+    files = sorted((layer.rootfs / _IN_LAYER).glob("*.pub"))
+    for file in files:
+        check_keys(file)
+    return files
 
 
 def describe(keys: Sequence[Authorized], brought: Sequence[Path]) -> str:

@@ -46,6 +46,16 @@ def read_key(file: Path) -> str:
     return text
 
 
+def check_keys(file: Path) -> None:
+    """Raise UserError unless a file as sshd reads it has a public key in each line: it goes to the device."""
+    lines = [line for line in file.read_text(errors="replace").splitlines() if line and line[0] != "#"]
+    # Before the key's type there may be options.
+    if not lines or not all(any(word.startswith(_TYPES) for word in line.split()) for line in lines):
+        raise UserError(
+            f"{file}: not public keys, one a line", hint="copy the file that ends in .pub, made by ssh-keygen"
+        )
+
+
 def workspace_key(private: Path, comment: str) -> str:
     """The public line of the workspace's own key pair, which is made when it is not there."""
     public = private.with_name(private.name + ".pub")
