@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,6 +172,15 @@ def test_a_full_disk_is_no_fault_of_the_mirror(debian: Archive, apt: Apt) -> Non
         with pytest.raises(UserError, match="no space left on disk: for apt-get") as raised:
             ask()
         assert "free some space" in raised.value.hint
+
+
+def test_lists_are_not_fetched_onto_a_disk_that_they_would_fill(
+    debian: Archive, apt: Apt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**7))
+    with pytest.raises(UserError, match="no space left on disk: package lists need 150 MB in ") as raised:
+        debian.update(force=False, warn=pytest.fail)
+    assert apt.calls == [] and str(debian.state) in raised.value.message
 
 
 @pytest.mark.parametrize("valid", [True, False])

@@ -96,7 +96,7 @@ def test_a_hole_that_nobody_has_mended_is_no_failure(
     assert "not mended yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("data", ["[1, 2]", "<html>"])
+@pytest.mark.parametrize("data", ["[1, 2]", "{}", "<html>"])
 def test_other_data_is_refused(audited: Path, data: str, capsys: pytest.CaptureFixture[str]) -> None:
     audited.write_text(data)
     assert main(["audit", "--lock", "--data", str(audited)]) == 2
@@ -160,7 +160,7 @@ def test_only_the_trackers_own_answer_is_kept(
     words = ["audit", "--lock", "--data", server.url]
     server.answer = b"<html>Log in to this network</html>"
     assert main(words) == 2
-    server.answer = b"{}"
+    server.answer = b'{"emacs": {}}'
     assert main(words) == 0
     assert main(words) == 0
     assert server.asked == 2

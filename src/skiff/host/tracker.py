@@ -54,13 +54,17 @@ def read(place: str, cache: Path) -> Tracker:
 
 
 def _decoded(data: bytes, place: str) -> Tracker:
+    why = "it names no package"
     try:
-        return msgspec.json.decode(data, type=Tracker)
+        # Without a package every image would be found to be without holes.
+        if tracker := msgspec.json.decode(data, type=Tracker):
+            return tracker
     except msgspec.DecodeError as error:
-        raise UserError(
-            f"{place}: not the data of Debian's security tracker: {error}",
-            hint=f"it is what {TRACKER} has; `--data FILE` takes a copy of that",
-        ) from error
+        why = str(error)
+    raise UserError(
+        f"{place}: not the data of Debian's security tracker: {why}",
+        hint=f"it is what {TRACKER} has; `--data FILE` takes a copy of that",
+    )
 
 
 def _file(path: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import os
 import re
+import shutil
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from skiff.host import json
-from skiff.host.errors import UserError
+from skiff.host.errors import UserError, disk_full
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.lock import waiting
 from skiff.host.mirror import DEFAULT_MIRROR, SNAPSHOT, host_mirror, security_mirror
@@ -27,6 +28,8 @@ SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Age in seconds after which the archive's lists are fetched anew.
 LISTS_MAX_AGE = 24 * 3600
+# Bytes that the lists take while they are fetched, with apt's index of them.
+_LISTS_ROOM = 150_000_000
 _LISTS_DIFFER = (
     "this mirror's lists are not those of its signed Release file: try again when its update has ended, "
     "or use another with --mirror URL (a dated one too: http://snapshot.debian.org/archive/debian/DATE)"
@@ -160,6 +163,9 @@ class Archive:
                 self._update(stamp, warn)
 
     def _update(self, stamp: Path, warn: Progress) -> None:
+        if shutil.disk_usage(self.state).free < _LISTS_ROOM:
+            # apt's methods stand still for good when the disk fills up under them.
+            raise disk_full(f"package lists need {_LISTS_ROOM // 10**6} MB in {self.state}")
         try:
             self._apt(["apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any"])
         except CommandError as error:
