@@ -34,7 +34,7 @@ def test_the_whole_line(image: Image, tmp_path: Path) -> None:
     assert words(image) == [
         "qemu-system-x86_64",
         *("-no-user-config", "-nodefaults", "-display", "none"),
-        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57"),
+        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57,-erms,-fsrm"),
         *("-smp", "2", "-m", "512"),
         *("-kernel", f"{tmp_path}/image/kernel", "-initrd", f"{tmp_path}/image/initramfs"),
         *("-append", "console=ttyS0 panic=10 cgroup.memory=nokmem cgroup_disable=cpuset"),
