@@ -35,16 +35,11 @@ FILE = "layers/odroid/xu/layer.toml"
         (
             'kernel = "linux"',
             f"{FILE}: kernel: expected a table, got a string",
-            "write it as [kernel] begins a table",
+            "write it as [kernel], with its keys below that",
         ),
         (
             '[debian]\npackages = ["a", 3]',
             f"{FILE}: debian.packages[1]: expected a string, got a whole number",
-            "put its type right",
-        ),
-        (
-            '[debian.keep]\nrsync = "usr/bin/rsync"',
-            f"{FILE}: debian.keep[...]: expected a list, got a string",
             "put its type right",
         ),
         (
@@ -85,22 +80,22 @@ FILE = "layers/odroid/xu/layer.toml"
         ),
         (
             '[tree.dirs]\n"/srv" = "rwx"',
-            f"{FILE}: tree.dirs[...]: not an allowed value",
+            f'{FILE}: tree.dirs."/srv": not an allowed value',
             "it has to match ^[0-7]{3,4}$",
         ),
         (
-            '[tree.links]\n"/srv" = ""',
-            f"{FILE}: tree.links[...]: not an allowed value",
+            '[tree.links]\n"/ok" = "fine"\n"/srv" = ""',
+            f'{FILE}: tree.links."/srv": not an allowed value',
             "it has to match ^.+$",
         ),
         (
             "[tree.groups]\napp = 70000",
-            f"{FILE}: tree.groups[...]: expected a whole number of at most 65534",
+            f"{FILE}: tree.groups.app: expected a whole number of at most 65534",
             "put the number right",
         ),
         (
             '[tree.groups]\n"a group" = 7',
-            f"{FILE}: tree.groups: not an allowed name",
+            f'{FILE}: tree.groups."a group": not an allowed name',
             "it has to match ^[a-z_][a-z0-9_-]{0,30}$",
         ),
         (
@@ -110,8 +105,23 @@ FILE = "layers/odroid/xu/layer.toml"
         ),
         (
             "[size.budget]\namd64 = -0.5",
-            f"{FILE}: size.budget[...]: expected a number of at least 0",
+            f"{FILE}: size.budget.amd64: expected a number of at least 0",
             "put the number right",
+        ),
+        (
+            '[debian.keep]\njq = ["usr/bin/jq"]\nrsync = "usr/bin/rsync"',
+            f"{FILE}: debian.keep.rsync: expected a list, got a string",
+            'write it as rsync = ["…", "…"]',
+        ),
+        (
+            '[tree]\ndirs = ["/srv"]',
+            f"{FILE}: tree.dirs: expected a table, got a list",
+            "write it as [tree.dirs], with its keys below that",
+        ),
+        (
+            '[kernel]\ncmdline = ["quiet\\ninit=/bin/sh"]',
+            f"{FILE}: kernel.cmdline[0]: not an allowed value",
+            "it has to match ^.+$",
         ),
         (
             '[device]\npython = ["Core"]',
@@ -133,6 +143,7 @@ def test_wrong_value(tree: LayerTree, text: str, message: str, hint: str) -> Non
         ("[[tree.users]]\nnam = 'x'\nuid = 1", "tree.users[0].nam", "did you mean name? known here: "),
         ("packages = []", "packages", "packages belongs in [debian]; known here: "),
         ("[kernel]\nconflicts = []", "kernel.conflicts", "conflicts belongs at the top of the file"),
+        ("[disk.load]\narm64 = { initrd = 2 }", "disk.load.arm64.initrd", "did you mean initramfs? "),
         ("[wholly]\nother = 1", "wholly", "known here: description, requires, "),
     ],
 )

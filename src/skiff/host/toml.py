@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -15,6 +15,8 @@ from skiff.host.files import shown
 
 T = TypeVar("T")
 
+# msgspec's word for some entry of a table.
+_SOME = "[...]"
 # msgspec's words for types → ours.
 _TYPES = {
     "array": "a list",
@@ -46,7 +48,9 @@ def parse(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{shown(path)}: not UTF-8", hint="save the file in UTF-8") from error
     except OSError as error:
-        raise UserError(f"{shown(path)}: {error.strerror}", hint="make the file readable") from error
+        raise UserError(
+            f"{shown(path)}: {error.strerror}", hint="name a file that is there and may be read"
+        ) from error
 
 
 def convert(path: Path, data: object, kind: type[T], page: str, at: str = "") -> T:
@@ -57,15 +61,16 @@ def convert(path: Path, data: object, kind: type[T], page: str, at: str = "") ->
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        raise _explain(f"{shown(path)}: ", str(error), kind, page, at) from error
+        raise _explain(f"{shown(path)}: ", str(error), data, kind, page, at) from error
 
 
-def _explain(file: str, message: str, kind: type[Any], page: str, at: str) -> UserError:
+def _explain(file: str, message: str, data: Any, kind: type[Any], page: str, at: str) -> UserError:
     """msgspec's message, ``Expected `array`, got `str` - at `$.kernel.modules```, in our words."""
     what, _, place = message.partition(" - at ")
     # Of a table's own names msgspec says: `key` in `$.tree.groups`.
     steps = _steps(place.rpartition(" in ")[2].strip("`"))
-    key = "".join(step if step.startswith("[") else f".{step}" for step in [*_steps(at), *steps]).lstrip(".")
+    named = _steps(at) + _named([*steps, _SOME] if place.startswith("`key`") else steps, data, kind)
+    key = "".join(step if step.startswith("[") else f".{step}" for step in named).lstrip(".")
     if match := re.match(r"Object contains unknown field `(.*)`", what):
         return _unknown_key(file + (f"{key}." if key else ""), steps, match[1], kind)
     start = f"{file}{key}: " if key else file
@@ -80,7 +85,7 @@ def _explain(file: str, message: str, kind: type[Any], page: str, at: str) -> Us
         expected = " or ".join(_TYPES.get(one, one) for one in kinds)
         return UserError(
             f"{start}expected {expected}, got {_TYPES.get(match[2], match[2])}",
-            hint=_example(kinds[0], [*_steps(at), *steps], match[2]),
+            hint=_example(kinds[0], named, match[2]),
         )
     if match := re.match(r"Expected `(int|float)` (>=|<=) (-?\d+)", what):
         number = "a whole number" if match[1] == "int" else "a number"
@@ -94,6 +99,39 @@ def _steps(place: str) -> list[str]:
     return re.findall(r"\[[^\]]*\]|[^.\[\]$]+", place)
 
 
+def _named(steps: list[str], data: Any, kind: Any) -> list[str]:
+    """The steps with the name of the wrong entry for each `[...]`."""
+    named = []
+    for step in steps:
+        if step == _SOME:
+            name = next(name for name, value in data.items() if not _fits({name: value}, kind))
+            named.append(name if re.fullmatch(r"[\w-]+", name) else f'"{name}"')
+            data = data[name]
+        else:
+            named.append(step)
+            data = data[int(step[1:-1]) if step.startswith("[") else step]
+        kind = _inner(kind, step)
+    return named
+
+
+def _fits(data: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _inner(kind: Any, step: str) -> Any:
+    """The type of what lies one step below."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if step.startswith("["):
+        # A list or a table of tables: what one of them may hold.
+        return get_args(kind)[1 if get_origin(kind) is dict else 0]
+    return get_type_hints(kind, include_extras=True)[step]
+
+
 def _unknown_key(where: str, steps: list[str], key: str, kind: type[Any]) -> UserError:
     known = _keys_at(kind, steps)
     near = difflib.get_close_matches(key, known, n=1)
@@ -105,9 +143,7 @@ def _unknown_key(where: str, steps: list[str], key: str, kind: type[Any]) -> Use
 def _keys_at(kind: Any, steps: list[str]) -> list[str]:
     """Names of the keys that the table at this place may have."""
     for step in steps:
-        # A list or a table of tables: what one of them may hold.
-        inner = get_args(kind)[1 if get_origin(kind) is dict else 0 :]
-        kind = inner[0] if step.startswith("[") else get_type_hints(kind)[step]
+        kind = _inner(kind, step)
     return [field.name for field in msgspec.structs.fields(kind)]
 
 
@@ -132,7 +168,7 @@ def _example(kind: str, steps: list[str], got: str) -> str:
         "str": f'{name} = "…"',
         "int": f"{name} = 1",
         "bool": f"{name} = true",
-        "object": f"[{'.'.join(steps)}] begins a table",
+        "object": f"[{'.'.join(steps)}], with its keys below that",
     }
     return (
         f"write it as {forms[kind]}" if kind in forms and "[" not in "".join(steps) else "put its type right"

@@ -11,6 +11,8 @@ Doc = msgspec.Meta
 # A package's name (Debian Policy 5.6.1); in lists that grow with `-` or `-?` before it, to take it away.
 _Package = Annotated[str, Doc(pattern="^(-[?]?)?[a-z0-9][a-z0-9.+-]*$")]
 _Group = Annotated[str, Doc(pattern="^[a-z_][a-z0-9_-]{0,30}$")]
+# A word with a line break would end the line in a bootloader's file.
+_Word = Annotated[str, Doc(pattern="^.+$")]
 
 
 class DebianBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,9 +174,9 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Doc(description="Modules that do without the firmware they name: no warning when none is there."),
     ] = ()
-    cmdline: Annotated[tuple[str, ...], Doc(description="Words for the kernel's command line.")] = ()
+    cmdline: Annotated[tuple[_Word, ...], Doc(description="Words for the kernel's command line.")] = ()
     cmdline_for: Annotated[
-        dict[str, tuple[str, ...]], Doc(description='Further words for one CPU: `arm64 = ["…"]`.')
+        dict[str, tuple[_Word, ...]], Doc(description='Further words for one CPU: `arm64 = ["…"]`.')
     ] = {}
 
 
@@ -409,7 +411,7 @@ class BuildrootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole layer.toml."""
 
-    description: Annotated[str, Doc(description="One line, shown by `skiff layers`.")]
+    description: Annotated[str, Doc(description="One line, shown by `skiff layers`.", pattern="^.+$")]
     requires: Annotated[
         tuple[str, ...], Doc(description="Layers that come before this one, and are added when missing.")
     ] = ()

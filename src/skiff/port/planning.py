@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from skiff.host import json
+from skiff.host import json, toml
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest, write_atomic
 from skiff.model.oci import ImageConfig
@@ -153,16 +152,9 @@ def _pair(text: str) -> tuple[str, str]:
 def _port_file(path: Path | None) -> PortFile:
     """port.toml of the current folder, or the one that was named. Raises UserError with its key."""
     file = path or Path(FILE)
-    try:
-        return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), PortFile)
-    except FileNotFoundError as error:
-        if path is None:
-            return PortFile()
-        raise UserError(f"{path}: there is no such file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not TOML: {error}", "mend that line") from error
-    except msgspec.ValidationError as error:
-        raise UserError(f"{file}: {error}", "docs/how-to/port-an-image.md tells what it can hold") from error
+    if path is None and not file.exists():
+        return PortFile()
+    return toml.convert(file, toml.parse(file), PortFile, "docs/how-to/port-an-image.md")
 
 
 def _rules(told: PortFile, wish: Wish) -> Rules:

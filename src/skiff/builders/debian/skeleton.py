@@ -65,10 +65,11 @@ def add_accounts(tree: Tree, recipe: Recipe) -> None:
     """passwd, group, shadow and gshadow. Every password is locked."""
     groups = {**_GROUPS, **recipe.groups}
     members: dict[str, list[str]] = {}
-    users = list(_USERS)
+    # A layer's word on root or nobody takes the place of ours: two lines of one name would be a riddle.
+    by_name = {user[0]: user for user in _USERS}
     for user in recipe.users:
         groups.setdefault(user.name, user.uid)
-        users.append((user.name, user.uid, groups[user.name], user.home, user.shell))
+        by_name[user.name] = (user.name, user.uid, groups[user.name], user.home, user.shell)
         for group in user.groups:
             if group not in groups:
                 raise UserError(f"user {user.name} belongs to group {group}, which no layer defines")
@@ -77,6 +78,7 @@ def add_accounts(tree: Tree, recipe: Recipe) -> None:
             tree.add(
                 user.home.strip("/"), Entry(Kind.DIR, 0o700, ORIGIN, uid=user.uid, gid=groups[user.name])
             )
+    users = by_name.values()
     passwd = "".join(f"{name}:x:{uid}:{gid}::{home}:{shell}\n" for name, uid, gid, home, shell in users)
     tree.add("etc/passwd", file(passwd))
     tree.add(
