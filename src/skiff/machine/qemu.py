@@ -19,8 +19,8 @@ _MACHINE = {Arch.AMD64: "q35", Arch.ARM64: "virt", Arch.ARMHF: "virt", Arch.RISC
 _MACHINE_SETTINGS = {Arch.ARMHF: ",highmem=off"}
 
 # CPU under emulation. amd64: QEMU 7.2 emulates cmpxchg16b wrongly on several CPUs (guest kernels
-# panic at random in kmalloc); five-level page tables only cost time, and so does the fast string operations (erms, fsrm):
-# the kernel trusts it to clear and copy its pages, and QEMU does it byte by byte.
+# panic at random in kmalloc); five-level page tables only cost time, and so do the fast string operations
+# (erms, fsrm): the kernel trusts them to clear and copy its pages, and QEMU does it byte by byte.
 _EMULATED_CPU = {
     Arch.AMD64: "max,-cx16,-la57,-erms,-fsrm",
     Arch.ARM64: "cortex-a72",
