@@ -64,12 +64,22 @@ def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> U
             continue
         narrowed = recipe.keep.get(item.package.name)
         globs = Globs(narrowed or ())
+        if narrowed and not any(globs.match(path) for path, _ in entries):
+            raise _nothing_kept(item.package.name, recipe)
         for path, entry in entries:
             if narrowed is None or globs.match(path) or _is_library(path):
                 if entry.kind is Kind.DIR and narrowed is not None:
                     continue
                 tree.add(path, entry)
     return kernel
+
+
+def _nothing_kept(package: str, recipe: Recipe) -> UserError:
+    return UserError(
+        f"layer {recipe.origins.get(f'keep[{package}]', '?')}: debian.keep.{package}: the package has no "
+        f"{' and no '.join(recipe.keep[package])}",
+        hint="put the paths right; without the line all of the package is taken",
+    )
 
 
 def _compiled(compiled: Compiled, recipe: Recipe) -> Kernel:
@@ -85,7 +95,10 @@ def _compiled(compiled: Compiled, recipe: Recipe) -> Kernel:
 
 def _kernel(unpacked: Unpacked | None, recipe: Recipe, cache: Path) -> Kernel:
     if unpacked is None:
-        raise UserError(f"package {recipe.kernel_package} brought no kernel (no boot/vmlinuz-*)")
+        raise UserError(
+            f"package {recipe.kernel_package} brought no kernel (no boot/vmlinuz-*)",
+            hint="name one in `kernel.package`, as linux-image-amd64",
+        )
     files = unpacked.root / "files"
     folders = sorted((files / "usr/lib/modules").glob("*"))
     if not folders:
