@@ -21,6 +21,14 @@ def test_step_is_told_with_how_far_and_how_long(capsys: Capture) -> None:
     assert re.search(r"^packages: 2 of 2, \d+\.\d s$", said.err, re.MULTILINE)
 
 
+def test_a_bar_tells_how_many_are_done(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Ui().step("compile", total=33) as step:
+        step.advance(12)
+    assert "compile 12 of 33" in capsys.readouterr().err
+
+
 def test_step_that_had_nothing_to_do_counts_nothing(capsys: Capture) -> None:
     with Ui().step("disk image", total=4):
         pass

@@ -26,7 +26,8 @@ class Step:
         """That many more of ``total`` are done."""
         self.done += count
         if self._live is not None and self._task is not None:
-            self._live.update(self._task, advance=count)
+            count_shown = f" {self.done} of {self.total}" if self.total else ""
+            self._live.update(self._task, advance=count, description=f"{self.title}{count_shown}")
 
     def detail(self, text: str) -> None:
         """What is being worked on now. Shown on a terminal only."""
