@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 SKIFF := .venv/bin/skiff
 # Without any choice of layers, `make run` takes these.
 DEFAULT_LAYERS := $(if $(SKIFF_CONFIG)$(wildcard $(SKIFF_WORKSPACES)/$(SKIFF_WORKSPACE)/config.json),,virt/qemu,engine/docker)
-export SKIFF_CONFIG SKIFF_WORKSPACE SKIFF_WORKSPACES
+export SKIFF_BUILDER SKIFF_CONFIG SKIFF_WORKSPACE SKIFF_WORKSPACES
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests configure compile flash run ssh status stop check test bench torture docs golden clean

@@ -218,6 +218,16 @@ def test_layers_marks_those_chosen(project: Path, capsys: Capture, monkeypatch: 
     assert [one["name"] for one in answer if one["chosen"]] == ["virt/qemu"]
 
 
+def test_the_builder_comes_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(*options: str) -> object:
+        main(["configure", "virt/qemu", *options])
+        return json.loads((project / "workspaces/default/config.json").read_text())["builder"]
+
+    monkeypatch.setenv("SKIFF_BUILDER", "buildroot")
+    assert chosen() == "buildroot"
+    assert chosen("--builder", "debian") == "debian"
+
+
 def test_layers_of_ones_own(project: Path, capsys: Capture) -> None:
     folder = project / "mine" / "my" / "app"
     folder.mkdir(parents=True)

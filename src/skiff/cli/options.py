@@ -79,6 +79,7 @@ _RECIPE_PARAMETERS = [
     click.option(
         "--builder",
         type=click.Choice(["debian", "buildroot"]),
+        envvar="SKIFF_BUILDER",
         help="Packages of Debian, or all compiled from source by Buildroot. [default: debian]",
     ),
     click.option(
