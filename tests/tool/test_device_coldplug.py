@@ -33,7 +33,19 @@ def test_cards_and_disks_come_first_and_the_rest_later_and_each_once(device: Dev
     assert said.split("\n") == [f"-abq {CARD}", "-abq virtio:d2v1AF4", "late", f"-abq {SOUND}"]
 
 
+def test_what_was_looked_at_is_not_read_again(device: Device) -> None:
+    _plug(device, "pci", "0000:00:01.0", SOUND.replace("bc04", "bc02"))
+    script = """. "$LIB/coldplug.sh"
+cat() { echo read >>"$ROOT/done"; command cat "$@"; }
+modprobe() { echo asked >>"$ROOT/done"; }
+coldplug_first"""
+    assert device.sh(script).returncode == 0
+    assert device.read("done").splitlines() == ["read", "asked"]
+
+
 def test_disks_are_loaded_beside_cards_which_keep_their_order(device: Device) -> None:
+    (device.root / "proc/device-tree").mkdir()
+    _plug(device, "platform", "a000000.virtio_mmio", "of:Nvirtio_mmioT(null)Cvirtio,mmio")
     kinds = {"virtio0": 4, "virtio1": 1, "virtio2": 2, "virtio3": 1}
     for name, kind in kinds.items():
         _plug(device, "virtio", name, f"virtio:d{kind:08X}v{name}")
@@ -51,7 +63,7 @@ coldplug_first"""
     assert device.sh(script).returncode == 0
     assert sorted(device.read("asked").splitlines()) == [
         "-abq virtio:d00000001vvirtio1 virtio:d00000001vvirtio3",
-        "-abq virtio:d00000004vvirtio0 virtio:d00000002vvirtio2",
+        "-abq virtio:d00000004vvirtio0 virtio:d00000002vvirtio2 of:Nvirtio_mmioT(null)Cvirtio,mmio",
     ]
 
 

@@ -4,6 +4,7 @@
 
 # Every modalias asked for so far, one a line, so that none is asked for twice.
 ASKED=$NL
+LOOKED_AT=
 
 # Adds an alias to WANTED that was not asked for yet.
 want() {
@@ -49,6 +50,9 @@ collect_first() {
 	# Boards described by a device tree have their controllers here; a PC has hundreds of others.
 	[ ! -d "$PROC/device-tree" ] ||
 		set -- "$@" "$SYS"/bus/platform/devices/*/modalias "$SYS"/bus/i2c/devices/*/modalias
+	# The same devices as before: what they want was asked for.
+	[ "$*" != "$LOOKED_AT" ] || return 0
+	LOOKED_AT=$*
 	collect want_first "$@"
 }
 
@@ -67,8 +71,8 @@ load_first() {
 	disks='' others=''
 	for alias in $WANTED; do
 		case $alias in
-		# virtio: 2 disks, 4 random numbers, 8 SCSI.
-		pci:*bc01* | virtio:d0000000[248]*) disks="$disks $alias" ;;
+		# virtio: 2 disks, 4 random numbers, 8 SCSI; and its way without PCI, on which what there is comes later.
+		pci:*bc01* | virtio:d0000000[248]* | of:Nvirtio_mmio*) disks="$disks $alias" ;;
 		*) others="$others $alias" ;;
 		esac
 	done
