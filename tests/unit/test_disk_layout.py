@@ -48,6 +48,8 @@ def test_pieces_are_placed_in_order() -> None:
         (with_piece(64), 16 * MIB - 64 * 512, ""),
         (with_piece(64), 16 * MIB - 64 * 512 + 1, "spl .* runs into boot partition"),
         (with_piece(64, limit=999), 1000, "1000 bytes, and there is room for 999"),
+        (with_piece(528 * MIB // 512), 1, "spl lies behind the boot partition, where persist will be"),
+        (with_piece(528 * MIB // 512, table="dos"), 1, "spl lies behind the boot partition"),
         (DiskPlan("gpt", 0, 512, "uefi"), 0, "too small"),
         (DiskPlan("gpt", 16, 63, "uefi"), 0, "too small"),
     ],
@@ -100,6 +102,12 @@ def test_blocks_that_touch_are_one_range() -> None:
 def test_the_state_of_the_slots_is_one_sector() -> None:
     assert state("a")[:11] == b"SKIFFST1a\xff\0"
     assert state("b", 3)[8:10] == b"b\x03" and len(state("b", 3)) == 512
+
+
+def test_uboot_starts_no_pc(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no scripts of U-Boot for amd64") as raised:
+        starter(PLAN, Arch.AMD64, BootKernel(tmp_path, False, 1), tmp_path, ["quiet"])
+    assert "uefi" in raised.value.hint
 
 
 def test_the_starter_sets_what_was_checked(tmp_path: Path) -> None:

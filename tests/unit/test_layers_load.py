@@ -124,6 +124,11 @@ FILE = "layers/odroid/xu/layer.toml"
             "it has to match ^.+$",
         ),
         (
+            "[disk]\nsize = 100000000",
+            f"{FILE}: disk.size: expected a whole number of at most 16384",
+            "put the number right",
+        ),
+        (
             '[device]\npython = ["Core"]',
             f"{FILE}: device.python[0]: not an allowed value",
             r"it has to match ^(-\??)?[a-z][a-z0-9_]*$",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from skiff.host.errors import UserError
 from skiff.host.run import run
 from skiff.image.boot_kernel import BootKernel
 from skiff.model.arch import Arch
@@ -39,7 +40,13 @@ def starter(plan: DiskPlan, arch: Arch, kernel: BootKernel, initramfs: Path, cmd
     """The text of a slot's script: loads the slot's other files, checks them, and starts the kernel.
 
     It is the same in both slots: ``skiff_try`` is the chooser's name for the one it tries.
+    Raises UserError for a CPU that is not started by U-Boot here.
     """
+    if arch not in _BOOT:
+        raise UserError(
+            f"disk.loader: there are no scripts of U-Boot for {arch.value}",
+            hint="it can be uefi or none there; `skiff show --why loader` names the layer",
+        )
     load = plan.load
     lines = [
         f"setenv bootargs '{' '.join(cmdline)}'",

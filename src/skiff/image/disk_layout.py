@@ -44,7 +44,7 @@ def slot_size(plan: DiskPlan) -> int:
 def place(plan: DiskPlan, pieces: Mapping[str, int]) -> list[Placed]:
     """Everything on the disk, in order. ``pieces``: bytes that each raw piece is going to take.
 
-    Raises UserError when two things overlap or a piece is larger than its limit.
+    Raises UserError when two things overlap, or a piece is larger than its limit or behind all else.
     """
     if plan.start < 1 or plan.size < _SMALLEST:
         raise UserError(
@@ -74,6 +74,11 @@ def place(plan: DiskPlan, pieces: Mapping[str, int]) -> list[Placed]:
                 f"{after.name} (from byte {after.start})",
                 hint="change disk.start, disk.table or the sector of the raw piece in the board's layer",
             )
+    if placed[-1].end > total_size(plan):
+        raise UserError(
+            f"raw piece {placed[-1].name} lies behind the boot partition, where persist will be",
+            hint="change disk.start or the sector of the raw piece in the board's layer",
+        )
     return placed
 
 

@@ -293,9 +293,10 @@ class DiskPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The disk image that `skiff disk` makes, and what starts it."""
 
     table: Annotated[str, Doc(description="Partition table: `gpt` or `dos`.", pattern="^(gpt|dos)?$")] = ""
-    start: Annotated[int, Doc(description="Start of the boot partition, in MiB. 0: 16.", ge=0)] = 0
+    start: Annotated[int, Doc(description="Start of the boot partition, in MiB. 0: 16.", ge=0, le=1024)] = 0
     size: Annotated[
-        int, Doc(description="Size of the boot partition, in MiB; each slot gets half. 0: 512.", ge=0)
+        int,
+        Doc(description="Size of the boot partition, in MiB; each slot gets half. 0: 512.", ge=0, le=16384),
     ] = 0
     loader: Annotated[
         dict[str, Annotated[str, Doc(pattern="^(uefi|uboot|none)$")]],
