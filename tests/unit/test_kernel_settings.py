@@ -50,6 +50,12 @@ def test_a_small_kernel_has_what_an_engine_needs(engine: str, arch: Arch) -> Non
     assert set(wanted) - set_by(["virt/qemu", engine, "util/slim"], arch) == set()
 
 
+@pytest.mark.parametrize("arch", [Arch.AMD64, Arch.ARM64, Arch.ARMHF])
+def test_a_small_kernel_keeps_one_decompressor_in_memory(arch: Arch) -> None:
+    found = {name for name in set_by(["virt/qemu", "util/slim"], arch) if "_COMPILE_DECOMP_" in name}
+    assert found == {"SQUASHFS_COMPILE_DECOMP_SINGLE"}
+
+
 def test_a_small_kernel_has_what_a_cluster_needs() -> None:
     assert set(SWARM.split()) - set_by(["virt/qemu", "apps/cluster", "util/slim"], Arch.AMD64) == set()
 
