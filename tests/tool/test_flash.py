@@ -452,6 +452,24 @@ def test_a_card_that_fails_while_it_is_written(
     assert f"{card}: Input/output error; it is not complete" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_no_fault_of_a_card(
+    image: Path, card: Path, monkeypatch: pytest.MonkeyPatch, capsys: Says
+) -> None:
+    def failing(self: Target) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Target, "sync", failing)
+    assert flash(image, card) == 2
+    assert "not complete\nhint: free some space\n" in capsys.readouterr().err
+
+
+def test_a_disk_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Says) -> None:
+    monkeypatch.setattr(Path, "is_block_device", lambda _: True)
+    # Before anything is built: no layers are chosen here.
+    assert main(["flash", "--yes", "--to", str(tmp_path / "sdx")]) == 2
+    assert "not a plain file\nhint: a disk is named without --to" in capsys.readouterr().err
+
+
 class Terminal(io.StringIO):
     """Standard input with somebody at it."""
 

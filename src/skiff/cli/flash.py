@@ -159,6 +159,8 @@ def _order(device: str | None, to: Path | None, allow_internal: bool, base: Orde
     """Where to write, all checked that can be before anything is built."""
     if device is not None and to is not None:
         raise click.UsageError("DEVICE and --to exclude each other.")
+    if to is not None and to.is_block_device():
+        raise UserError(f"{to}: not a plain file", hint="a disk is named without --to")
     disk = find_disk(Path(device), Host()) if device is not None else None
     if disk is not None and not base.verify_only:
         disk.check_writable(allow_internal=allow_internal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import time
@@ -46,7 +47,10 @@ def write(packed: Packed, target: Target, before: Before, keep: bool, ui: Ui) ->
         ui.warn(f"{target.path} is not complete, and nothing starts from it: write it again")
         raise
     except OSError as error:
-        raise UserError(f"{target.path}: {error.strerror}; it is not complete", hint=_BAD) from error
+        # A file's disk is full; a card is at its end too early.
+        full = error.errno == errno.ENOSPC and target.path.is_file()
+        hint = "free some space" if full else _BAD
+        raise UserError(f"{target.path}: {error.strerror}; it is not complete", hint=hint) from error
     except UserError as error:
         raise UserError(f"{error.message} ({target.path} is not complete)", hint=error.hint) from error
 
