@@ -25,6 +25,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "target",
     metavar="DIR",
     default="layers",
+    show_default=True,
     type=click.Path(path_type=Path),
     help="Folder of layers.",
 )

@@ -33,13 +33,13 @@ from skiff.model.workspace import Workspace
 def command(force: bool, timeout: float, workspace: Workspace, ui: Ui) -> None:
     """Stop the workspace's machine, and no other. Its persist disk stays."""
     files = MachineFiles(workspace.machine)
-    if force:
-        stopped = lifecycle.cut_power(files)
+    if not lifecycle.is_running(files):
+        click.echo(f"no machine of workspace {workspace.name} is running")
+    elif force:
+        lifecycle.cut_power(files)
     else:
         state = bringup.running(files)
         keys = ssh.usable_keys(workspace.private_key, Path.home())
         ask = functools.partial(ssh.power_off, lifecycle.target(files, state, keys)) if state else None
         with ui.step("stop the machine"):
-            stopped = lifecycle.stop(files, power_off=ask, patience=timeout)
-    if not stopped:
-        click.echo(f"no machine of workspace {workspace.name} is running")
+            lifecycle.stop(files, power_off=ask, patience=timeout)
