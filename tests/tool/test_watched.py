@@ -19,7 +19,7 @@ follow(sys.argv[1:], {}, lambda text: print(text, flush=True))
 
 
 def compiling(folder: Path, *recipe: str) -> list[str]:
-    """A command that takes longer than any test waits."""
+    """A command that takes longer than any test waits. What it starts has the folder in its environment."""
     file = folder / "Makefile"
     file.write_text("all:\n" + "".join(f"\t@{line}\n" for line in recipe))
     return ["make", "-f", str(file), f"FOLDER={folder}"]
