@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,35 @@ APPLETS = {
 }
 
 
-def test_busybox_has_every_applet_that_base_lists() -> None:
+# Programs that busybox is.
+OURS = {"busybox", "runsv", "runsvdir", "sv"}
+
+
+@pytest.fixture
+def busybox() -> Callable[[str], bool]:
+    """Whether Buildroot's busybox will do a name itself, with the settings of `base`."""
     defaults = read((folder_in("BUILDROOT") / "package/busybox/busybox.config").read_text())
     recipe = resolve(["base"], Arch.ARM64, SEARCH, builder="buildroot")
-    wanted = {symbol: setting.value for symbol, setting in plan(recipe).busybox.items()}
-    config = {**defaults, **wanted}
-    names = [path.rpartition("/")[2].replace("-", "_") for path in recipe.applets]
-    missing = [name for name in names if config.get(f"CONFIG_{APPLETS.get(name, name.upper())}") != "y"]
-    assert missing == []
+    config = {**defaults, **{symbol: setting.value for symbol, setting in plan(recipe).busybox.items()}}
+
+    def does(path: str) -> bool:
+        name = path.rpartition("/")[2].replace("-", "_")
+        return config.get(f"CONFIG_{APPLETS.get(name, name.upper())}") == "y"
+
+    return does
+
+
+def test_busybox_has_every_applet_that_base_lists(busybox: Callable[[str], bool]) -> None:
+    recipe = resolve(["base"], Arch.ARM64, SEARCH, builder="buildroot")
+    assert [path for path in recipe.applets if not busybox(path)] == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_applet_comes_before_a_program_that_a_layer_promises(
+    name: str, busybox: Callable[[str], bool]
+) -> None:
+    arch = Arch((LAYERS[name].arch or ["arm64"])[0])
+    recipe = resolve([name], arch, SEARCH, builder="buildroot")
+    applets = {path.rpartition("/")[2] for path in recipe.applets}
+    programs = {path.rpartition("/")[2] for path in recipe.programs} - applets - OURS
+    assert [program for program in sorted(programs) if busybox(program)] == []
