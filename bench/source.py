@@ -38,7 +38,8 @@ def measure(setting: Setting) -> Iterator[Figure]:
     configured, same, size = FIGURES
     yield _configured(configured, setting, Path(tree))
     words = words_for_source()
-    workspace = Workspace("source", setting.cache / "test-workspaces" / workspace_name(words))
+    name = workspace_name(words)
+    workspace = Workspace(name, setting.cache / "test-workspaces" / name)
     if load(workspace.image) is None:
         raise UserError(
             f"{workspace.root}: there is no build from source",
