@@ -104,3 +104,17 @@ def test_the_watch_ends_with_the_engine_that_it_watches(device: Device) -> None:
         f"kill -0 {watch} 2>/dev/null || {{ echo gone; break; }}; pause 1; done"
     )
     assert told == "gone"
+
+
+def test_its_programs_are_unpacked_in_advance_where_there_is_memory_for_it(device: Device) -> None:
+    script = f"""{ENGINE}
+cat() {{ echo "$1" >>"$ROOT/read"; }}
+engine_read_ahead first second
+until [ "$(grep -c . "$ROOT/read")" = 2 ]; do pause 0.05; done"""
+    device.put("proc/meminfo", "MemTotal: 990000 kB\n")
+    assert device.sh(script).returncode == 0
+    assert sorted(device.read("read").splitlines()) == ["first", "second"]
+    device.put("proc/meminfo", "MemTotal: 490000 kB\n")
+    device.put("read", "")
+    assert device.sh(script.replace("= 2", "= 0")).returncode == 0
+    assert device.read("read") == ""

@@ -29,12 +29,27 @@ engine_verify() { # NAME
 	exit 1
 }
 
+# KB of memory below which a machine is small.
+SMALL_MEMORY=700000
+
+# Larger machines. A program in squashfs is unpacked while it starts, and waits for each of its blocks. Here other CPUs
+# unpack all that the engine is made of in advance. Not the engine's children: it would not take note of their end.
+engine_read_ahead() { # PROGRAM…
+	memory MemTotal
+	[ "$REPLY" -ge $SMALL_MEMORY ] || return 0
+	(
+		for program; do
+			cat "$program" >/dev/null 2>&1 &
+		done
+	)
+}
+
 # Small machines. The collector runs more often, so that the engine's own memory stays small. And the engine's
 # programs are unpacked once: pages of them that must give way go to zram and come back one by one. From squashfs a
 # whole block would have to be unpacked for each, again and again.
 engine_small_memory() { # PROGRAM…
 	memory MemTotal
-	[ "$REPLY" -lt 700000 ] || return 0
+	[ "$REPLY" -lt $SMALL_MEMORY ] || return 0
 	export GOGC=50
 	programs=$RUN/engine.programs
 	[ ! -d "$programs" ] || return 0
