@@ -20,7 +20,7 @@ _MACHINE_SETTINGS = {Arch.ARMHF: ",highmem=off"}
 
 # CPU under emulation. amd64: QEMU 7.2 emulates cmpxchg16b wrongly on several CPUs (guest kernels
 # panic at random in kmalloc); five-level page tables only cost time, and so do the fast string operations
-# (erms, fsrm): the kernel trusts them to clear and copy its pages, and QEMU does it byte by byte.
+# (erms, fsrm): the kernel clears and copies pages by them, and QEMU does that byte by byte.
 _EMULATED_CPU = {
     Arch.AMD64: "max,-cx16,-la57,-erms,-fsrm",
     Arch.ARM64: "cortex-a72",

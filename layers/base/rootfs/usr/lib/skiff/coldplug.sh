@@ -71,7 +71,7 @@ load_first() {
 	disks='' others=''
 	for alias in $WANTED; do
 		case $alias in
-		# virtio: 2 disks, 4 random numbers, 8 SCSI; and its way without PCI, on which what there is comes later.
+		# virtio: 2 disks, 4 random numbers, 8 SCSI. And virtio without PCI: its devices turn up in the next round.
 		pci:*bc01* | virtio:d0000000[248]* | of:Nvirtio_mmio*) disks="$disks $alias" ;;
 		*) others="$others $alias" ;;
 		esac
