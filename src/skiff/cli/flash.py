@@ -28,7 +28,7 @@ from skiff.host.ui import Ui
 from skiff.machine import flash
 from skiff.machine.flash_before import Before, check_keep, look
 from skiff.machine.flash_image import Packed, has_gpt, of_disk, open_packed
-from skiff.machine.flash_target import Target, open_target
+from skiff.machine.flash_target import Target, not_a_file, open_target
 from skiff.model.arch import Arch
 from skiff.model.workspace import Workspace
 
@@ -160,7 +160,7 @@ def _order(device: str | None, to: Path | None, allow_internal: bool, base: Orde
     if device is not None and to is not None:
         raise click.UsageError("DEVICE and --to exclude each other.")
     if to is not None and to.is_block_device():
-        raise UserError(f"{to}: not a plain file", hint="a disk is named without --to")
+        raise not_a_file(to)
     disk = find_disk(Path(device), Host()) if device is not None else None
     if disk is not None and not base.verify_only:
         disk.check_writable(allow_internal=allow_internal)

@@ -168,12 +168,17 @@ def _lock(fd: int, path: Path) -> None:
         raise UserError(f"{path}: another program is busy with it", hint="try again in a moment") from error
 
 
+def not_a_file(path: Path) -> UserError:
+    """What is said of a disk where a file was asked for."""
+    return UserError(f"{path}: not a plain file", hint="a disk is named without --to")
+
+
 def _check_same(fd: int, path: Path, disk: HostDisk | None) -> None:
     """A file is a plain one; a disk is still the one that was looked at."""
     info = os.fstat(fd)
     if disk is None:
         if not stat.S_ISREG(info.st_mode):
-            raise UserError(f"{path}: not a plain file", hint="a disk is named without --to")
+            raise not_a_file(path)
         return
     number = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
     if not stat.S_ISBLK(info.st_mode) or number != disk.number:
