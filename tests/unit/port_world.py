@@ -43,6 +43,9 @@ class Images:
     def can_synthesise(self, reference: Reference, platform: Platform) -> bool:
         return str(reference) in self.bases
 
+    def archive_cpus(self, reference: Reference, platform: Platform) -> tuple[str, ...]:
+        return ()
+
 
 def write(folder: Path, **files: str) -> Path:
     """A folder with these files; `_` in a name stands for a dot."""

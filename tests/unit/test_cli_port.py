@@ -45,6 +45,7 @@ def test_a_plan_as_json_and_as_a_drawing(
     assert main([*argv, "--dot", "plan.dot", *words]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["roots"] == ["localhost/app:latest linux/arm64"]
+    assert (plan["possible"], plan["missing"], plan["to_do"]) == (True, [], 1)
     root = plan["nodes"][-1]
     assert (root["action"], root["source"]["kind"], root["diff"]) == ("rebuild", "local", "")
     assert (root["findings"][0]["line"], root["findings"][0]["after"]) == (3, "")
@@ -55,9 +56,13 @@ def test_what_is_missing_is_refused(
     words: list[str], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project / "app", Dockerfile="FROM e.x/none\n")
-    assert main(["port", "./app", "--arch", "arm64", *words]) == 0
+    argv = ["port", "./app", "--arch", "arm64"]
+    assert main([*argv, *words]) == 1
     assert "1 missing" in capsys.readouterr().out
-    assert main(["port", "./app", "--arch", "arm64", *words[1:]]) == 2
+    assert main([*argv, *words, "--json"]) == 1
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["possible"], plan["missing"]) == (False, ["e.x/none:latest linux/arm64"])
+    assert main([*argv, *words[1:]]) == 2
     assert "the plan cannot be carried out:\n  e.x/none:latest for linux/arm64: " in capsys.readouterr().err
 
 
@@ -69,13 +74,16 @@ def test_a_base_of_a_mirror_is_planned_for_the_cpus_it_has(
     suite.mkdir(parents=True)
     (suite / "InRelease").write_text("Date: Sat, 21 Nov 2026 09:15:44 UTC\nArchitectures: amd64 riscv64\n")
     mirror = ["--mirror", f"ubuntu=file://{tmp_path}/ubuntu/"]
-    assert main(["port", "./app", "--arch", "riscv64,s390x", *mirror, *words]) == 0
+    assert main(["port", "./app", "--arch", "riscv64,s390x", *mirror, *words]) == 1
     out = " ".join(capsys.readouterr().out.split())
     assert "ubuntu:24.04 linux/riscv64 synthesise" in out
     assert (
-        "linux/s390x missing no registry that answers has it, and no archive that answers has its packages"
-        in out
+        "linux/s390x missing no registry that answers has it, and its archive has noble for amd64, ris" in out
     )
+    # Where no archive answers, that is what is told.
+    mirror = ["--mirror", f"ubuntu=file://{tmp_path}/none/"]
+    assert main(["port", "./app", "--arch", "riscv64", *mirror, *words]) == 1
+    assert "and no archive that answers has its packages" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

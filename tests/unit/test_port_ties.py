@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import tarfile
 from pathlib import Path
@@ -75,6 +76,16 @@ def only(found: Ties) -> Finding:
             "arm64",
             "RUN curl https://github.com/protocolbuffers/protobuf/releases/download/v1/protoc-1-linux-x86_64.zip",
             "protoc-1-linux-aarch_64.zip",
+        ),
+        (
+            "arm64",
+            "RUN curl https://github.com/adoptium/temurin21-binaries/releases/download/1/jdk_x64_linux_1.tgz",
+            "jdk_aarch64_linux",
+        ),
+        (
+            "riscv64",
+            "RUN wget https://dl-cdn.alpinelinux.org/alpine/v3.20/main/x86_64/x.apk",
+            "main/riscv64/x.apk",
         ),
         ("amd64", f"RUN curl -O {NODE.replace('x64', 'arm64')}", NODE),
     ],
@@ -181,6 +192,60 @@ def test_a_variable_in_an_address() -> None:
     assert ties(f"ENV ARCH=all\nRUN curl {url}").findings == ()
 
 
+S6 = "https://github.com/just-containers/s6-overlay/releases/download"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # The address alone does not tell which of a project's rules holds: its variables do.
+        (f"ARG V=3.1\nARG A=x86_64\nADD {S6}/v${{V}}/s6-overlay-${{A}}.tar.xz /", "ARG A=aarch64\n"),
+        (f'ARG V=v2.2.0.3\nARG A="amd64"\nADD {S6}/${{V}}/s6-overlay-${{A}}.tar.gz /', 'A="aarch64"\n'),
+        (f"ARG V\nADD {S6}/v${{V}}/s6-overlay-x86_64.tar.xz /", "/s6-overlay-aarch64.tar.xz /"),
+        # A variable within another.
+        (f"ENV A=amd64\nENV F=s6-overlay-$A.tar.gz\nADD {S6}/v1.22.1.0/$F /", "ENV A=aarch64\n"),
+        # A name with the word in it.
+        (
+            "ENV N=node-v1-linux-x64\nRUN curl https://nodejs.org/dist/v1/$N.tgz",
+            "ENV N=node-v1-linux-arm64\n",
+        ),
+    ],
+)
+def test_a_variable_is_followed_to_the_address(text: str, expected: str) -> None:
+    found = ties(text)
+    assert expected in found.text
+    assert not only(found).blocks
+
+
+def test_a_checksum_beside_a_variable_is_told() -> None:
+    url = "https://nodejs.org/dist/v1/node-v1-linux-${A}.tar.xz"
+    found = ties(f"ARG A=x64\nRUN curl -o n {url} && echo {SUM} n | sha256sum -c")
+    assert [(one.kind, one.line, one.blocks) for one in found.findings] == [
+        ("download", 2, False),
+        ("checksum", 3, True),
+    ]
+    assert "node-v1-linux-arm64.tar.xz" in found.findings[1].why
+
+
+def test_a_variable_of_another_instruction_is_not_meant() -> None:
+    url = "https://github.com/docker/compose/releases/download/1/docker-compose-linux-$arch"
+    found = ties(f"RUN arch=$(uname -m) && curl {url} && echo 'deb [arch=amd64] https://e.x/ s main' >/l")
+    assert "[arch=arm64]" in found.text
+    assert only(found).kind == "packages"
+    found = ties(f"RUN arch=$(uname -m) && curl {url}\nRUN arch=x86_64 && make")
+    assert [(one.line, one.what) for one in found.findings] == [(3, "x86_64 is named")]
+
+
+def test_the_folder_in_a_packed_tree_has_its_new_name() -> None:
+    found = ties(
+        "RUN curl https://get.helm.sh/helm-v3-linux-amd64.tar.gz | tar xz && mv linux-amd64/helm /bin\n"
+        "RUN ls linux-amd64"
+    )
+    assert "mv linux-arm64/helm /bin" in found.text
+    # Somewhere else it may be that of something else.
+    assert "RUN ls linux-amd64" in found.text
+
+
 def test_a_user_s_project() -> None:
     rules = Rules([Project("X", r"e\.x/", "uname", {"arm/v7": ""}, "{url}.sha")])
     assert "https://e.x/t-aarch64" in ties("RUN curl https://e.x/t-x86_64", rules=rules).text
@@ -223,6 +288,19 @@ def test_decisions_by_cpu(clauses: str, platform: str, blocks: bool | None) -> N
 )
 def test_decisions_by_if(line: str, blocks: bool) -> None:
     assert (only(ties(line)).kind, only(ties(line)).blocks) == ("arch-map", blocks)
+
+
+@pytest.mark.parametrize("by", ["$(uname -m)", "`arch`", "$(apk --print-arch | head -1)", '"$(uname -m)"'])
+def test_what_a_decision_is_made_by(by: str) -> None:
+    line = f"RUN case {by} in x86_64) A=x64 ;; aarch64) A=arm ;; esac && curl https://e.x/$A"
+    assert ties(line).findings == ()
+    assert (only(ties(line, "riscv64")).kind, only(ties(line, "riscv64")).blocks) == ("arch-map", True)
+
+
+def test_words_of_a_message_hide_no_decision() -> None:
+    line = 'RUN echo "in case of doubt, look in x; or if so, then" && {}'
+    for decision in ("case $A in amd64) a ;; esac", "if [ $A = amd64 ]; then a; else exit 1; fi"):
+        assert only(ties(line.format(decision))).kind == "arch-map"
 
 
 @pytest.mark.parametrize(
@@ -274,6 +352,18 @@ def test_a_stage_without_its_platform_is_looked_into() -> None:
             "RUN rustup target add aarch64-unknown-linux-musl",
         ),
         ("RUN apt-get install -y libfoo:amd64 bar", "RUN apt-get install -y libfoo bar"),
+        ("RUN GOOS=linux GOARCH=amd64 go build", "RUN GOOS=linux GOARCH=arm64 go build"),
+        ("ENV GOARCH amd64", "ENV GOARCH arm64"),
+        ("RUN npm ci --os=linux --cpu=x64", "RUN npm ci --os=linux --cpu=arm64"),
+        ("RUN npm_config_arch=x64 npm ci", "RUN npm_config_arch=arm64 npm ci"),
+        ("RUN dotnet publish -r linux-musl-x64 -o /x", "RUN dotnet publish -r linux-musl-arm64 -o /x"),
+        (
+            "RUN pip download --platform manylinux2014_x86_64 a",
+            "RUN pip download --platform manylinux2014_aarch64 a",
+        ),
+        ("ARG TARGETARCH=amd64", "ARG TARGETARCH"),
+        ('ARG A=b TARGETPLATFORM="linux/amd64"', "ARG A=b TARGETPLATFORM"),
+        ("ONBUILD RUN gcc -m64 x.c", "ONBUILD RUN gcc x.c"),
         (
             "RUN echo 'deb [arch=amd64 signed-by=/k] https://e.x/ s main' >/l",
             "RUN echo 'deb [arch=arm64 signed-by=/k] https://e.x/ s main' >/l",
@@ -301,6 +391,46 @@ def test_packages_of_a_second_cpu_are_told(line: str, what: str) -> None:
     found = ties(line)
     assert found.diff == ""
     assert (only(found).what, only(found).kind, only(found).blocks) == (what, "packages", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "platform", "what"),
+    [
+        ('RUN test "$(arch)" = x86_64', "arm64", "x86_64 is named"),
+        ("RUN [ $A = amd64 ] && B=x64 || B=arm64", "riscv64", "amd64 is named"),
+        ("ENV L=/usr/local/cuda/targets/x86_64-linux/lib", "arm64", "x86_64 is named"),
+        ("RUN <<X python3\nassert machine() == 'x86_64'\nX", "arm64", "x86_64 is named"),
+        ("FROM e.x/pause-amd64:3", "arm64", "FROM e.x/pause-amd64:3: named for amd64"),
+    ],
+)
+def test_what_no_rule_knows_is_noted(line: str, platform: str, what: str) -> None:
+    found = ties(line, platform)
+    assert found.diff == ""
+    assert found.findings[0].what == what
+    assert not any(one.blocks for one in found.findings)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN GOARCH=amd64 go build && GOARCH=arm64 go build",
+        "RUN GOARCH=arm64 go build",
+        'RUN if [ "$A" = x86_64 ]; then GOARCH=amd64 go build; fi',
+        "RUN [ $A = amd64 ] && B=x64 || B=arm64",
+        "RUN uname -m | sed s/x86_64/amd64/,s/aarch64/arm64/",
+    ],
+)
+def test_a_setting_that_is_meant(line: str) -> None:
+    assert ties(line).findings == ()
+
+
+def test_a_stage_for_the_builder_that_compiles_for_one_cpu_is_noted() -> None:
+    text = "FROM --platform=$BUILDPLATFORM a AS b\n{}RUN GOARCH=amd64 go build\nFROM a\nCOPY --from=b /x /\n"
+    found = ties(text.format(""))
+    assert found.diff == ""
+    assert (only(found).line, only(found).blocks) == (2, False)
+    assert "GOARCH=amd64" in only(found).what
+    assert ties(text.format("ARG TARGETARCH\n")).findings == ()
 
 
 def elf(machine: int, bits: int = 64) -> bytes:
@@ -368,6 +498,9 @@ def test_hostile_scripts_come_to_an_end(text: str) -> None:
 
 def test_rules_of_the_tool_are_whole() -> None:
     rules = Rules()
+    for setting in rules.file.setting:
+        assert setting.convention in rules.file.conventions, setting.name
+        assert "word" in re.compile(setting.match).groupindex, setting.name
     for project in rules.projects:
         assert project.convention in rules.file.conventions, project.name
         assert any(word for word in rules.project_words(project)), project.name

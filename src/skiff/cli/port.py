@@ -21,7 +21,7 @@ from skiff.model.ported import Ported
 from skiff.port.graph import source_folder
 from skiff.port.picture import dot_text, svg_text
 from skiff.port.planning import Wish, planned
-from skiff.port.show import finding_lines, summary, tree_lines
+from skiff.port.show import finding_lines, for_programs, summary, tree_lines
 
 
 def _platforms(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Platform, ...]:
@@ -148,6 +148,8 @@ def command(
     IMAGE is a name, PATH a folder with a Dockerfile: ./app or app/. First comes a plan: what is there for the
     CPU is reused, the rest is rebuilt from its source or, for bases, made of a distribution's packages. What
     ties a Dockerfile to another CPU is told, and rewritten where that is safe.
+
+    With --plan, exit status 1 says that the plan is there, and that something is missing to carry it out.
     """
     wish = msgspec.structs.replace(wish, tag=building.tag)
     with (
@@ -160,6 +162,8 @@ def command(
             write_atomic(svg, svg_text(made.plan))
         if only_plan:
             _show_plan(made.plan, as_json)
+            if made.plan.missing:
+                raise click.exceptions.Exit(1)
             return
         if not as_json:
             _tell(made.plan, ui)
@@ -170,7 +174,7 @@ def command(
 
 def _show_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
-        print_json(plan)
+        print_json(for_programs(plan))
         return
     lines = [*tree_lines(plan), ""]
     found = list(finding_lines(plan))

@@ -90,9 +90,7 @@ class Bases:
         release, arch = release_of(reference), platform.debian
         if release is None or arch is None:
             return None
-        if release.distribution == "debian" and "debian" not in self._mirrors:
-            self._mirrors["debian"] = host_mirror() or ""
-        places = archives(release, arch, self._mirrors.get(release.distribution, ""))
+        places = self._places(release, arch)
         texts = [self._release_file(mirror, suite) for mirror, suite in places.pairs]
         first = texts[0]
         if first is None or arch.debian not in _field(first, "Architectures").split():
@@ -113,6 +111,20 @@ class Bases:
         state = (epoch, [digest(text) for text in present])
         key = digest(repr((release, release.facts, arch, places, *state, recipe)))[:32]
         return Base(release, arch, places, epoch, key)
+
+    def cpus(self, reference: Reference, platform: Platform) -> tuple[str, ...]:
+        """The CPUs that a base's archive has, by Debian's names; none for other images, or without answer."""
+        release, arch = release_of(reference), platform.debian
+        if release is None or arch is None:
+            return ()
+        mirror, suite = self._places(release, arch).pairs[0]
+        names = _field(self._release_file(mirror, suite) or "", "Architectures").split()
+        return tuple(name for name in names if name != "all")
+
+    def _places(self, release: Release, arch: Arch) -> Archives:
+        if release.distribution == "debian" and "debian" not in self._mirrors:
+            self._mirrors["debian"] = host_mirror() or ""
+        return archives(release, arch, self._mirrors.get(release.distribution, ""))
 
     def make(self, base: Base, group: Group, say: Callable[[str], None]) -> Path:
         """The folder with `rootfs.tar` and `packages.txt` of a base. Raises UserError."""

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from skiff.model.port import Finding, Platform
-from skiff.port.dockerfile import Dockerfile, parse
+from skiff.port.dockerfile import Dockerfile, Instruction, parse
 from skiff.port.reference import HUB
 from skiff.port.stages import Stage, choose, needed, read_stages
-from skiff.port.tie_downloads import download_ties, word_pattern
+from skiff.port.tie_downloads import download_ties
 from skiff.port.tie_files import file_ties
 from skiff.port.tie_rules import Rules
-from skiff.port.tie_script import Edit, Script, Tie, apply_edits, cases, covers, findings, script_of
+from skiff.port.tie_script import (
+    DEB_LINE,
+    Edit,
+    Script,
+    Tie,
+    apply_edits,
+    cases,
+    covers,
+    decided,
+    findings,
+    script_of,
+)
+from skiff.port.tie_words import cross_ties, left_over, setting_ties, word_ties
 from skiff.port.trees import Tree
 
 _LOOKED_AT = ("RUN", "ADD", "COPY", "ENV", "ARG")
+# What the builder sets, unless a Dockerfile gives it a value of its own.
+_BUILDERS = ("TARGETARCH", "TARGETPLATFORM")
 _X86 = ("amd64", "386")
 _ARM = ("arm", "arm64")
 _REFUSES = re.compile(r"\bexit\s+[1-9]|\bfalse\b|\breturn\s+[1-9]|unsupported|unknown|not supported", re.I)
-_DEB_LINE = re.compile(r"(?<=\[)([^\[\]\n]{0,300}\barch=)([a-z0-9,]+)(?=[^\[\]\n]{0,300}\])")
 _QUALIFIED = re.compile(r"(?<![\w/:.-])([a-z0-9][a-z0-9.+-]+):([a-z0-9]+)(?=[\s;&|\\=]|$)")
+# The end of an image's name, or a part of its tag.
+_NAMED_FOR = re.compile(r"(?<=[-_])(amd64|x86_64|x64|i386)(?=$|[-_:@])")
 _ADDED = re.compile(r"--add-architecture[\s\\]+([a-z0-9]+)")
-_OPENJDK = re.compile(r"(?<=-openjdk-)([a-z0-9]+)(?![\w-])")
 
 
 class Ties(msgspec.Struct, frozen=True):
@@ -55,6 +69,7 @@ def examine(
     """
     stages = [stage for stage in _wanted(file, args, target, platform, build) if not _is(stage, keep)]
     pinned = [tie for stage in stages for tie in _platform_ties(file, stage, platform, rules)]
+    pinned += _argument_ties(file, platform, rules)
     loose = file
     if pinned:
         # With these loosened, more stages may be for the target.
@@ -63,12 +78,18 @@ def examine(
     # What runs on the builder may be for the builder.
     on_target = [stage for stage in stages if stage.platform == platform]
     made = [one for stage in on_target for one in (stage.start, *stage.instructions)]
-    scripts = [script_of(loose, one) for one in made if one.keyword in _LOOKED_AT]
+    scripts = _scripts(loose, made)
     within = list(download_ties(loose, scripts, platform, rules))
     for script in scripts:
         within += _script_ties(script, platform, rules)
-    within += _word_ties(scripts, platform, rules)
+    within += _name_ties(on_target, platform, rules)
+    within += word_ties(scripts, platform, rules)
+    within += setting_ties(scripts, platform, rules)
     within += file_ties(made, tree, platform)
+    within += left_over(loose, scripts, within, platform, rules)
+    for stage in stages:
+        if stage.platform != platform:
+            within += cross_ties(_scripts(loose, stage.instructions), platform, rules)
     text = apply_edits(loose.text, [edit for tie in within for edit in tie.edits])
     ties = [(file.place(tie.offset)[0], tie) for tie in pinned]
     ties += [(loose.place(tie.offset)[0], tie) for tie in within]
@@ -79,6 +100,12 @@ def examine(
         findings(file.name, file.text, text, ties),
         findings(file.name, file.text, file.text, refused),
     )
+
+
+def _scripts(file: Dockerfile, made: Iterable[Instruction]) -> list[Script]:
+    """The scripts of instructions, and of those that ONBUILD holds back."""
+    found = [one.trigger or one for one in made]
+    return [script_of(file, one) for one in found if one.keyword in _LOOKED_AT]
 
 
 def _is(stage: Stage, name: str) -> bool:
@@ -136,6 +163,31 @@ def _platform_ties(file: Dockerfile, stage: Stage, platform: Platform, rules: Ru
             )
 
 
+def _name_ties(stages: Iterable[Stage], platform: Platform, rules: Rules) -> Iterator[Tie]:
+    """FROM with an image whose name ends in a CPU: `pause-amd64`."""
+    for stage in stages:
+        match = _NAMED_FOR.search(stage.written) if stage.image is not None else None
+        if match is not None and match[1] not in rules.words(platform):
+            offset = stage.start.offsets[stage.start.text_index]
+            why = f"where there is one for {platform}, it has another name"
+            yield Tie("platform", offset, f"FROM {stage.written}: named for {match[1]}", why, blocks=False)
+
+
+def _argument_ties(file: Dockerfile, platform: Platform, rules: Rules) -> Iterator[Tie]:
+    """`ARG TARGETARCH=amd64`: the value counts, and not what the builder would set."""
+    for made in file.instructions:
+        for pair in made.pairs if made.keyword == "ARG" else ():
+            value = (pair.value or "").strip("\"'")
+            if pair.key not in _BUILDERS or not rules.meant(value.removeprefix("linux/")):
+                continue
+            start = made.offsets[pair.index]
+            end = start + len(pair.value or "")
+            if Platform.parse(value) != platform and file.text[start:end] == pair.value:
+                what = f"ARG {pair.key}={value}"
+                why = f"without a value the builder sets it, for {platform} too"
+                yield Tie("platform", start, what, why, (Edit(start - 1, end, ""),), False)
+
+
 def _script_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
     if script.instruction.keyword == "RUN":
         yield from _case_ties(script, platform, rules)
@@ -181,7 +233,7 @@ def _package_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[
             yield Tie(
                 "packages", script.start + match.start(), f"package {match[0]}", "it is for another CPU"
             )
-    for match in _DEB_LINE.finditer(script.text):
+    for match in DEB_LINE.finditer(script.text):
         if debian and match[2] in foreign:
             start = script.start + match.start(2)
             edit = Edit(start, start + len(match[2]), debian)
@@ -196,7 +248,7 @@ def _option_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
             continue
         choices = "|".join(rules.file.options.get(family, ()))
         for match in re.finditer(rf"(?<=[\s\"'=,])(?:{choices})(?=[\s\"',;\\]|$)", script.text):
-            if _decided(script, match.start(), rules):
+            if decided(script, match.start(), rules):
                 continue
             start = script.start + match.start()
             end = script.start + match.end()
@@ -204,43 +256,3 @@ def _option_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
             end += match.end() < len(script.text) and script.text[match.end()] == " "
             why = "the compiler takes what suits the target; code written for that option does not compile"
             yield Tie("flags", start, f"compiler option {match[0]}", why, (Edit(start, end, ""),), False)
-
-
-def _word_ties(scripts: Sequence[Script], platform: Platform, rules: Rules) -> Iterator[Tie]:
-    """Names that mean a CPU wherever they stand: GNU and Rust triples, Java's folders of Debian."""
-    arch = platform.debian
-    for convention in rules.file.everywhere.conventions:
-        own = rules.word(convention, platform)
-        pattern = word_pattern(tuple(dict.fromkeys(rules.file.conventions[convention].values())))
-        found = {word for script in scripts for word in pattern.findall(script.text)}
-        # Of several, each is meant; who names ARM compiles for it; who names x86 mostly meant "here".
-        x86 = {rules.word(convention, Platform("linux", arch)) for arch in _X86}
-        if not own or len(found) != 1 or (platform.arch not in _X86 and not found <= x86):
-            continue
-        for script in scripts:
-            for match in pattern.finditer(script.text):
-                at = match.start()
-                if match[0] != own and not _decided(script, at, rules) and not _in_url(script.text, at):
-                    yield _word_tie(script, match, own, platform)
-    for script in scripts:
-        for match in _OPENJDK.finditer(script.text):
-            if arch and match[1] != arch.debian and rules.meant(match[1]):
-                yield _word_tie(script, match, arch.debian, platform)
-
-
-def _word_tie(script: Script, match: re.Match[str], own: str, platform: Platform) -> Tie:
-    start = script.start + match.start()
-    edit = Edit(start, start + len(match[0]), own)
-    return Tie(
-        "word", start, f"{match[0]} is the name of a CPU", f"for {platform} it is {own}", (edit,), False
-    )
-
-
-def _decided(script: Script, at: int, rules: Rules) -> bool:
-    """Whether a place is within a branch that is taken on some CPUs only."""
-    return any(case.start <= at < case.end for case in cases(script, rules))
-
-
-def _in_url(text: str, at: int) -> bool:
-    before = text[max(0, at - 500) : at]
-    return "://" in re.split(r"[\s\"'=]", before)[-1]

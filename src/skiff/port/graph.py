@@ -45,6 +45,9 @@ class Lookup(Protocol):
     def can_synthesise(self, reference: Reference, platform: Platform) -> bool:
         """Whether the image is a base that can be made of a distribution's packages for the platform."""
 
+    def archive_cpus(self, reference: Reference, platform: Platform) -> tuple[str, ...]:
+        """The CPUs that a base's archive has, by Debian's names; none for other images, or without answer."""
+
 
 class Request(msgspec.Struct, frozen=True):
     """What is to be ported, and how."""
@@ -100,6 +103,7 @@ class _Planner:
         self._platforms = once(lookup.platforms)
         self._config = once(lookup.config)
         self._synthesisable = lookup.can_synthesise
+        self._archive_cpus = lookup.archive_cpus
         # Who needs an image, for messages: file and need.
         self._wanted_by: dict[str, tuple[str, Need]] = {}
 
@@ -148,13 +152,19 @@ class _Planner:
             return self._instead_of_digest(key)
         if config is not None:
             return self._reconstructed(key, there[0], config)
-        cpus = self.sources.library_cpus(reference, platform)
-        if release_of(reference) is not None:
-            known = "no archive that answers has its packages"
-        else:
-            known = f"the official library only for {', '.join(cpus)}" if cpus else "its source is not known"
-        why = f"no registry that answers has it, and {known}"
+        why = f"no registry that answers has it, and {self._unknown(reference, platform)}"
         return Node(_id(key), reference, platform, Action.MISSING, why), ()
+
+    def _unknown(self, reference: Reference, platform: Platform) -> str:
+        """Why nothing tells how an image is made."""
+        release = release_of(reference)
+        if release is not None:
+            cpus = self._archive_cpus(reference, platform)
+            if cpus:
+                return f"its archive has {release.suite} for {', '.join(cpus)} only"
+            return "no archive that answers has its packages"
+        cpus = self.sources.library_cpus(reference, platform)
+        return f"the official library only for {', '.join(cpus)}" if cpus else "its source is not known"
 
     def _reuse(self, key: Key, fitting: Platform) -> Node:
         reference, platform = key

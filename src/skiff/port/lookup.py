@@ -72,6 +72,10 @@ class Images:
         """Whether the image is a base that can be made of a distribution's packages for the platform."""
         return self.bases.find(reference, platform) is not None
 
+    def archive_cpus(self, reference: Reference, platform: Platform) -> tuple[str, ...]:
+        """The CPUs that a base's archive has, by Debian's names; none for other images, or without answer."""
+        return self.bases.cpus(reference, platform)
+
     def manifest(self, reference: Reference, platform: Platform) -> str:
         """Digest of the image in its registry; empty when only this machine's engine has it."""
         found = (self._remote(reference) or {}).get(platform)

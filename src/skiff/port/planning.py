@@ -196,6 +196,12 @@ class _Noting:
         self.journal.note(("synthesise", *_words(reference), str(platform)), found)
         return found
 
+    def archive_cpus(self, reference: Reference, platform: Platform) -> tuple[str, ...]:
+        """As the lookup's."""
+        found = self.lookup.archive_cpus(reference, platform)
+        self.journal.note(("cpus", *_words(reference), str(platform)), found)
+        return found
+
 
 def _words(reference: Reference) -> tuple[str, str, str, str]:
     return reference.registry, reference.repository, reference.tag, reference.digest
@@ -213,6 +219,7 @@ class _Asking:
             "synthesise": lambda *words: lookup.can_synthesise(
                 Reference(*words[:4]), Platform.parse(words[4])
             ),
+            "cpus": lambda *words: lookup.archive_cpus(Reference(*words[:4]), Platform.parse(words[4])),
             "commit": sources.commit,
             "library": sources.library_commit,
             "read": lambda root, path: LocalTree(Path(root)).read(path),

@@ -1,8 +1,10 @@
-"""A plan for reading: the tree of images with what is done for each, then what ties them to a CPU."""
+"""A plan for reading: the tree of images with what is done for each, what ties them to a CPU; and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+
+import msgspec
 
 from skiff.model.port import Action, Finding, GitSource, LocalSource, Node, Plan
 
@@ -52,6 +54,29 @@ def source_text(node: Node) -> str:
     return str(source.path / source.file) if isinstance(source, LocalSource) else ""
 
 
+class Told(msgspec.Struct, frozen=True):
+    """A plan for programs: the plan itself, and what they would have to count in it."""
+
+    roots: tuple[str, ...]
+    # Whether it can be carried out: nothing is missing.
+    possible: bool
+    # The nodes without image and source.
+    missing: tuple[str, ...]
+    # Findings that wait for somebody.
+    to_do: int
+    nodes: tuple[Node, ...]
+
+
+def for_programs(plan: Plan) -> Told:
+    """The plan as `--plan --json` prints it."""
+    missing = tuple(node.id for node in plan.missing)
+    return Told(plan.roots, not missing, missing, _open_ones(plan), plan.nodes)
+
+
+def _open_ones(plan: Plan) -> int:
+    return sum(one.blocks and not one.after for node in plan.nodes for one in node.findings)
+
+
 def finding_lines(plan: Plan) -> Iterator[str]:
     """What was found in Dockerfiles, file by file, and the changes to each."""
     for node in plan.nodes:
@@ -78,6 +103,6 @@ def summary(plan: Plan) -> str:
     """How many nodes of each kind, and how many findings wait for somebody."""
     counts = [(action, sum(node.action is action for node in plan.nodes)) for action in Action]
     parts = [f"{count} {action.value}" for action, count in counts if count]
-    open_ones = sum(one.blocks and not one.after for node in plan.nodes for one in node.findings)
+    open_ones = _open_ones(plan)
     parts += [f"{open_ones} finding{'s' * (open_ones > 1)} to do"] if open_ones else []
     return ", ".join(parts)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache as once
-from typing import NamedTuple
 
 from skiff.model.port import Platform
 from skiff.port.dockerfile import Dockerfile
-from skiff.port.tie_rules import Project, Rules
-from skiff.port.tie_script import Edit, Script, Tie, cases, script_of
+from skiff.port.tie_rules import Rules
+from skiff.port.tie_script import Edit, Script, Tie, without_cases
+from skiff.port.tie_variables import URL, VARIABLE, Download, held, project_of, variable_ties
 
-_URL = re.compile(r"\b(?:https?|ftp)://[^\s\"'`\\;|&()<>]+")
 _HEX = r"[0-9a-fA-F]"
 _CHECKSUM = re.compile(
     rf"(?<![0-9a-fA-F])({_HEX}{{128}}|{_HEX}{{96}}|{_HEX}{{64}}|{_HEX}{{40}}|{_HEX}{{32}})(?![0-9a-fA-F])"
@@ -22,19 +22,9 @@ _BEFORE = re.compile(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$")
 _SUMS = re.compile(r"\b(?:sha\d*sum|md5sum|shasum|b2sum)\b")
 # Systems that no stage of ours runs.
 _ELSEWHERE = re.compile(r"(?i)(?<![a-z])(windows|win64|win32|darwin|macos|osx|freebsd)(?![a-z])")
+# As the last part of a name.
+_SYSTEM = re.compile(r"(?<=[-_.])linux[-_][A-Za-z0-9_]+$")
 _PACKED = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?|zip|gz|xz|bz2|zst|deb|rpm|apk|sh|bin|run)$")
-_VARIABLE = re.compile(r"\$\{?(\w+)")
-
-
-class Download(NamedTuple):
-    """An address in a script, with words for another CPU in it."""
-
-    script: Script
-    at: int
-    url: str
-    words: tuple[str, ...]
-    new: str
-    project: Project | None
 
 
 @once
@@ -50,41 +40,42 @@ def download_ties(
     """Ties of addresses, of variables in them, of names of the files, and of checksums."""
     pattern = word_pattern(rules.foreign(platform))
     names: dict[str, str] = {}
+    folders: dict[int, dict[str, str]] = defaultdict(dict)
 
     @once
     def fetched_too(url: str) -> bool:
         return any(pattern.sub(word, url) in file.text for word in rules.words(platform))
 
     for script in scripts:
-        masked = _without_cases(script, rules)
-        for match in _URL.finditer(masked):
-            found = _download(script, match, pattern, platform, rules)
+        values = held(file, script)
+        for match in URL.finditer(without_cases(script, rules)):
+            found = _download(script, match, values, pattern, platform, rules)
             # Where the target's file is fetched as well, the Dockerfile chooses by itself.
             if found is not None and not fetched_too(found.url):
                 names.update(_file_names(found))
+                folders[script.start].update(_folder(found))
                 yield _tie(found, platform, rules)
-                if found.new:
-                    yield from _checksums(file, scripts, found, platform, rules)
-    yield from _variables(file, scripts, pattern, platform, rules)
-    yield from _used_names(scripts, names, platform)
-
-
-def _without_cases(script: Script, rules: Rules) -> str:
-    """The script with branches that decide by CPU blanked out: each of them fetches the file for its own."""
-    text = script.text
-    for case in cases(script, rules):
-        text = text[: case.start] + " " * (case.end - case.start) + text[case.end :]
-    return text
+                yield from _checksums(file, scripts, found, platform, rules)
+    for tie, found in variable_ties(file, scripts, pattern, platform, rules):
+        yield tie
+        yield from _checksums(file, scripts, found, platform, rules)
+    for script in scripts:
+        yield from _used_names(script, {**folders[script.start], **names}, platform)
 
 
 def _download(
-    script: Script, match: re.Match[str], pattern: re.Pattern[str], platform: Platform, rules: Rules
+    script: Script,
+    match: re.Match[str],
+    values: Mapping[str, str],
+    pattern: re.Pattern[str],
+    platform: Platform,
+    rules: Rules,
 ) -> Download | None:
     url = match[0].rstrip(".,")
     words = tuple(dict.fromkeys(pattern.findall(url)))
     if not words or _ELSEWHERE.search(url):
         return None
-    project = rules.project(url)
+    project = project_of(url, values, rules)
     new = ""
     word = rules.project_word(project, platform) if project is not None else ""
     # A word that is not the project's own means something else in the address.
@@ -117,78 +108,36 @@ def _file_names(found: Download) -> dict[str, str]:
     return {old: new, _PACKED.sub("", old): _PACKED.sub("", new)}
 
 
-def _used_names(scripts: Sequence[Script], names: dict[str, str], platform: Platform) -> Iterator[Tie]:
+def _folder(found: Download) -> dict[str, str]:
+    """The folder of a packed tree that is called by system and CPU alone, as Helm's is: `linux-amd64`."""
+    names = [_SYSTEM.search(_PACKED.sub("", url)) for url in (found.url, found.new)]
+    old, new = ("" if match is None else match[0] for match in names)
+    return {old: new} if old and new and old != new else {}
+
+
+def _used_names(script: Script, names: dict[str, str], platform: Platform) -> Iterator[Tie]:
     """The file under its old name, where it is not part of an address."""
-    ordered = sorted(names, key=lambda name: -len(name))
-    if not ordered:
-        return
-    pattern = re.compile(
-        rf"(?<![A-Za-z0-9_/-])(?:{'|'.join(map(re.escape, ordered))})(?![A-Za-z0-9_])"
-        rf"|(?<=/)(?:{'|'.join(map(re.escape, ordered))})(?![A-Za-z0-9_])"
-    )
-    for script in scripts:
-        urls = [range(match.start(), match.end()) for match in _URL.finditer(script.text)]
-        for match in pattern.finditer(script.text):
-            if not any(match.start() in url for url in urls):
-                offset = script.start + match.start()
-                edit = Edit(offset, offset + len(match[0]), names[match[0]])
-                yield Tie(
-                    "download",
-                    offset,
-                    f"uses it: {match[0]}",
-                    f"for {platform} it is another",
-                    (edit,),
-                    False,
-                )
-
-
-def _variables(
-    file: Dockerfile,
-    scripts: Sequence[Script],
-    pattern: re.Pattern[str],
-    platform: Platform,
-    rules: Rules,
-) -> Iterator[Tie]:
-    """Variables that are a word for a CPU and stand in an address."""
-    used: dict[str, str] = {}
-    for script in scripts:
-        for match in _URL.finditer(script.text):
-            for name in _VARIABLE.findall(match[0]):
-                used.setdefault(name, match[0])
-    # Set by the builder, whatever the Dockerfile says.
-    own = ("TARGETARCH", "TARGETPLATFORM", "TARGETVARIANT", "TARGETOS")
-    names = "|".join(re.escape(name) for name in used if name not in own)
     if not names:
         return
-    assignment = re.compile(rf"\b({names})(?:=|[ \t]+)([\"']?)({pattern.pattern})\2(?=[\s;\\&|]|$)")
-    for script in _definitions(file, scripts):
-        masked = _without_cases(script, rules)
-        for match in assignment.finditer(masked):
-            offset, old = script.start + match.start(3), match[3]
-            project = rules.project(used[match[1]])
-            word = rules.project_word(project, platform) if project is not None else ""
-            what = f"{match[1]} is {old}, and stands in an address: {used[match[1]]}"
-            if project is not None and word and old in rules.project_words(project):
-                why = f"{project.name} has a file for {platform}"
-                yield Tie("download", offset, what, why, (Edit(offset, offset + len(old), word),), False)
-            else:
-                why = f"no rule tells how this project names its file for {platform}; port.toml can"
-                yield Tie("download", offset, what, why)
-
-
-def _definitions(file: Dockerfile, scripts: Sequence[Script]) -> Iterator[Script]:
-    """Scripts, and the ARGs before the first FROM: they can hold a word for a CPU too."""
-    for made in file.instructions:
-        if made.keyword == "FROM":
-            break
-        yield script_of(file, made)
-    yield from scripts
+    choices = "|".join(re.escape(name) for name in sorted(names, key=lambda name: -len(name)))
+    pattern = re.compile(
+        rf"(?<![A-Za-z0-9_/-])(?:{choices})(?![A-Za-z0-9_])|(?<=/)(?:{choices})(?![A-Za-z0-9_])"
+    )
+    urls = [range(match.start(), match.end()) for match in URL.finditer(script.text)]
+    for match in pattern.finditer(script.text):
+        if not any(match.start() in url for url in urls):
+            offset = script.start + match.start()
+            edit = Edit(offset, offset + len(match[0]), names[match[0]])
+            what = f"uses it: {match[0]}"
+            yield Tie("download", offset, what, f"for {platform} it is another", (edit,), False)
 
 
 def _checksums(
     file: Dockerfile, scripts: Sequence[Script], found: Download, platform: Platform, rules: Rules
 ) -> Iterator[Tie]:
     """Checksums of the file that is no longer fetched: in its instruction, or in a variable used there."""
+    if not found.new:
+        return
     for script, match in _places(scripts, found):
         offset, old = script.start + match.start(), match[0]
         new = rules.checksum(old, platform)
@@ -215,12 +164,12 @@ def _published(found: Download) -> str:
 def _places(scripts: Sequence[Script], found: Download) -> Iterator[tuple[Script, re.Match[str]]]:
     """Checksums that may be the file's: beside its address, where it is checked, in variables used there."""
     own = found.script
-    names = set(_VARIABLE.findall(own.text))
+    names = set(VARIABLE.findall(own.text))
     for script in scripts:
         keyword = script.instruction.keyword
         if script.start == own.start or (keyword == "RUN" and _checks(script, found)):
-            names |= set(_VARIABLE.findall(script.text))
-            urls = [range(match.start(), match.end()) for match in _URL.finditer(script.text)]
+            names |= set(VARIABLE.findall(script.text))
+            urls = [range(match.start(), match.end()) for match in URL.finditer(script.text)]
             # Part of an address it may be a commit.
             matches = _CHECKSUM.finditer(script.text)
             yield from ((script, one) for one in matches if not any(one.start() in url for url in urls))

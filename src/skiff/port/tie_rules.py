@@ -25,6 +25,17 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checksums: str = ""
 
 
+class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A setting of a build tool that names the CPU which it makes programs for."""
+
+    name: str
+    # Regular expression that finds it; its group `word` is the name of the CPU.
+    match: str
+    convention: str
+    # As a project's.
+    names: dict[str, str] = {}
+
+
 class Ambiguous(msgspec.Struct, frozen=True):
     """Words that mean a CPU only in the right company."""
 
@@ -52,6 +63,7 @@ class TiesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     everywhere: Everywhere
     options: dict[str, tuple[str, ...]]
     packages: Packages
+    setting: tuple[Setting, ...] = ()
     project: tuple[Project, ...] = ()
 
 
@@ -104,6 +116,11 @@ class Rules:
         """The word of a project for a platform; empty if it has no file for it."""
         own = project.names.get(_key(platform))
         return self.word(project.convention, platform) if own is None else own
+
+    def setting_word(self, setting: Setting, platform: Platform) -> str:
+        """The word of a setting for a platform; empty if it has none."""
+        own = setting.names.get(_key(platform))
+        return self.word(setting.convention, platform) if own is None else own
 
     def project_words(self, project: Project) -> frozenset[str]:
         """Every word that a project uses."""

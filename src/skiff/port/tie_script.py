@@ -56,11 +56,14 @@ class Case(NamedTuple):
     default: str | None
 
 
-_CASE = re.compile(r"\bcase\s+(\S{1,200}|\"[^\"]{1,200}\")\s+in\b")
+# What it decides by may have blanks: `case $(uname -m) in`.
+_CASE = re.compile(r"(?<![\w./-])case\s+(?!in\b)[^;\n]{1,200}?\s+in\b")
+# The line of an archive of packages that are for one CPU.
+DEB_LINE = re.compile(r"(?<=\[)([^\[\]\n]{0,300}\barch=)([a-z0-9,]+)(?=[^\[\]\n]{0,300}\])")
 # Characters of a line that a finding shows.
 _SHOWN = 500
-# Of a script; one with more is made to keep us busy.
-_MOST = 100
+# Of a script; one with more is made to keep us busy. Some may be words of a message, without an end.
+_MOST, _UNENDED = 100, 8
 # Words that open and close; those behind a dash or within a name are none.
 _ESAC = re.compile(r"(?<![\w./-])(case|esac)(?![\w./-])")
 _IF = re.compile(r"(?<![\w./-])if(?=\s)")
@@ -90,10 +93,14 @@ def _decisions(script: str, words: frozenset[str]) -> tuple[Case, ...]:
 
 
 def _cases(text: str, words: frozenset[str]) -> Iterator[Case]:
+    unended = 0
     for match in islice(_CASE.finditer(text), _MOST):
         end = _esac(text, match.end())
         if end is None:
-            return
+            unended += 1
+            if unended == _UNENDED:
+                return
+            continue
         clauses = [_clause(part) for part in text[match.end() : end].split(";;") if ")" in part]
         labels = [label for names, _ in clauses for label in names]
         if any(label in words for label in labels):
@@ -102,15 +109,32 @@ def _cases(text: str, words: frozenset[str]) -> Iterator[Case]:
 
 
 def _ifs(text: str, words: frozenset[str]) -> Iterator[Case]:
+    unended = 0
     for match in islice(_IF.finditer(text), _MOST):
         end, conditions, other = _fi(text, match.end())
         if end is None:
-            return
+            unended += 1
+            if unended == _UNENDED:
+                return
+            continue
         named = re.findall(r"[A-Za-z0-9_/-]+", " ".join(conditions))
         labels = tuple(dict.fromkeys(label for label in named if label in words))
         if labels:
             # Without an else, nothing is done for others.
             yield Case(match.start(), end, labels, other)
+
+
+def without_cases(script: Script, rules: Rules) -> str:
+    """The script with branches that decide by CPU blanked out: each of them is for its own."""
+    text = script.text
+    for case in cases(script, rules):
+        text = text[: case.start] + " " * (case.end - case.start) + text[case.end :]
+    return text
+
+
+def decided(script: Script, at: int, rules: Rules) -> bool:
+    """Whether a place is within a branch that is taken on some CPUs only."""
+    return any(case.start <= at < case.end for case in cases(script, rules))
 
 
 def _esac(text: str, at: int) -> int | None:
