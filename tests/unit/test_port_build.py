@@ -224,6 +224,17 @@ def test_every_name_of_an_image_becomes_the_engine_s(tmp_path: Path, reader: boo
     assert text == (wanted if reader else wanted.replace("# syntax=docker/dockerfile:1", "#"))
 
 
+def test_the_escape_of_a_file_holds_without_its_reader(tmp_path: Path) -> None:
+    """To older readers, a line that they do not know is the last of the directives."""
+    text = "# syntax=docker/dockerfile:1\n# check=skip=all\n# escape=`\nFROM scratch\nRUN a `\n && b\n"
+    made = msgspec.structs.replace(node(tmp_path, "top", text=text), parents=())
+    rest = "FROM scratch\nRUN a `\n && b\n"
+    assert pin(made, {}, lambda _: False) == f"# escape=`\n# check=skip=all\n#\n{rest}"
+    assert pin(made, {}, lambda _: True) == (
+        f"# escape=`\n# syntax=docker/dockerfile:1\n# check=skip=all\n{rest}"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "step"),
     [
@@ -247,6 +258,16 @@ def test_builders_tell_their_steps(tmp_path: Path, line: str, step: str) -> None
     ("output", "message", "hint"),
     [
         ("write /var: no space left on device", "the engine's disk is full", "docker system df"),
+        (
+            "dockerfile parse error line 18: unknown instruction: CASE",
+            "failed at",
+            "own reader of Dockerfiles is older",
+        ),
+        (
+            "Dockerfile parse error line 2: Unknown flag: link",
+            "failed at",
+            "own reader of Dockerfiles is older",
+        ),
         ("exec /bin/sh: exec format error", "the build failed at", "--setup-emulation"),
     ],
 )

@@ -244,6 +244,11 @@ def test_the_folder_in_a_packed_tree_has_its_new_name() -> None:
     assert "mv linux-arm64/helm /bin" in found.text
     # Somewhere else it may be that of something else.
     assert "RUN ls linux-amd64" in found.text
+    found = ties(
+        "ARG A=amd64\nARG F=helm-v3-linux-$A\n"
+        "RUN curl https://get.helm.sh/$F.tar.gz -o t && tar xf t linux-amd64/helm"
+    )
+    assert "tar xf t linux-arm64/helm" in found.text
 
 
 def test_a_user_s_project() -> None:
@@ -361,8 +366,8 @@ def test_a_stage_without_its_platform_is_looked_into() -> None:
             "RUN pip download --platform manylinux2014_x86_64 a",
             "RUN pip download --platform manylinux2014_aarch64 a",
         ),
-        ("ARG TARGETARCH=amd64", "ARG TARGETARCH"),
-        ('ARG A=b TARGETPLATFORM="linux/amd64"', "ARG A=b TARGETPLATFORM"),
+        ("ARG TARGETARCH=amd64", "ARG TARGETARCH=arm64"),
+        ('ARG A=b TARGETPLATFORM="linux/amd64"', "ARG A=b TARGETPLATFORM=linux/arm64"),
         ("ONBUILD RUN gcc -m64 x.c", "ONBUILD RUN gcc x.c"),
         (
             "RUN echo 'deb [arch=amd64 signed-by=/k] https://e.x/ s main' >/l",

@@ -182,10 +182,19 @@ def _argument_ties(file: Dockerfile, platform: Platform, rules: Rules) -> Iterat
                 continue
             start = made.offsets[pair.index]
             end = start + len(pair.value or "")
-            if Platform.parse(value) != platform and file.text[start:end] == pair.value:
+            own = platform.arch if pair.key == "TARGETARCH" else str(platform)
+            if Platform.parse(value).arch != platform.arch and file.text[start:end] == pair.value:
+                # Without any value it would be empty to older builders, above the first FROM.
+                edit = Edit(start, end, own)
                 what = f"ARG {pair.key}={value}"
-                why = f"without a value the builder sets it, for {platform} too"
-                yield Tie("platform", start, what, why, (Edit(start - 1, end, ""),), False)
+                yield Tie(
+                    "platform",
+                    start,
+                    what,
+                    "this value counts, and not what the builder sets",
+                    (edit,),
+                    False,
+                )
 
 
 def _script_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:

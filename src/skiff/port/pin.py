@@ -25,12 +25,19 @@ def pin(node: Node, parents: Mapping[str, tuple[str, Platform]], has_reader: Cal
     text = file.text
     for start, end, new in sorted(set(edits), reverse=True):
         text = text[:start] + new + text[end:]
-    for directive in file.directives:
-        if directive.name == "syntax" and not has_reader(directive.value):
-            lines = text.splitlines(keepends=True)
-            lines[directive.line - 1] = "#\n"
-            text = "".join(lines)
-    return text
+    return _with_directives(file, text, has_reader)
+
+
+def _with_directives(file: Dockerfile, text: str, has_reader: Callable[[str], bool]) -> str:
+    """The text with directives in an order that every reader obeys: one that it does not know ends them."""
+    kept = [one for one in file.directives if one.name != "syntax" or has_reader(one.value)]
+    if not file.directives or len(kept) == len(file.directives) == 1:
+        return text
+    first = sorted(kept, key=lambda one: one.name != "escape")
+    lines = [f"# {one.name}={one.value}\n" for one in first]
+    # What comes after them stays at its line.
+    lines += ["#\n"] * (len(file.directives) - len(kept))
+    return "".join([*lines, *text.split("\n", len(file.directives))[len(file.directives) :]])
 
 
 def _edits(file: Dockerfile, parent: Parent, tag: str, platform: Platform) -> list[Edit]:

@@ -21,6 +21,10 @@ _KEPT = 400
 _SHOWN = 25
 
 
+# Instructions and flags that are newer than the engine: a Dockerfile with mistakes never comes so far.
+_TOO_NEW = re.compile(r"(?i)unknown (instruction|flag)s?\b|invalid field .*mount")
+
+
 class Watch:
     """Follows one build: tells its step, and keeps its log."""
 
@@ -66,6 +70,11 @@ class Watch:
             hint = (
                 "the engine's machine does not run programs for this CPU: --setup-emulation, or "
                 f"--on root@device; {hint}"
+            )
+        if not self.step and _TOO_NEW.search(text):
+            hint = (
+                "this engine's own reader of Dockerfiles is older: use a newer engine, or let it "
+                f"fetch the image of `# syntax=docker/dockerfile:1`; {hint}"
             )
         lines = [line for line in tail if line.strip()][-_SHOWN:]
         return UserError(

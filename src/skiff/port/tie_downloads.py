@@ -41,6 +41,7 @@ def download_ties(
     pattern = word_pattern(rules.foreign(platform))
     names: dict[str, str] = {}
     folders: dict[int, dict[str, str]] = defaultdict(dict)
+    edited: set[int] = set()
 
     @once
     def fetched_too(url: str) -> bool:
@@ -57,10 +58,15 @@ def download_ties(
                 yield _tie(found, platform, rules)
                 yield from _checksums(file, scripts, found, platform, rules)
     for tie, found in variable_ties(file, scripts, pattern, platform, rules):
+        names.update(_file_names(found))
+        folders[found.script.start].update(_folder(found))
+        edited |= {edit.start for edit in tie.edits}
         yield tie
         yield from _checksums(file, scripts, found, platform, rules)
     for script in scripts:
-        yield from _used_names(script, {**folders[script.start], **names}, platform)
+        for tie in _used_names(script, {**folders[script.start], **names}, platform):
+            if tie.offset not in edited:
+                yield tie
 
 
 def _download(
@@ -102,7 +108,7 @@ def _tie(found: Download, platform: Platform, rules: Rules) -> Tie:
 
 def _file_names(found: Download) -> dict[str, str]:
     """Names by which the script goes on with the file: its own, and that of what is packed in it."""
-    old, new = found.url.rpartition("/")[2], found.new.rpartition("/")[2]
+    old, new = (found.was or found.url).rpartition("/")[2], found.new.rpartition("/")[2]
     if not new or old == new:
         return {}
     return {old: new, _PACKED.sub("", old): _PACKED.sub("", new)}
@@ -110,7 +116,7 @@ def _file_names(found: Download) -> dict[str, str]:
 
 def _folder(found: Download) -> dict[str, str]:
     """The folder of a packed tree that is called by system and CPU alone, as Helm's is: `linux-amd64`."""
-    names = [_SYSTEM.search(_PACKED.sub("", url)) for url in (found.url, found.new)]
+    names = [_SYSTEM.search(_PACKED.sub("", url)) for url in (found.was or found.url, found.new)]
     old, new = ("" if match is None else match[0] for match in names)
     return {old: new} if old and new and old != new else {}
 

@@ -33,6 +33,8 @@ class Download(NamedTuple):
     # What it becomes; empty if there is no safe rewrite.
     new: str
     project: Project | None
+    # What it was, where that is not how it is written: with its variables put in, as `new` is then.
+    was: str = ""
 
 
 class _Assignment(NamedTuple):
@@ -119,7 +121,8 @@ def _tie(
         new = pattern.sub(lambda _: word, one.value)
         edit = Edit(offset, offset + len(one.value), new)
         tie = Tie("download", offset, what, f"{project.name} has a file for {platform}", (edit,), False)
-        return tie, found._replace(new=filled(found.url, {**values, one.name: new}))
+        was, becomes = (filled(found.url, {**values, one.name: value}) for value in (one.value, new))
+        return tie, found._replace(new=becomes, was=was)
     return Tie("download", offset, what, why), found
 
 
