@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -154,6 +155,34 @@ def test_a_download_for_one_cpu_is_rewritten(net: World) -> None:
     answer = net.ported(f"{folder}/", *words)
     assert [node["rewritten"] for node in answer["nodes"] if "downloads" in node["image"]] == [1]
     assert net.docker("run", "--rm", "--network", "none", "downloads:1").strip() == "tool for arm64"
+
+
+def test_a_dockerfile_for_amd64_in_many_words_is_rewritten(net: World) -> None:
+    """By variables within variables, a packed folder's name, a setting, and the builder's own argument."""
+    sums = []
+    for arch in ("amd64", "arm64"):
+        net.folder_of("packed", {f"{arch}/linux-{arch}/tool": f"#!/bin/sh\necho tool for {arch}\n"})
+        archive = net.folder_of("web", {}) / f"kit-2-linux-{arch}.tar"
+        run(["tar", "-C", net.folder / "packed" / arch, "-cf", archive, f"linux-{arch}"])
+        sums.append(hashlib.sha256(archive.read_bytes()).hexdigest())
+    text = (
+        "# syntax=docker/dockerfile:1\n# escape=`\nARG TARGETARCH=amd64\n"
+        "FROM --platform=$BUILDPLATFORM tiny:1 AS cross\nARG TARGETARCH\nRUN echo $TARGETARCH >/for\n"
+        f"FROM tiny:1\nARG A=linux-amd64\nARG FILE=kit-2-$A.tar\nRUN wget -qO t {net.web}/$FILE `\n"
+        f" && echo '{sums[0]}  t' | sha256sum -c `\n"
+        " && tar xf t && chmod +x linux-amd64/tool && mv linux-amd64/tool /bin/tool\n"
+        "ENV GOARCH=amd64\nCOPY --from=cross /for /for\n"
+        "RUN case $(uname -m) in x86_64) echo x ;; aarch64) echo a ;; esac >/cpu\n"
+        'CMD ["sh", "-c", "tool; cat /for /cpu; echo $GOARCH"]\n'
+    )
+    folder = net.folder_of("words", {"Dockerfile": text})
+    rule = "[[project]]\nname = 'Kit'\nmatch = '/kit-'\nconvention = 'go'\n"
+    rule += f"[checksums]\n{sums[0]} = {{ arm64 = '{sums[1]}' }}\n"
+    told = net.folder_of("told-kit", {"port.toml": rule}) / "port.toml"
+    words = ["--arch", "arm64", "--tag", "words:1", "--load", "--port-file", str(told), EMULATED]
+    net.port(f"{folder}/", *words)
+    shown = net.docker("run", "--rm", "--network", "none", "words:1")
+    assert shown.split("\n") == ["tool for arm64", "arm64", "a", "arm64", ""]
 
 
 def _small_root(arch: Arch) -> bytes:
