@@ -5,23 +5,24 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
-from bench.setting import Built, Setting, build, machines_end_too
+from bench.setting import Built, Setting, machines_end_too
 from skiff import pipeline
 from skiff.host.dirs import cache_dir
-from skiff.host.errors import UserError
 from skiff.host.ui import Ui
-from skiff.image.assemble import load
 from skiff.image.disk import write_disk
 from skiff.machine.qemu import Options
 from skiff.model.arch import Arch
 from skiff.model.firmware import Boot
-from skiff.model.workspace import Workspace
 from tests.vm.mirrors import mirror_for
 from tests.vm.updates import slot_of
+from torture import engine, persist
+from torture.cache import lose_caches
 from torture.cuts import cut_updates
 from torture.floods import flood
 from torture.mutations import damage_cards, two_slots
@@ -29,77 +30,125 @@ from torture.refusals import refuse_updates
 from torture.storage import fail_storage
 from torture.verdict import Attack, table, verdict
 
+# One file more than the image that runs.
 _NEXT = Path(__file__).resolve().parents[1] / "tests/vm/layers/test/next"
 
 
+class _Run(msgspec.Struct, frozen=True):
+    """What every kind of attack gets."""
+
+    setting: Setting
+    folder: Path
+    cuts: int
+    mutations: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its machine: two runs at a time do not meet."""
+        return f"torture-{self.folder.name}"
+
+    def chance(self) -> random.Random:
+        """The same for each kind, whatever was carried out before it."""
+        return random.Random(self.seed)
+
+
+def _updates(run: _Run) -> Iterator[Attack]:
+    setting, say = run.setting, run.setting.ui.notice
+    for layer, arch in (("pc/uefi", Arch.AMD64), ("virt/qemu", Arch.ARM64)):
+        layers = (layer, "update/signed")
+        this, following = setting.image(*layers, arch=arch), setting.image(*layers, str(_NEXT), arch=arch)
+        place = run.folder / arch.value
+        place.mkdir()
+        slots = [
+            slot_of(built.image, place / name, setting.cache)
+            for name, built in (("next", following), ("this", this))
+        ]
+        with setting.device(this, run.name, _from_disk(run, this)) as machine:
+            yield cut_updates(machine, slots, run.cuts // 4, run.chance(), say)
+            yield refuse_updates(machine, slots[0], place, say)
+
+
+def _cards(run: _Run) -> Iterator[Attack]:
+    built = run.setting.image("virt/qemu", arch=Arch.ARM64)
+    with run.setting.device(built, run.name, _from_disk(run, built)) as machine:
+        machine.boot()
+        machine.wait_for_persist()
+        machine.cut_power()
+        pristine = two_slots(machine, run.folder)
+        yield damage_cards(machine, pristine, run.mutations // 2, run.chance(), run.setting.ui.notice)
+
+
+def _persist(run: _Run) -> Iterator[Attack]:
+    built = run.setting.image("virt/qemu", "engine/docker", "apps/crew", "core/debian")
+    with run.setting.device(built, run.name) as machine:
+        persist.furnish(machine, run.folder)
+        yield persist.damage_persist(
+            machine, run.folder, run.mutations // 2, run.chance(), run.setting.ui.notice
+        )
+
+
+def _writes(run: _Run) -> Iterator[Attack]:
+    say = run.setting.ui.notice
+    for arch in (Arch.AMD64, Arch.ARM64):
+        built = run.setting.image("virt/qemu", "engine/docker", arch=arch)
+        with run.setting.device(built, run.name) as machine:
+            boot = engine.furnish(machine)
+            yield engine.cut_writes(machine, boot, run.cuts // 4, run.chance(), say)
+            yield lose_caches(machine, run.cuts, run.chance(), say)
+
+
+def _storage(run: _Run) -> Iterator[Attack]:
+    with run.setting.device(run.setting.image("virt/qemu"), run.name) as machine:
+        machine.boot()
+        machine.wait_for_persist()
+        yield fail_storage(machine, run.setting.ui.notice)
+
+
+def _floods(run: _Run) -> Iterator[Attack]:
+    with run.setting.device(run.setting.image("virt/qemu", "engine/docker"), run.name) as machine:
+        yield flood(machine, run.setting.ui.notice)
+
+
+_KINDS = {
+    "updates": _updates,
+    "writes": _writes,
+    "cards": _cards,
+    "persist": _persist,
+    "storage": _storage,
+    "floods": _floods,
+}
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--cuts", default=20, show_default=True, help="Power cuts during updates.")
-@click.option("--mutations", default=20, show_default=True, help="Damaged boot partitions.")
+@click.option("--cuts", default=20, show_default=True, help="Power cuts, a quarter for each kind of cut.")
+@click.option("--mutations", default=20, show_default=True, help="Damage, half to boot partitions.")
 @click.option("--seed", default=1, show_default=True, help="Other moments and places.")
-def main(cuts: int, mutations: int, seed: int) -> None:
-    """Attack machines: cuts and bad updates on UEFI, damage with U-Boot on arm64, floods, failing storage."""
+@click.argument("kinds", nargs=-1, type=click.Choice(list(_KINDS)))
+def main(cuts: int, mutations: int, seed: int, kinds: Sequence[str]) -> None:
+    """Attack machines: by all KINDS of attack, or by those that are named.
+
+    updates: cuts during updates, and updates to refuse, on UEFI and with U-Boot on arm64.
+    writes: cuts during starts and while an engine writes, on amd64 and arm64; and, of as many cuts as there
+    are in all, what is left when the disk lost its cache.
+    cards, persist: damage. storage: a disk that fails while the device runs. floods: of whatever there is.
+    """
     machines_end_too()
     setting = Setting(cache_dir(), False, Ui())
     setting.scratch.mkdir(parents=True, exist_ok=True)
     attacks: list[Attack] = []
-    with tempfile.TemporaryDirectory(dir=setting.scratch) as folder:
-        attacks += _updates(setting, Path(folder), cuts, random.Random(seed))
-        attacks += _damage(setting, Path(folder), mutations, random.Random(seed))
-        attacks += _storage(setting)
-        attacks += _floods(setting)
+    for kind in kinds or _KINDS:
+        with tempfile.TemporaryDirectory(dir=setting.scratch) as folder:
+            attacks += _KINDS[kind](_Run(setting, Path(folder), cuts, mutations, seed))
     click.echo(table(attacks))
     click.echo(verdict(attacks))
     sys.exit(1 if any(attack.fallen for attack in attacks) else 0)
 
 
-def _updates(setting: Setting, folder: Path, count: int, chance: random.Random) -> list[Attack]:
-    this, following = setting.image("pc/uefi", "update/signed"), _next(setting)
-    slots = [
-        slot_of(built.image, folder / name, setting.cache)
-        for name, built in (("next", following), ("this", this))
-    ]
-    with setting.device(this, "torture", _from_disk(setting, this)) as machine:
-        return [
-            cut_updates(machine, slots, count, chance, setting.ui.notice),
-            refuse_updates(machine, slots[0], folder, setting.ui.notice),
-        ]
-
-
-def _damage(setting: Setting, folder: Path, count: int, chance: random.Random) -> list[Attack]:
-    built = setting.image("virt/qemu", arch=Arch.ARM64)
-    with setting.device(built, "torture", _from_disk(setting, built)) as machine:
-        machine.boot()
-        machine.wait_for_persist()
-        machine.cut_power()
-        return [damage_cards(machine, two_slots(machine, folder), count, chance, setting.ui.notice)]
-
-
-def _storage(setting: Setting) -> list[Attack]:
-    with setting.device(setting.image("virt/qemu"), "torture") as machine:
-        machine.boot()
-        machine.wait_for_persist()
-        return [fail_storage(machine, setting.ui.notice)]
-
-
-def _floods(setting: Setting) -> list[Attack]:
-    with setting.device(setting.image("virt/qemu", "engine/docker"), "torture") as machine:
-        return [flood(machine, setting.ui.notice)]
-
-
-def _next(setting: Setting) -> Built:
-    """The image of a PC with one file more."""
-    workspace = Workspace("torture", setting.scratch / "images" / "torture")
-    with setting.ui.step("the next image"):
-        build(workspace, setting.cache, "pc/uefi", "update/signed", str(_NEXT))
-    image = load(workspace.image)
-    if image is None:
-        raise UserError(f"{workspace.image}: built, but there is no image")
-    return Built(image, workspace)
-
-
-def _from_disk(setting: Setting, built: Built) -> Options:
-    made, _ = write_disk(setting.empty("torture-disk"), built.image, {}, setting.cache, lambda _: None)
-    with mirror_for(built.image.arch) as mirror:
+def _from_disk(run: _Run, built: Built) -> Options:
+    setting, arch = run.setting, built.image.arch
+    made, _ = write_disk(run.folder / f"disk-{arch.value}", built.image, {}, setting.cache, lambda _: None)
+    with mirror_for(arch) as mirror:
         firmware = pipeline.firmware_for(built.image, setting.cache, pipeline.Options(mirror), setting.ui)
     return Options(boot=Boot(firmware, made), persist_bytes=512 << 20)
 

@@ -12,11 +12,11 @@ from tests.vm import disks
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.updates import running
 from torture.card import set_state, whole_slots
+from torture.harm import strike
 from torture.verdict import Attack, Blow
 
 # Seconds until SSH: a start that fails, the wait before the next one, and that one.
 _PATIENCE = 240
-_LARGEST = 64 << 10
 
 
 def damage_cards(
@@ -40,19 +40,7 @@ def damage_cards(
 def _damage(card: Path, chance: random.Random) -> str:
     """Change a place in what the boot partition uses; in words what was done."""
     start = disks.offset(card)
-    used = Fat(card, start, 0, 0).used()
-    at, size = start + chance.randrange(used), chance.randrange(1, _LARGEST)
-    kind = chance.choice(("a flipped bit", "zeros", "noise"))
-    with card.open("r+b") as file:
-        file.seek(at)
-        old = file.read(size)
-        if kind == "a flipped bit":
-            new = bytes([old[0] ^ (1 << chance.randrange(8))])
-        else:
-            new = bytes(len(old)) if kind == "zeros" else chance.randbytes(len(old))
-        file.seek(at)
-        file.write(new)
-    return f"{kind} at byte {at - start} of {used}" + (f", {size} bytes" if len(new) > 1 else "")
+    return strike(card, start, Fat(card, start, 0, 0).used(), chance)
 
 
 def _start(machine: Device, card: Path, what: str) -> Blow:

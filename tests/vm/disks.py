@@ -125,16 +125,21 @@ def read(path: Path, name: str, number: int = 1) -> bytes:
 
 
 def is_sound(path: Path, number: int = 1) -> bool:
-    """Whether an ext4 partition is whole: looked at in a copy, after what every boot does.
+    """Whether an ext4 partition is whole: looked at in a copy, after what every boot does."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        return recovered(path, Path(folder, "partition"), number) is not None
+
+
+def recovered(path: Path, target: Path, number: int = 1) -> Path | None:
+    """An ext4 partition as a file of its own, after what every boot does; None when it is not whole then.
 
     That is replaying the journal and clearing up after open files (`e2fsck -p`, status 0 or 1);
     then a full check must find nothing.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        alone = extract(path, Path(folder, "partition"), number)
-        if run(["e2fsck", "-p", alone], check=False).returncode > 1:
-            return False
-        return run(["e2fsck", "-f", "-n", alone], check=False).returncode == 0
+    extract(path, target, number)
+    if run(["e2fsck", "-p", target], check=False).returncode > 1:
+        return None
+    return target if run(["e2fsck", "-f", "-n", target], check=False).returncode == 0 else None
 
 
 def extract(path: Path, target: Path, number: int = 1) -> Path:
