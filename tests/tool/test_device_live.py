@@ -125,3 +125,70 @@ def test_a_host_key_that_comes_late_replaces_the_one_of_ram_in_all_its_forms(dev
     # The service makes both anew of this one.
     assert list((device.root / "run/skiff/ssh").iterdir()) == []
     assert device.read("run/skiff/seen/ssh/dropbear_ed25519_host_key") == "kept"
+
+
+HOST_KEY = "mnt/persist/skiff/ssh/dropbear_ed25519_host_key"
+
+
+def kept(device: Device, **changes: str) -> Device:
+    """A device that has kept its host key, after its files (`key`, `copy`, `sha256`) were changed."""
+    device.put("run/skiff/ssh/dropbear_ed25519_host_key", "mine")
+    (device.root / HOST_KEY).parent.mkdir(parents=True, exist_ok=True)
+    assert look_at_key(device) == ""
+    for name, text in changes.items():
+        path = device.root / (HOST_KEY if name == "key" else f"{HOST_KEY}.{name}")
+        # Disks that rot change no times.
+        before = path.stat()
+        path.write_text(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # As the boot does it.
+    device.put("run/skiff/ssh/dropbear_ed25519_host_key", device.read(HOST_KEY))
+    device.put("run/skiff/seen/ssh/dropbear_ed25519_host_key", device.read(HOST_KEY))
+    return device
+
+
+def look_at_key(device: Device) -> str:
+    """What the persist service does to the key; what it says of it."""
+    stand_in = 'dropbearkey() { case $1 in -t) echo made >"$4" ;; esac; }; sv() { echo "$1" >>"$ROOT/sv"; }'
+    done = device.sh(f'. "$LIB/live.sh"; {stand_in}; live_host_key')
+    assert done.returncode == 0, done.stderr
+    told = device.root / "run/skiff/status/hostkey"
+    return told.read_text() if told.exists() else ""
+
+
+def test_a_key_that_rotted_is_replaced_by_its_copy(device: Device) -> None:
+    assert "its copy is in use" in look_at_key(kept(device, key="mime"))
+    assert device.read(HOST_KEY) == "mine"
+    assert device.read("run/skiff/seen/ssh/dropbear_ed25519_host_key") == "mine"
+    # The service takes that one.
+    assert not (device.root / "run/skiff/ssh/dropbear_ed25519_host_key").exists()
+    assert device.read("sv") == "restart\n"
+
+
+def test_a_key_and_a_copy_that_rotted_are_replaced_by_a_new_key(device: Device) -> None:
+    assert "a new one is in use" in look_at_key(kept(device, key="mime", copy="mimi"))
+    assert device.read(HOST_KEY) == device.read(f"{HOST_KEY}.copy") == "made\n"
+    assert device.read("run/skiff/ssh/dropbear_ed25519_host_key") == "made\n"
+    assert device.read("sv") == "restart\n"
+
+
+@pytest.mark.parametrize("name", ["copy", "sha256"])
+def test_a_copy_or_a_checksum_that_rotted_is_made_anew(device: Device, name: str) -> None:
+    before = kept(device).read(f"{HOST_KEY}.{name}")
+    assert look_at_key(kept(device, **{name: "x" * len(before)})) == ""
+    assert device.read(HOST_KEY) == "mine"
+    assert device.read(f"{HOST_KEY}.{name}") == before
+    assert not (device.root / "sv").exists()
+
+
+def test_a_key_that_somebody_put_there_is_taken(device: Device) -> None:
+    kept(device)
+    path = device.root / HOST_KEY
+    later = path.with_name(f"{path.name}.sha256").stat().st_mtime_ns + 10**9
+    path.write_text("yours")
+    os.utime(path, ns=(later, later))
+    assert look_at_key(device) == ""
+    assert device.read(HOST_KEY) == device.read(f"{HOST_KEY}.copy") == "yours"
+    assert device.read("run/skiff/seen/ssh/dropbear_ed25519_host_key") == "yours"
+    # From now on it is looked after as any other.
+    assert "its copy is in use" in look_at_key(kept(device, key="yourz"))

@@ -12,19 +12,55 @@ keep() { # FROM TO
 	cp "$1" "$2.new" && sync "$2.new" && mv "$2.new" "$2" && sync "${2%/*}"
 }
 
+# Of a key with a flipped bit the server knows nothing: it answers, and nobody gets in. So beside the key are its
+# checksum and a copy. A key that is newer than its checksum was put there by somebody.
+key_is_whole() { # KEY
+	dropbearkey -y -f "$1" >/dev/null 2>&1 || return
+	# shellcheck disable=SC3013  # ash has -nt
+	[ -s "$kept.sha256" ] && [ ! "$1" -nt "$kept.sha256" ] || return 0
+	# What two of the three say is so.
+	sha256sum <"$1" | cmp -s - "$kept.sha256" || cmp -s "$kept" "$kept.copy"
+}
+
+keep_key() { # KEY
+	(
+		umask 077
+		sha256sum <"$1" >"$RUN/key.sha256"
+		# The checksum last: from here on the key is no newer, whatever the clock was when it came.
+		keep "$1" "$kept" && keep "$1" "$kept.copy" && keep "$RUN/key.sha256" "$kept.sha256"
+	) 2>/dev/null ||
+		report hostkey warn "the host key could not be kept on persist" "is persist full?"
+}
+
+# With its other form, for OpenSSH: its age tells nothing once the clock was put back.
+forget_key() {
+	rm -f "$HOST_KEY" "$HOST_KEYS/ssh_host_ed25519_key"
+}
+
 # The host key of persist goes before one made in RAM; one made in RAM is kept when persist has none.
 live_host_key() {
 	kept=$PERSIST/skiff/ssh/${HOST_KEY##*/}
-	if [ -s "$kept" ] && dropbearkey -y -f "$kept" >/dev/null 2>&1; then
-		cmp -s "$kept" "$HOST_KEY" && return
-		mkdir -p "$SEEN/ssh"
-		# With its other form, for OpenSSH: its age tells nothing once the clock was put back.
-		cp "$kept" "$SEEN/ssh/" && rm -f "$HOST_KEY" "$HOST_KEYS/ssh_host_ed25519_key" && sv restart /etc/service/ssh >/dev/null 2>&1
+	if [ -s "$kept" ] && ! key_is_whole "$kept"; then
+		if [ -s "$kept.copy" ] && key_is_whole "$kept.copy"; then
+			report hostkey warn "the host key on persist was damaged; its copy is in use"
+			keep_key "$kept.copy"
+		else
+			report hostkey warn "the host key on persist was damaged; a new one is in use" "forget the old one: ssh-keygen -R"
+			! cmp -s "$kept" "$HOST_KEY" || forget_key
+			rm -f "$kept" "$kept.copy" "$kept.sha256" "$SEEN/ssh/${HOST_KEY##*/}"
+			[ -s "$HOST_KEY" ] || ! host_key || sv restart /etc/service/ssh >/dev/null 2>&1
+		fi
+	fi
+	if [ ! -s "$kept" ]; then
+		[ ! -s "$HOST_KEY" ] || keep_key "$HOST_KEY"
 		return
 	fi
-	[ -s "$HOST_KEY" ] || return
-	(umask 077 && keep "$HOST_KEY" "$kept") 2>/dev/null ||
-		report hostkey warn "the host key could not be kept on persist" "is persist full?"
+	# shellcheck disable=SC3013  # ash has -nt
+	{ [ ! "$kept" -nt "$kept.sha256" ] && cmp -s "$kept" "$kept.copy" && sha256sum <"$kept" | cmp -s - "$kept.sha256"; } ||
+		keep_key "$kept"
+	! cmp -s "$kept" "$HOST_KEY" || return 0
+	mkdir -p "$SEEN/ssh"
+	cp "$kept" "$SEEN/ssh/" && forget_key && sv restart /etc/service/ssh >/dev/null 2>&1
 }
 
 # One id for the device's life; a random one was made at boot in case persist stays away.
