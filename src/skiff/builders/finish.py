@@ -10,6 +10,7 @@ from skiff.builders.check import check_tree
 from skiff.builders.device_python import device_modules
 from skiff.builders.driver_firmware import missing_firmware
 from skiff.builders.elf import Linker
+from skiff.builders.exports import drop_exports
 from skiff.builders.kernel import Kernel
 from skiff.builders.lay import add_extras, add_layer, add_settings, early_files
 from skiff.builders.owners import owners
@@ -25,6 +26,7 @@ def finish(
     generated: Sequence[tuple[str, Entry]],
     boot: Mapping[str, Path],
     epoch: int,
+    cache: Path,
     step: Callable[[str], None],
 ) -> Built:
     """Lay layers and settings over what packages brought, trim, and check the result.
@@ -43,6 +45,7 @@ def finish(
     keep = Globs(recipe.trim_keep)
     drop(tree, recipe.trim_drop, keep)
     drop_unneeded_libraries(tree, recipe.arch, keep)
+    drop_exports(tree, recipe.trim_exports, cache)
     step("check")
     check_tree(tree, recipe)
     linker = Linker(tree, recipe.arch)

@@ -19,6 +19,7 @@ _LISTS = {
     "provided": "debian.provided",
     "trim_drop": "trim.drop",
     "trim_keep": "trim.keep",
+    "trim_exports": "trim.exports",
     "programs": "tree.programs",
     "applets": "tree.applets",
     "early": "tree.early",

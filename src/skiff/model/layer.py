@@ -82,6 +82,15 @@ class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         ),
     ] = ()
+    exports: Annotated[
+        tuple[str, ...],
+        Doc(
+            description=(
+                "Path globs of programs from which the names are removed that they offer to plug-ins: "
+                "of some Go programs these are a tenth."
+            )
+        ),
+    ] = ()
 
 
 class UserEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -59,6 +59,7 @@ class Recipe(msgspec.Struct, frozen=True):
     bases: tuple[DebianBase, ...] = ()
     trim_drop: tuple[str, ...] = ()
     trim_keep: tuple[str, ...] = ()
+    trim_exports: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     dirs: dict[str, str] = {}
     links: dict[str, str] = {}

@@ -57,7 +57,8 @@ def compose(
     kernel = _kernel(recipe, output)
     add_modules(tree, kernel, output)
     step("layers")
-    return finish(tree, recipe, kernel, generated, {**_device_trees(recipe, output), **boot}, epoch, step)
+    boot = {**_device_trees(recipe, output), **boot}
+    return finish(tree, recipe, kernel, generated, boot, epoch, output, step)
 
 
 def _add_compiled(tree: Tree, output: Path) -> None:

@@ -49,7 +49,7 @@ def compose(
     skeleton.add_accounts(tree, recipe)
     trees = compiled.dtbs if compiled else device_trees(unpacked, kernel.package)
     boot = boot_files(recipe, unpacked, trees, kernel.package)
-    return finish(tree, recipe, kernel, generated, boot, epoch, step)
+    return finish(tree, recipe, kernel, generated, boot, epoch, cache, step)
 
 
 def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> Unpacked | None:
