@@ -315,6 +315,8 @@ def test_words_of_a_message_hide_no_decision() -> None:
         ("FROM --platform=amd64 a", "FROM a"),
         ("FROM amd64/debian:trixie", "FROM debian:trixie"),
         ("FROM i386/debian", "FROM debian"),
+        ("FROM docker.io/amd64/debian", "FROM docker.io/debian"),
+        ("FROM ${X:-amd64}/debian AS b", "FROM debian AS b"),
     ],
 )
 def test_a_platform_that_is_written_down(line: str, new: str) -> None:
@@ -413,6 +415,14 @@ def test_what_no_rule_knows_is_noted(line: str, platform: str, what: str) -> Non
     assert found.diff == ""
     assert found.findings[0].what == what
     assert not any(one.blocks for one in found.findings)
+
+
+def test_one_word_of_a_line_hides_no_other() -> None:
+    found = ties("RUN ls /usr/lib/jvm/java-17-openjdk-amd64 && apt-get install linux-headers-amd64")
+    assert found.text.endswith(
+        "RUN ls /usr/lib/jvm/java-17-openjdk-arm64 && apt-get install linux-headers-amd64\n"
+    )
+    assert [one.what for one in found.findings] == ["amd64 is the name of a CPU", "amd64 is named"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ _X86 = ("amd64", "386")
 _ARM = ("arm", "arm64")
 _REFUSES = re.compile(r"\bexit\s+[1-9]|\bfalse\b|\breturn\s+[1-9]|unsupported|unknown|not supported", re.I)
 _QUALIFIED = re.compile(r"(?<![\w/:.-])([a-z0-9][a-z0-9.+-]+):([a-z0-9]+)(?=[\s;&|\\=]|$)")
+# What an image's name begins with, a variable included.
+_OWNER = re.compile(r"(?:docker\.io/)?((?:[a-z0-9]+|\$\w+|\$\{[^{}/\s]*\})/)")
 # The end of an image's name, or a part of its tag.
 _NAMED_FOR = re.compile(r"(?<=[-_])(amd64|x86_64|x64|i386)(?=$|[-_:@])")
 _ADDED = re.compile(r"--add-architecture[\s\\]+([a-z0-9]+)")
@@ -147,20 +149,21 @@ def _platform_ties(file: Dockerfile, stage: Stage, platform: Platform, rules: Ru
             edits,
             not edits,
         )
-    for match in re.finditer(r"(?<![\w./-])([a-z0-9]+)/(?=[a-z0-9])", start.text.split(None, 1)[0]):
-        foreign = rules.meant(match[1]) and match[1] not in rules.words(platform)
-        if foreign and stage.image is not None and stage.image.registry == HUB:
-            offset = start.offsets[start.text_index + match.start()]
-            edit = Edit(offset, offset + len(match[0]), "")
-            what = f"FROM {stage.written}: the images below {match[0]} are for that CPU"
-            yield Tie(
-                "platform",
-                offset,
-                what,
-                f"the same image by its own name is for {platform} too",
-                (edit,),
-                False,
-            )
+    yield from _owner_ties(stage, platform, rules)
+
+
+def _owner_ties(stage: Stage, platform: Platform, rules: Rules) -> Iterator[Tie]:
+    """FROM with an image below the name of a CPU: `amd64/debian`, `${ARCH}/debian`."""
+    match = _OWNER.match(stage.start.text)
+    owner = stage.written.removeprefix("docker.io/").partition("/")[0]
+    if match is None or stage.image is None or stage.image.registry != HUB:
+        return
+    if rules.meant(owner) and owner not in rules.words(platform):
+        offset = stage.start.offsets[stage.start.text_index + match.start(1)]
+        edit = Edit(offset, offset + len(match[1]), "")
+        what = f"FROM {stage.written}: the images below {owner}/ are for that CPU"
+        why = f"the same image by its own name is for {platform} too"
+        yield Tie("platform", offset, what, why, (edit,), False)
 
 
 def _name_ties(stages: Iterable[Stage], platform: Platform, rules: Rules) -> Iterator[Tie]:

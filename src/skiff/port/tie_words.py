@@ -98,7 +98,11 @@ def left_over(
     known = {word for name in everywhere for word in rules.file.conventions[name].values()}
     pattern = word_pattern(rules.foreign(platform))
     own = word_pattern(tuple(sorted(rules.words(platform))))
-    lines = {(file.place(tie.offset)[0], word) for tie in told for word in pattern.findall(tie.what)}
+    lines = {
+        (file.place(tie.offset)[0], word)
+        for tie in told
+        for word in (() if tie.edits else pattern.findall(tie.what))
+    }
     edits = [range(edit.start, edit.end) for tie in told for edit in tie.edits]
     for script in scripts:
         text = URL.sub(lambda match: " " * len(match[0]), script.text)
