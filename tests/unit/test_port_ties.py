@@ -272,6 +272,8 @@ CASE = 'RUN arch="$(dpkg --print-architecture)"; \\\n case "$arch" in \\\n {} \\
         ("amd64) a=x64 ;; arm64) a=arm ;;", "riscv64", True),
         ("amd64) a=x64 ;; *) echo unsupported; exit 1 ;;", "arm64", True),
         ("amd64) a=x64 ;; *) a=source ;;", "arm64", False),
+        ("*amd64*) a=x64 ;; *arm64* | *aarch64*) a=arm ;;", "arm64", None),
+        ("*amd64*) a=x64 ;; *arm64* | *aarch64*) a=arm ;;", "riscv64", True),
         ("start) a=1 ;; stop) a=2 ;;", "arm64", None),
         ("amd64) case x in y) z ;; esac ;; arm64) a=2 ;;", "arm64", None),
     ],
@@ -289,6 +291,8 @@ def test_decisions_by_cpu(clauses: str, platform: str, blocks: bool | None) -> N
     [
         ('RUN if [ "$A" = amd64 ]; then x; else exit 1; fi', True),
         ('RUN if [ "$A" = x86_64 ]; then x; else y; fi', False),
+        ('RUN if [ "$A" = x86_64 ]; then x; elif [ "$A" = s390x ]; then y; fi', False),
+        ('RUN if [ "$A" = x86_64 ]; then x; fi; if [ "$A" = s390x ]; then y; fi', False),
     ],
 )
 def test_decisions_by_if(line: str, blocks: bool) -> None:

@@ -209,9 +209,11 @@ def _script_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
 
 def _case_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:
     """Branches by CPU of which none is for the target."""
-    for case in cases(script, rules):
-        # An `if` without `else` does something more for some; the others do without.
-        if covers(case, platform, rules) or case.default == "":
+    lacking = [case for case in cases(script, rules) if not covers(case, platform, rules)]
+    # An `if` without `else` does something more for some; the others may do without.
+    bare = [case for case in lacking if case.default == ""]
+    for case in lacking:
+        if case in bare:
             continue
         what = f"decides by CPU, and knows {', '.join(case.labels)} only"
         if case.default is None or _REFUSES.search(case.default):
@@ -219,6 +221,12 @@ def _case_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie
         else:
             why = f"{platform} takes the branch for all others"
             yield Tie("arch-map", script.start + case.start, what, why, blocks=False)
+    labels = tuple(dict.fromkeys(label for case in bare for label in case.labels))
+    if len({one.arch for label in labels for one in rules.meant(label)}) > 1:
+        # One after the other they are a choice.
+        what = f"does something for {', '.join(labels)} each"
+        why = f"and nothing for {platform}"
+        yield Tie("arch-map", script.start + bare[0].start, what, why, blocks=False)
 
 
 def _package_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[Tie]:

@@ -103,7 +103,7 @@ def _cases(text: str, words: frozenset[str]) -> Iterator[Case]:
             continue
         clauses = [_clause(part) for part in text[match.end() : end].split(";;") if ")" in part]
         labels = [label for names, _ in clauses for label in names]
-        if any(label in words for label in labels):
+        if any(label.strip("*") in words for label in labels):
             default = next((action for names, action in clauses if "*" in names), None)
             yield Case(match.start(), end, tuple(label for label in labels if label != "*"), default)
 
