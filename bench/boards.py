@@ -28,7 +28,7 @@ _WIFI = "net/wifi-realtek"
 _DISK_OF = "c4"
 # With a kernel of their own, containers and user environments.
 _SLIM = ("engine/podman", "core/debian", _WIFI, "util/slim")
-_SLIM_BOARD = "xu"
+_SLIM_BOARDS = ("xu", "c2")
 
 _SIZES = tuple(
     Figure(
@@ -36,22 +36,26 @@ _SIZES = tuple(
     )
     for board, arch in _BOARDS.items()
 )
-_SLIM_SIZE = Figure(
-    f"size-{_SLIM_BOARD}-slim",
-    f"kernel + initramfs + device trees, odroid/{_SLIM_BOARD} with util/slim, podman, core, Wi-Fi",
-    "MB",
-    36,
+_SLIM_SIZES = tuple(
+    Figure(
+        f"size-{board}-slim",
+        f"kernel + initramfs + device trees, odroid/{board} with util/slim, podman, core, Wi-Fi",
+        "MB",
+        36,
+    )
+    for board in _SLIM_BOARDS
 )
 _DISK = Figure("disk", f"disk image of odroid/{_DISK_OF} with Wi-Fi, from cached parts", "s", 20)
 
-FIGURES = (*_SIZES, _SLIM_SIZE, _DISK)
+FIGURES = (*_SIZES, *_SLIM_SIZES, _DISK)
 
 
 def measure(setting: Setting) -> Iterator[Figure]:
     """One board after the other; then the disk image of one, again and again."""
     for figure, board in zip(_SIZES, _BOARDS, strict=True):
         yield _size(setting, figure, board, _WIFI)
-    yield _size(setting, _SLIM_SIZE, _SLIM_BOARD, *_SLIM)
+    for figure, board in zip(_SLIM_SIZES, _SLIM_BOARDS, strict=True):
+        yield _size(setting, figure, board, *_SLIM)
     yield _disk(setting)
 
 

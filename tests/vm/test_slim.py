@@ -20,6 +20,9 @@ IMAGES = {
     "amd64": ("virt/qemu", *SLIM),
     "arm64": ("virt/qemu", *SLIM, "--arch", "arm64"),
     "odroid-xu": ("odroid/xu", *BOARD, *ON_QEMU, "--arch", "armhf"),
+    # One kernel for both.
+    "odroid-c2": ("odroid/c2", *BOARD, *ON_QEMU, "--arch", "arm64"),
+    "odroid-n2": ("odroid/n2", *BOARD, *ON_QEMU, "--arch", "arm64"),
 }
 # Names of these, or 1 for the first.
 WANTED = os.environ.get("SKIFF_TEST_SLIM", "").replace("1", "amd64").split(",")
