@@ -240,6 +240,16 @@ def test_mistakes_are_told_by_line_and_column(tmp_path: Path, text: str, message
     assert caught.value.message.startswith(f"{app}/Dockerfile:{message}")
 
 
+def test_a_context_of_the_builder_can_be_given_as_an_image(tmp_path: Path) -> None:
+    app = write(tmp_path / "app", Dockerfile="FROM a\nCOPY --from=parts /x /\n")
+    with pytest.raises(UserError) as caught:
+        plan_of(app, Images({"a": BOTH}), tmp_path)
+    assert "--source NAME=FOLDER" in caught.value.hint
+    parts = write(tmp_path / "parts", Dockerfile="FROM scratch\nCOPY . /\n", x="1")
+    plan = plan_of(app, Images({"a": BOTH}), tmp_path, given={"parts": str(parts)})
+    assert actions(plan)["parts:latest linux/arm64"] == "rebuild"
+
+
 def test_a_stage_can_be_asked_for(tmp_path: Path) -> None:
     app = write(tmp_path / "app", Dockerfile="FROM a AS one\nFROM b AS two\n")
     images = Images({"a": BOTH, "b": BOTH})

@@ -128,7 +128,8 @@ class _Planner:
         if node.action is not Action.MISSING or need is None or need.instruction == "FROM":
             return
         if not set(need.written) & set("/:@."):
-            hint = f"did you mean {need.near}?" if need.near else "FROM … AS NAME names a stage"
+            hint = "FROM … AS NAME names a stage; a context of the builder is given by --source NAME=FOLDER"
+            hint = f"did you mean {need.near}?" if need.near else hint
             what = f"there is no stage {need.written}, and no image of that name"
             raise DockerfileError(file, need.line, need.column, what, hint)
 
