@@ -9,6 +9,7 @@ from skiff.host.errors import UserError
 from skiff.host.files import shown
 from skiff.layers import skiffos
 from skiff.layers.find import FILE
+from skiff.layers.parts import check_parts
 from skiff.model.arch import Arch
 from skiff.model.layer import LayerFile
 from skiff.model.recipe import LayerRef
@@ -34,18 +35,21 @@ class Layer(msgspec.Struct, frozen=True):
 def load(ref: LayerRef, *, bare: bool = False) -> Layer:
     """Read a layer. ``bare``: it may have no layer.toml, or one without description, as overrides may.
 
-    Raises UserError that names file and key.
+    Raises UserError that names file and key, or a folder with a misspelt name.
     """
     path = ref.path / FILE
     if ref.skiffos or (not bare and skiffos.is_package(ref.path)):
         return Layer(ref, skiffos.file_of(ref))
     if bare and not path.is_file():
-        return Layer(ref, LayerFile(description=ref.name))
+        file = LayerFile(description=ref.name)
+        check_parts(ref.path, file)
+        return Layer(ref, file)
     data = toml.parse(path)
     if bare:
         data.setdefault("description", ref.name)
     layer = Layer(ref, toml.convert(path, data, LayerFile, "docs/reference/layer-toml.md"))
     _check_cpus(layer)
+    check_parts(ref.path, layer.file)
     return layer
 
 
