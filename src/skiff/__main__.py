@@ -1,78 +1,33 @@
-"""The way in: runs a verb, and turns what went wrong into messages and exit statuses.
-
-0: done. 2: the user can mend it. 1: a bug, with its traceback. 130: interrupted.
-"""
+"""The way in. What the verbs need is loaded in `main`, where Ctrl-C already ends the tool without a word."""
 
 from __future__ import annotations
 
-import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-
-import click
-
-from skiff.cli import cli
-from skiff.host.errors import UserError, disk_full
 
 INTERRUPTED = 130
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line (``words``, else sys.argv) and return the exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Ended from outside, it tidies up as it does after Ctrl-C. Under nohup the signal stays ignored.
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        # An exception amid the loading of modules would be shown with all that it went through.
+        signal.signal(signal.SIGINT, _leave)
+    from skiff.outcome import run
+
     try:
-        status = cli.main(args=words, prog_name="skiff", standalone_mode=False)
-    except UserError as error:
-        return _mendable(error)
-    except OSError as error:
-        known = _of_this_machine(error)
-        if known is None:
-            raise
-        return _mendable(known)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("skiff: interrupted")
+        signal.signal(signal.SIGINT, before)
+        return run(words)
+    except KeyboardInterrupt:
         return INTERRUPTED
-    return status if isinstance(status, int) else 0
 
 
-def _of_this_machine(error: OSError) -> UserError | None:
-    """What the user can mend: a full disk, what is somebody else's or no folder. None for a bug."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # Of a copy the second name is the one that was written.
-        return disk_full(error.filename2 or error.filename or "while writing")
-    if error.errno == errno.ENAMETOOLONG and error.filename:
-        return UserError(f"{error.filename[:60]}…: {error.strerror}", hint="give it a shorter name")
-    if error.errno == errno.ENOENT and error.filename is None:
-        return UserError("the current folder is gone", hint="go to one that is there: cd")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) and error.filename:
-        return UserError(
-            f"{error.filename}: {error.strerror}",
-            hint="make it yours, or take another place: SKIFF_WORKSPACES and SKIFF_CACHE name folders",
-        )
-    return None
-
-
-def _mendable(error: UserError) -> int:
-    _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
-    return 2
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        if line:
-            print(line, file=sys.stderr)
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

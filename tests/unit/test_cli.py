@@ -106,6 +106,12 @@ def test_interrupt_is_130(number: signal.Signals, monkeypatch: pytest.MonkeyPatc
     assert tidied and capsys.readouterr().err == "skiff: interrupted\n"
 
 
+def test_interrupt_while_modules_are_loaded_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = run([sys.executable, "-m", "skiff", "-h"], env={"PYTHONPATH": str(tmp_path)}, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def verb(**_: object) -> None:
         raise RuntimeError("a bug")

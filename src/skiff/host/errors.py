@@ -7,7 +7,7 @@ class UserError(Exception):
     """Something the user can put right.
 
     ``message`` names file, key or thing in one line; ``hint`` says what to do about it.
-    Only ``skiff.__main__`` turns it into exit status 2.
+    Only ``skiff.outcome`` turns it into exit status 2.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
