@@ -256,7 +256,11 @@ def test_show_why(project: Path, capsys: Capture) -> None:
     assert main(["show", "virt/qemu", "--why", "packages[rsync]"]) == 0
     assert capsys.readouterr().out == "packages[rsync]  base\n"
     assert main(["show", "virt/qemu", "--why", "device.engine"]) == 0
-    assert capsys.readouterr().out == "engine  (default)\n"
+    assert capsys.readouterr().out == "device.engine: no layer of this recipe sets it; it is empty\n"
+    assert main(["show", "virt/qemu", "--why", "disk.raw"]) == 0
+    assert capsys.readouterr().out == "disk.raw: no layer of this recipe sets it; it is empty\n"
+    assert main(["show", "virt/qemu", "--why", "disk.table"]) == 0
+    assert capsys.readouterr().out == "disk_table = gpt  (default)\n"
     assert main(["show", "virt/qemu", "--why", "qemu.memory", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {"key": "qemu_memory", "value": "512", "layer": "virt/qemu"}
@@ -266,7 +270,10 @@ def test_show_why(project: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("key", "message", "hint"),
     [
-        ("hostnam", "--why hostnam: unknown key", "did you mean hostname"),
+        ("hostnam", "--why hostnam: unknown key", "did you mean hostname?"),
+        ("memory", "--why memory: unknown key", "did you mean qemu.memory?"),
+        ("wholly", "--why wholly: unknown key", "`skiff show` lists what there is"),
+        ("arch", "--why arch: unknown key", "`skiff show` shows it, and no layer sets it: --arch chooses"),
         (
             "packages[rsink]",
             "--why packages[rsink]: no layer of this recipe sets it",

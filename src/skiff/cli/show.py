@@ -21,6 +21,15 @@ from skiff.layers import FIELDS
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 
+# In a layer's place, for what no layer sets.
+DEFAULT = "(default)"
+# What `skiff show` lists besides, and who says it.
+CHOSEN = {
+    "arch": "--arch chooses the CPU, among those that all layers are for",
+    "layers": "you name them, and each brings what it requires",
+    "authorized_keys": "they are yours, the workspace's, and those of --ssh-key",
+}
+
 
 @click.command(
     epilog=examples(
@@ -42,8 +51,10 @@ def command(why: str | None, choice: Choice, workspace: Workspace, as_json: bool
         rows = explain(recipe, why)
         if as_json:
             print_json([{"key": key, "value": value, "layer": layer} for key, value, layer in rows])
-        else:
+        elif any(value or layer != DEFAULT for _, value, layer in rows):
             _print_rows(rows)
+        else:
+            click.echo(f"{why}: no layer of this recipe sets it; it is empty")
     elif as_json:
         print_json(recipe)
     else:
@@ -59,9 +70,7 @@ def explain(recipe: Recipe, key: str) -> list[tuple[str, str, str]]:
     name, item = (match[1], match[2]) if match else (key, None)
     field = {toml: field for field, toml in FIELDS.items()}.get(name, name)
     if field not in FIELDS:
-        near = difflib.get_close_matches(name, [*FIELDS, *FIELDS.values()], n=2)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(sorted(FIELDS))}"
-        raise UserError(f"--why {key}: unknown key", hint=hint)
+        raise UserError(f"--why {key}: unknown key", hint=_nearest(name))
     rows = list(_rows(recipe, field))
     if item is not None:
         names = [_item(row[0]) for row in rows]
@@ -75,6 +84,18 @@ def explain(recipe: Recipe, key: str) -> list[tuple[str, str, str]]:
                 else f"`skiff show --why {field}` lists all",
             )
     return rows
+
+
+def _nearest(name: str) -> str:
+    if name in CHOSEN:
+        return f"`skiff show` shows it, and no layer sets it: {CHOSEN[name]}"
+    # Somebody who knows half of the name, `memory`; then slips of the finger, each key in one spelling.
+    near = {field: toml for field, toml in FIELDS.items() if name in toml.split(".")}
+    for word in difflib.get_close_matches(name, [*FIELDS, *FIELDS.values()], n=3):
+        near.setdefault(next(field for field, toml in FIELDS.items() if word in (field, toml)), word)
+    if near:
+        return f"did you mean {' or '.join(near.values())}?"
+    return "`skiff show` lists what there is"
 
 
 def _settings(recipe: Recipe, symbol: str) -> list[tuple[str, str, str]]:
@@ -96,11 +117,11 @@ def _item(key: str) -> str:
 def _rows(recipe: Recipe, field: str) -> Iterator[tuple[str, str, str]]:
     value = getattr(recipe, field)
     if isinstance(value, str | int):
-        yield field, str(value), recipe.origins.get(field, "(default)")
+        yield field, str(value), recipe.origins.get(field, DEFAULT)
         return
     for name, text in _items(value):
         key = f"{field}[{name}]"
-        yield key, text, recipe.origins.get(key, recipe.origins.get(field, ""))
+        yield key, text, recipe.origins.get(key, recipe.origins.get(field, DEFAULT))
 
 
 def _items(value: Any) -> Iterator[tuple[str, str]]:
