@@ -149,6 +149,8 @@ def test_a_disk_inside_the_machine_needs_a_word_more(
     # The next thing to be wrong: there is no image.
     assert main(["flash", "--yes", "--allow-internal", "--image", "/nosuch.img.zst", "/dev/sdq"]) == 2
     assert "/nosuch.img.zst: there is no such file" in capsys.readouterr().err
+    assert main(["flash", "--yes", "--allow-internal", "--image", "/", "/dev/sdq"]) == 2
+    assert "/: a folder\nhint: name the image in it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

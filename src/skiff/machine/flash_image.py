@@ -51,6 +51,8 @@ def open_packed(path: Path) -> Packed:
     Raises UserError when a file is missing, damaged, or not what it should be.
     """
     require("zstd")
+    if path.is_dir():
+        raise UserError(f"{path}: a folder", hint="name the image in it: NAME.img.zst")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file", hint="`skiff disk` makes disk images")
     if path.suffix != ".zst":
