@@ -43,6 +43,13 @@ def test_it_is_fetched_at_its_tag_and_once(pinned: Pin, tmp_path: Path) -> None:
     assert release.find(None, tmp_path / "cache") == found
 
 
+def test_what_a_killed_run_left_is_taken_away(pinned: Pin, tmp_path: Path) -> None:
+    left = tmp_path / "cache/buildroot/.clone-1a2b3c/tree"
+    left.mkdir(parents=True)
+    found = release.find(None, tmp_path / "cache")
+    assert list((tmp_path / "cache/buildroot").iterdir()) == [found.root]
+
+
 def test_a_mirror_takes_its_place_by_gits_own_settings(
     pinned: Pin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,11 @@ import msgspec
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.files import keep_folder
+from skiff.host.lock import waiting
 from skiff.host.run import CommandError, require, run
+
+# How a folder's name begins while git fills it.
+_CLONE = ".clone-"
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -72,8 +76,17 @@ def _fetched(release: Pin, cache: Path) -> Path:
     if target.exists():
         return target
     require("git")
+    # Another workspace may fetch it now: then it is there when that one is done.
+    with waiting(cache / "buildroot.lock"):
+        for left in target.parent.glob(f"{_CLONE}*"):
+            # Of a run that was killed.
+            shutil.rmtree(left, ignore_errors=True)
+        return target if target.exists() else _clone(release, target)
+
+
+def _clone(release: Pin, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".clone-", dir=target.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=_CLONE, dir=target.parent))
     try:
         words = ["-c", "advice.detachedHead=false", "clone", "-q", "--depth", "1", "--branch", release.tag]
         run(["git", *words, release.url, scratch / "tree"])
