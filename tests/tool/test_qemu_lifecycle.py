@@ -220,6 +220,27 @@ def test_no_key_that_fits_is_told_at_once(host: FakeHost, image: Image, files: M
         ready(files, start(image, files))
 
 
+def test_a_key_that_others_may_read_is_named(
+    host: FakeHost, image: Image, files: MachineFiles, tmp_path: Path
+) -> None:
+    host.ssh(refuse="root@127.0.0.1: Permission denied (publickey).")
+    key = tmp_path / "id"
+    key.write_text("a private key")
+    key.chmod(0o644)
+    with pytest.raises(UserError, match="ssh does not offer what others may read") as error:
+        bringup.wait_until_ready(
+            files,
+            start(image, files),
+            (key,),
+            engine="",
+            settled=False,
+            power_on=time.monotonic(),
+            timeout=20,
+            ui=Ui(),
+        )
+    assert error.value.hint == f"chmod 600 {key}"
+
+
 def test_another_host_key_is_a_warning(
     host: FakeHost, image: Image, files: MachineFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:

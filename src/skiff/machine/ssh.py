@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 import time
@@ -151,11 +152,26 @@ def wait_for_ssh(target: Target, *, deadline: float, check: Callable[[], None]) 
 
 
 def _locked_out(target: Target) -> UserError:
-    return UserError(
-        f"the machine answers over SSH, but lets {target.user} in with none of these keys: "
-        + (", ".join(str(key) for key in target.keys) or "(no key at all)"),
-        hint="ssh-add the private half of a key that was in place when the image was built",
+    message = f"the machine answers over SSH, but lets {target.user} in with none of these keys: " + (
+        ", ".join(str(key) for key in target.keys) or "(no key at all)"
     )
+    if passed_over := " ".join(shlex.quote(str(key)) for key in target.keys if _ignored(key)):
+        return UserError(
+            f"{message}; ssh does not offer what others may read: {passed_over}",
+            hint=f"chmod 600 {passed_over}",
+        )
+    return UserError(
+        message, hint="ssh-add the private half of a key that was in place when the image was built"
+    )
+
+
+def _ignored(key: Path) -> bool:
+    """Whether ssh passes a private key over because of its mode (ssh(1), FILES); root's is no exception."""
+    try:
+        info = key.stat()
+    except OSError:
+        return False
+    return info.st_uid == os.getuid() and bool(info.st_mode & 0o077)
 
 
 def power_off(target: Target) -> bool:
