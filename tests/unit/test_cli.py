@@ -429,8 +429,9 @@ def test_what_a_menu_changed_goes_to_the_overrides_or_to_a_layer(project: Path, 
 def test_a_look_at_buildroots_menus_changes_no_choice(project: Path, capsys: Capture) -> None:
     main(["configure", "virt/qemu"])
     before = open_workspace().config.read_bytes()
+    capsys.readouterr()
     assert main(["br", "save"]) == 2
-    assert "no menu has changed anything" in capsys.readouterr().err
+    assert "no menu has changed anything" in (said := capsys.readouterr().err) and "keys" not in said
     assert main(["br", "save", "gone"]) == 2
     assert "gone: no such folder" in capsys.readouterr().err
     assert not (project / "overrides").exists()

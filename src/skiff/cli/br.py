@@ -36,7 +36,8 @@ def command(words: tuple[str, ...], how: pipeline.Options, workspace: Workspace,
     them into a layer, where they stay.
     """
     # What the next `skiff build` takes is not changed by a look at a menu.
-    recipe = resolve_recipe(Choice(builder="buildroot"), workspace, ui, remember=False)
+    # Nor do keys matter, which are laid over what Buildroot makes.
+    recipe = resolve_recipe(Choice(builder="buildroot"), workspace, Ui(quiet=True), remember=False)
     with hold(workspace):
         if words[0] == "save":
             folder = Path(words[1]).absolute() if len(words) > 1 else None
