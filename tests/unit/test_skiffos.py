@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from skiff.__main__ import main
 from skiff.builders.buildroot import skiffos as parts
 from skiff.builders.buildroot.commands import package_commands, run_package_command
 from skiff.builders.buildroot.external import Places, explain, plan, write_external
@@ -202,3 +203,16 @@ def test_import_tells_what_became_of_every_part(checkout: Path, tmp_path: Path) 
         import_package(board, tmp_path / "layers")
     with pytest.raises(UserError, match="no config package"):
         import_package(checkout, tmp_path / "layers")
+
+
+def test_configure_tells_the_cpu_of_the_board(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SKIFF_WORKSPACES", str(tmp_path / "workspaces"))
+    write(checkout / "configs/odroid/xu/buildroot/board", "BR2_arm=y\nBR2_cortex_a15_a7=y\n")
+    assert main(["configure", "odroid/xu", "--skiffos", str(checkout)]) == 0
+    assert "cpu        arm\n" in capsys.readouterr().out
+    # Its base chooses one where no package does.
+    assert main(["configure", "apps/docker", "--skiffos", str(checkout)]) == 0
+    assert "cpu        x86_64\n" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from skiff.builders.buildroot import external as settings
 from skiff.cli.common import print_json, resolve_config, settle, with_keys
 from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.host.ui import Ui
@@ -37,4 +38,6 @@ def command(choice: Choice, workspace: Workspace, ui: Ui, as_json: bool) -> None
         return
     click.echo(f"workspace  {workspace.root}")
     click.echo(f"layers     {', '.join(recipe.names)}")
-    click.echo(f"cpu        {recipe.arch.value}")
+    # SkiffOS's packages are for no CPU of ours: one of their lines chooses Buildroot's.
+    cpu = settings.cpu(recipe) if recipe.skiffos else recipe.arch.value
+    click.echo(f"cpu        {cpu or 'left to Kconfig'}")

@@ -15,6 +15,9 @@ from skiff.model.recipe import Recipe
 
 _NAME = "SKIFF"
 
+# Values of Buildroot's choice `Target Architecture` that a board here may have.
+_CPUS = ("aarch64", "arm", "i386", "riscv", "x86_64")
+
 
 class Places(msgspec.Struct, frozen=True):
     """Folders of one build. All are absolute."""
@@ -52,6 +55,12 @@ def explain(recipe: Recipe, symbol: str) -> list[tuple[str, str, str]]:
     wanted = plan(recipe)
     found = [(kind.value, wanted.of(kind).get(symbol)) for kind in Kind]
     return [(kind, value, layer) for kind, setting in found if setting for layer, value in setting.said]
+
+
+def cpu(recipe: Recipe) -> str:
+    """The CPU that the layers choose, by Buildroot's own name: `aarch64`. Empty when none does."""
+    chosen = [symbol for symbol, setting in plan(recipe).buildroot.items() if setting.value == "y"]
+    return next((name for symbol in reversed(chosen) if (name := symbol.removeprefix("BR2_")) in _CPUS), "")
 
 
 def symbols(recipe: Recipe) -> list[str]:
