@@ -46,6 +46,8 @@ class Slots:
         self.fill("a", {**FILES, "initramfs": b"an old initramfs"})
 
     def run_from(self, slot: str) -> None:
+        # A start begins with nothing in RAM.
+        (self.device.root / "run/skiff/slot.ordered").unlink(missing_ok=True)
         self.device.cmdline(f"quiet skiff.slot={slot}")
 
     def fill(self, slot: str, files: dict[str, bytes]) -> None:
@@ -178,6 +180,18 @@ def test_an_update_is_tried_and_confirmed(slots: Slots) -> None:
     )
 
 
+def test_the_guard_leaves_alone_what_was_ordered_before_it_looked(slots: Slots) -> None:
+    slots.write()
+    slots.does("slots_try 3 200")
+    slots.does("slots_well")
+    assert slots.states()[1] == "trial"
+    slots.run_from("b")
+    slots.does("slots_rollback 1 100")
+    slots.does("slots_well")
+    slots.run_from("a")
+    assert slots.states()[0] == "good"
+
+
 def test_an_update_without_confirmation_is_given_up(slots: Slots) -> None:
     slots.write()
     slots.does("slots_try 3 200")
@@ -195,6 +209,7 @@ def test_a_slot_that_never_came_up_is_told(slots: Slots) -> None:
         (slots.boot / "loader/entries/skiff-b+1.conf").rename(slots.boot / "loader/entries/skiff-b+0-1.conf")
     else:
         slots.state(b"b\x00t")
+    slots.run_from("a")
     assert slots.states()[1] == "bad"
     assert slots.does("slots_started") == ["second a b"]
     slots.does("slots_well")

@@ -267,6 +267,7 @@ slots_try() { # TRIES SECONDS
 	rm -rf "${BOOT:?}/$OTHER"
 	mv "$NEW" "$BOOT/$OTHER"
 	sync
+	: >"$RUN/slot.ordered"
 	slot_try "$OTHER" "$1" "$2"
 	sync
 	echo "slot $OTHER"
@@ -278,6 +279,7 @@ slots_rollback() { # TRIES SECONDS
 	sums_of "$BOOT/$OTHER/manifest" >"$RUN/sums"
 	(cd "$BOOT/$OTHER" && sha256sum -c -s "$RUN/sums" 2>/dev/null) || refuse "slot $OTHER is not whole" "push an image again"
 	slot_look "$RUNNING"
+	: >"$RUN/slot.ordered"
 	if [ "$SLOT_STATE" = trial ]; then
 		# The other one was good before it.
 		slot_disarm "$RUNNING"
@@ -323,11 +325,12 @@ slots_started() {
 	esac
 }
 
-# For the guard, when SSH answers: a slot that is not on trial gets its tries back, and is the one to start.
+# For the guard, when SSH answers: a slot that is not on trial gets its tries back, and is the one to start. Unless
+# somebody was quicker, and has ordered another one.
 slots_well() {
 	slots_open ro
 	slot_look "$RUNNING"
-	[ "$SLOT_STATE" != trial ] || return 0
+	[ "$SLOT_STATE" != trial ] && [ ! -e "$RUN/slot.ordered" ] || return 0
 	if [ "$LOADER" = uefi ]; then
 		[ "$SLOT_STATE" = good ] || uefi_settle
 		return
