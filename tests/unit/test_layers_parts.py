@@ -60,6 +60,11 @@ def test_what_is_like_no_part_is_the_layers_own(tree: LayerTree) -> None:
     assert tree.resolve("odroid/xu").names == ("base", "odroid/xu")
 
 
+def test_a_layer_may_be_a_source_itself(tree: LayerTree) -> None:
+    tree.add("odroid/xu", "[buildroot.source.linux]\nfolder = '.'\n").path.joinpath("docs").mkdir()
+    assert tree.resolve("odroid/xu").names == ("base", "odroid/xu")
+
+
 def test_overrides_without_layer_toml_too(tree: LayerTree) -> None:
     folder = tree.root / "overrides"
     (folder / "service/hello").mkdir(parents=True)

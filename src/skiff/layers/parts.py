@@ -73,7 +73,8 @@ def _named(file: LayerFile) -> set[str]:
     """Folders of the layer that its layer.toml names."""
     files = [*(piece.file for piece in file.disk.raw), *(one.file for one in file.disk.files)]
     sources = [source.folder for source in file.buildroot.source.values()]
-    return {Path(name).parts[0] for name in (*files, *sources) if name}
+    # A source may be the layer itself, `.`, which has no first part.
+    return {part for name in (*files, *sources) for part in Path(name).parts[:1]}
 
 
 def _near(name: str, known: tuple[str, ...] | list[str], cutoff: float) -> list[str]:
