@@ -73,7 +73,10 @@ def without_exports(program: bytes) -> bytes:
     order = "<" if elf.little_endian else ">"
     wide = elf.elfclass == 64
     asked = set(_asked_for(program, elf, order))
-    defined = _defined(program, sections, order, wide=wide)
+    found = sections[".gnu.hash"]
+    # Symbols before that number are in no table, and so nobody finds them.
+    (first,) = struct.unpack_from(f"{order}4xI", program, found["sh_offset"])
+    defined = {number for number in _defined(program, sections, order, wide=wide) if number >= first}
     changed = bytearray(program)
     _keep_names(changed, sections, defined - asked)
     for number in defined - asked:
@@ -81,7 +84,6 @@ def without_exports(program: bytes) -> bytes:
             if name in sections:
                 start = sections[name]["sh_offset"] + number * sections[name]["sh_entsize"]
                 _clear(changed, start, start + sections[name]["sh_entsize"])
-    found = sections[".gnu.hash"]
     symbols: Any = sections[".dynsym"]
     left = {number: symbols.get_symbol(number).name for number in sorted(defined & asked)}
     _clear(changed, found["sh_offset"], found["sh_offset"] + found["sh_size"])
