@@ -10,10 +10,11 @@ import contextlib
 import shlex
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -204,21 +205,30 @@ class Device:
         """Hand words to the log-in program of a user that has no shell, whatever its status."""
         return self._execute(shlex.split(command), command, timeout, input, user)
 
-    def _execute(self, argv: list[str], command: str, timeout: float, input: bytes, user: str) -> Result:
-        words = ssh.argv(self.target(user), argv, batch=True, options=self._sharing(user))
+    def connect(
+        self, words: Sequence[str | Path], *, timeout: float = 60, input: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program that connects by SSH, whatever its status; again while the server hangs up at once.
+
+        It takes five log-ins at a time from one address, and given up ones may be among them: those by which
+        was seen that it is there. Nothing was run then. Raises CommandError when it does not end.
+        """
         deadline = time.monotonic() + timeout
         while True:
-            try:
-                done = run(words, input=input, timeout=timeout, check=False)
-            except CommandError:
-                self._check_alive()
-                self._fail(f"no end within {timeout:.0f} s: {command}")
-            stderr = done.stderr.decode(errors="replace")
-            # Dropbear takes five log-ins at a time from one address. On a busy machine the given up ones
-            # are among them. Nothing was run then.
-            if not stderr.startswith("kex_exchange_identification: ") or time.monotonic() > deadline:
-                break
+            done = run(words, input=input, timeout=timeout, check=False)
+            hung_up = b"kex_exchange_identification: " in done.stderr.split(b"\n", 1)[0]
+            if not hung_up or time.monotonic() > deadline:
+                return done
             self.hold_for(0.3)
+
+    def _execute(self, argv: list[str], command: str, timeout: float, input: bytes, user: str) -> Result:
+        words = ssh.argv(self.target(user), argv, batch=True, options=self._sharing(user))
+        try:
+            done = self.connect(words, timeout=timeout, input=input)
+        except CommandError:
+            self._check_alive()
+            self._fail(f"no end within {timeout:.0f} s: {command}")
+        stderr = done.stderr.decode(errors="replace")
         # ssh says the same of a program that a signal ended.
         if done.returncode == 255 and not done.stdout:
             self._fail(f"the connection failed or the command was killed: {command}\n{stderr}")
@@ -285,7 +295,7 @@ class Device:
         # Not -q: it keeps to itself why it failed.
         settings.append("LogLevel=ERROR")
         words = ["scp", "-B", "-P", str(self.ssh_port), "-i", str(self._key)]
-        done = run([*words, *(w for s in settings for w in ("-o", s)), *places], timeout=120, check=False)
+        done = self.connect([*words, *(w for s in settings for w in ("-o", s)), *places], timeout=120)
         if done.returncode != 0:
             self._fail(f"scp: {done.stderr.decode(errors='replace')}")
 
