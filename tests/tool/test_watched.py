@@ -31,7 +31,7 @@ def at_work(folder: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             if str(folder) in words + (process / "environ").read_bytes().decode(errors="replace"):
                 found.append(words)
         except OSError:
