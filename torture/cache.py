@@ -106,4 +106,4 @@ def _newest(disk: Path) -> int:
     with tempfile.TemporaryDirectory(dir=disk.parent) as folder:
         partition = disks.recovered(disk, Path(folder, "partition"))
         assert partition is not None, "the file system is not sound"
-        return newest_of(run(["debugfs", "-R", f"cat {NUMBERS}", partition]).stdout.decode())
+        return newest_of(run(["debugfs", "-R", f"cat {NUMBERS}", partition]).stdout.decode(errors="replace"))

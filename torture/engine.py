@@ -82,7 +82,8 @@ def cut_writes(
                 machine.boot()
                 last = whole(machine, last)
                 if number == count:
-                    assert machine.failed() == {}
+                    failed = machine.failed()
+                    assert not failed, f"skiff-status: {failed}"
         except AssertionError as failure:
             problem = str(failure).splitlines()[0]
         say(f"{what}: {problem or 'stood'}")
@@ -124,8 +125,10 @@ def whole(machine: Device, last: int) -> int:
 
 def newest_of(text: str) -> int:
     """The last of the writer's numbers, of which none may be missing or twice. Raises AssertionError."""
-    numbers = [int(line) for line in text.splitlines()]
-    assert numbers and numbers == list(range(numbers[0], numbers[-1] + 1)), "the numbers have gaps"
+    lines = text.splitlines()
+    numbers = [int(line) for line in lines if line.isdecimal()]
+    assert numbers and len(numbers) == len(lines), "among the numbers is something else"
+    assert numbers == list(range(numbers[0], numbers[-1] + 1)), "the numbers have gaps"
     return numbers[-1]
 
 

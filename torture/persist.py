@@ -103,11 +103,12 @@ def _cut_short(disk: Path, name: str, chance: random.Random) -> str:
 
 def _structure(disk: Path, part: str) -> Iterator[Place]:
     """Where a part of the file system is, in bytes of the disk."""
-    start = disks.offset(disk)
-    shown = run(["dumpe2fs", f"{disk}?offset={start}"]).stdout.decode()
     if part == "the partition table":
         yield 0, 34 * 512
-    elif part == "the superblock":
+        return
+    start = disks.offset(disk)
+    shown = run(["dumpe2fs", f"{disk}?offset={start}"]).stdout.decode()
+    if part == "the superblock":
         yield start + 1024, 1024
     elif part == "the group descriptors":
         # The first copy; backups are where the kernel never looks.

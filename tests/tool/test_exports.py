@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from skiff.builders.exports import NeedsExports, drop_exports, without_exports
+from skiff.builders.exports import NoExports, drop_exports, without_exports
 from skiff.host.errors import UserError
 from skiff.host.run import run
 from skiff.model.tree import Entry, Kind, Tree
@@ -64,7 +64,7 @@ def test_a_program_for_another_cpu(tmp_path: Path, compiler: str) -> None:
 
 def test_a_library_is_refused(tmp_path: Path) -> None:
     library = compile(tmp_path, "-shared", "-fPIC")
-    with pytest.raises(NeedsExports, match=r"no \.interp"):
+    with pytest.raises(NoExports, match=r"no \.interp"):
         without_exports(library.read_bytes())
 
 

@@ -29,14 +29,14 @@ _SHIFT = 16
 _NAMING = ("DT_NEEDED", "DT_SONAME", "DT_RPATH", "DT_RUNPATH")
 
 
-class NeedsExports(Exception):
-    """Why a file has to stay as it is."""
+class NoExports(Exception):
+    """Why there is nothing to take out of a file, or it cannot be done."""
 
 
 def drop_exports(tree: Tree, globs: Iterable[str], cache: Path) -> None:
     """Put in the place of the files that the globs match the same without exported names.
 
-    Each is made once, in the cache. Raises UserError for one that is no program or needs the names.
+    Each is made once, in the cache. Raises UserError for one that is no such program.
     """
     wanted = Globs(globs)
     for path, entry in list(tree.files()):
@@ -46,10 +46,10 @@ def drop_exports(tree: Tree, globs: Iterable[str], cache: Path) -> None:
         if not made.exists():
             try:
                 data = without_exports(entry.source.read_bytes())
-            except NeedsExports as why:
+            except NoExports as why:
                 raise UserError(
                     f"trim.exports: /{path} ({entry.origin}): {why}",
-                    hint=f'take it out of `trim.exports`, or add "-{path}"',
+                    hint="take it out of `trim.exports`",
                 ) from None
             made.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(made, data)
@@ -57,19 +57,19 @@ def drop_exports(tree: Tree, globs: Iterable[str], cache: Path) -> None:
 
 
 def without_exports(program: bytes) -> bytes:
-    """The program with zeros for all that it exports. Raises NeedsExports."""
+    """The program with zeros for all that it exports. Raises NoExports."""
     try:
         elf = ELFFile(BytesIO(program))
         sections = {section.name: section for section in elf.iter_sections()}
     except ELFError:
-        raise NeedsExports("it is no ELF file") from None
+        raise NoExports("it is no ELF file") from None
     missing = {".interp", ".dynamic", ".dynsym", ".dynstr", ".gnu.hash"} - set(sections)
     if missing:
-        raise NeedsExports(
+        raise NoExports(
             f"it is no program with dynamic symbols: it has no {' and no '.join(sorted(missing))}"
         )
     if ".hash" in sections:
-        raise NeedsExports("its symbols are in a second table too, of the old kind (DT_HASH)")
+        raise NoExports("its symbols are in a second table too, of the old kind (DT_HASH)")
     order = "<" if elf.little_endian else ">"
     wide = elf.elfclass == 64
     asked = set(_asked_for(program, elf, order))
