@@ -38,7 +38,7 @@ def cut_updates(
         problem = _look(machine)
         say(f"{what}: {problem or 'stood'}")
         blows.append(Blow(what, problem))
-    return Attack("power cuts during updates", tuple(blows))
+    return Attack(f"power cuts during updates of {machine.image.arch.value}", tuple(blows))
 
 
 def _measure(machine: Device, slot: Path) -> float:

@@ -34,7 +34,7 @@ def refuse_updates(machine: Device, slot: Path, folder: Path, say: Callable[[str
         say(f"{what}: {problem or 'refused'}")
         blows.append(Blow(what, problem))
     assert running(machine) == before
-    return Attack("updates that have to be refused", tuple(blows))
+    return Attack(f"updates of {machine.image.arch.value} that have to be refused", tuple(blows))
 
 
 def _taken(machine: Device, slot: Path) -> str:
