@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +48,14 @@ class Answer(NamedTuple):
     def text(self) -> str:
         """Standard output as text."""
         return self.out.decode(errors="replace")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Come back when it is so; fail after ten seconds."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 class Router:

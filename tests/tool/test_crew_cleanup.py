@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from skiff_device.crew import cleanup, crontab, release, store
+from skiff_device.crew import cleanup, crontab, release, router, store
 from skiff_device.crew.engine import Engine
-from tests.tool.crew_device import CrewDevice
+from tests.tool.crew_device import CrewDevice, wait_for
 from tests.tool.fake_engine import Container
 
 
@@ -166,3 +166,13 @@ def test_suspended_by_command(crew: CrewDevice, job: crontab.Job) -> None:
     assert crew.run("apps:destroy", "--force", "app").status == 0 and not table.exists()
     assert os.read(reader, 100) == b"tuttut"
     os.close(reader)
+
+
+def test_with_its_last_app_the_router_has_nothing_to_do(crew: CrewDevice) -> None:
+    crew.app("web", web=["serve"])
+    router.apply(crew.paths)
+    assert (crew.paths.run / "router/nginx.conf").exists()
+    assert crew.run("apps:destroy", "--force", "web").status == 0
+    assert not (crew.paths.run / "router/nginx.conf").exists()
+    # Started again, and not just ended: only the service itself knows that it has nothing to do.
+    wait_for(lambda: crew.router.told == b"ut")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -16,14 +14,6 @@ def read_line(process: subprocess.Popen[bytes]) -> str:
     """The next line; the test's own time limit ends one that never comes."""
     assert process.stdout is not None
     return process.stdout.readline().decode().rstrip("\n")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Come back when it is so; fail after ten seconds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture

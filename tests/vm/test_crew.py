@@ -173,6 +173,11 @@ def test_on_docker(crewed: Callable[..., Device], tmp_path: Path) -> None:
     crew(machine, "apps:destroy --force pie")
     machine.wait_until_succeeds("! sv status /run/skiff/services/crew-cron | grep ^run:", 30)
     assert machine.failed() == {}
+    # So it is with the router and the last app.
+    for app in {*crew(machine, "apps:list").stdout.split()} - {"core"}:
+        crew(machine, f"apps:destroy --force {app}")
+    machine.wait_until_succeeds("! sv status /run/skiff/services/crew-router | grep ^run:", 30)
+    assert machine.failed() == {}
 
 
 def one_app(machine: Device, repository: Repository) -> None:

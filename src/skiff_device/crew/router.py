@@ -153,7 +153,8 @@ def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> dict[str, 
             bad |= _serve(paths, wanted, wait)
         elif (paths.run / "router/nginx.conf").exists():
             (paths.run / "router/nginx.conf").unlink()
-            service.control(paths, SERVICE, b"d")
+            # Started again, it finds nothing to do, says so and goes down.
+            service.control(paths, SERVICE, b"t")
     for app in sorted(bad):
         if say is not None:
             say(f"{app}: the router leaves it out: {bad[app]}")
