@@ -149,8 +149,11 @@ def kept(device: Device, **changes: str) -> Device:
 
 def look_at_key(device: Device) -> str:
     """What the persist service does to the key; what it says of it."""
-    stand_in = 'dropbearkey() { case $1 in -t) echo made >"$4" ;; esac; }; sv() { echo "$1" >>"$ROOT/sv"; }'
-    done = device.sh(f'. "$LIB/live.sh"; {stand_in}; live_host_key')
+    stand_in = """
+        dropbearkey() { case $1 in -t) echo made >"$4" ;; -y) [ -s "$3" ] ;; esac; }
+        sv() { echo "$1" >>"$ROOT/sv"; }
+    """
+    done = device.sh(f'. "$LIB/live.sh"; {stand_in}\nlive_host_key')
     assert done.returncode == 0, done.stderr
     told = device.root / "run/skiff/status/hostkey"
     return told.read_text() if told.exists() else ""
@@ -163,6 +166,33 @@ def test_a_key_that_rotted_is_replaced_by_its_copy(device: Device) -> None:
     # The service takes that one.
     assert not (device.root / "run/skiff/ssh/dropbear_ed25519_host_key").exists()
     assert device.read("sv") == "restart\n"
+
+
+def test_a_key_that_is_cut_short_is_replaced_by_its_copy(device: Device) -> None:
+    assert "its copy is in use" in look_at_key(kept(device, key="mi"))
+    assert device.read(HOST_KEY) == "mine"
+
+
+@pytest.mark.parametrize("emptied", ["by itself", "by somebody"])
+def test_a_key_that_is_empty_is_replaced_by_its_copy(device: Device, emptied: str) -> None:
+    kept(device, key="")
+    if emptied == "by somebody":
+        os.utime(device.root / HOST_KEY)
+    # The boot found none that it could use.
+    device.put("run/skiff/ssh/dropbear_ed25519_host_key", "made at boot")
+    assert "its copy is in use" in look_at_key(device)
+    assert device.read(HOST_KEY) == device.read(f"{HOST_KEY}.copy") == "mine"
+    assert device.read("run/skiff/seen/ssh/dropbear_ed25519_host_key") == "mine"
+    assert not (device.root / "run/skiff/ssh/dropbear_ed25519_host_key").exists()
+    assert device.read("sv") == "restart\n"
+
+
+def test_an_empty_key_with_a_copy_that_rotted_gives_way_to_the_one_made_at_boot(device: Device) -> None:
+    kept(device, key="", copy="mimi")
+    device.put("run/skiff/ssh/dropbear_ed25519_host_key", "made at boot")
+    assert "a new one is in use" in look_at_key(device)
+    assert device.read(HOST_KEY) == device.read(f"{HOST_KEY}.copy") == "made at boot"
+    assert not (device.root / "sv").exists()
 
 
 def test_a_key_and_a_copy_that_rotted_are_replaced_by_a_new_key(device: Device) -> None:

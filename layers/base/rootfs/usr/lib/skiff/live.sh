@@ -37,10 +37,11 @@ forget_key() {
 	rm -f "$HOST_KEY" "$HOST_KEYS/ssh_host_ed25519_key"
 }
 
-# The host key of persist goes before one made in RAM; one made in RAM is kept when persist has none.
+# The host key of persist goes before one made in RAM; one made in RAM is kept when persist has none. An empty one is
+# damaged; one that is not there may have been deleted to get a new one.
 live_host_key() {
 	kept=$PERSIST/skiff/ssh/${HOST_KEY##*/}
-	if [ -s "$kept" ] && ! key_is_whole "$kept"; then
+	if [ -e "$kept" ] && ! key_is_whole "$kept"; then
 		if [ -s "$kept.copy" ] && key_is_whole "$kept.copy"; then
 			report hostkey warn "the host key on persist was damaged; its copy is in use"
 			keep_key "$kept.copy"
