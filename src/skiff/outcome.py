@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from skiff.cli import cli
-from skiff.host.errors import UserError, disk_full
+from skiff.host.errors import UserError, UserErrors, disk_full
 
 
 def run(words: Sequence[str] | None) -> int:
@@ -30,6 +30,8 @@ def run(words: Sequence[str] | None) -> int:
         status = cli.main(args=words, prog_name="skiff", standalone_mode=False)
     except UserError as error:
         return _mendable(error)
+    except UserErrors as several:
+        return _mendable(*several.errors)
     except OSError as error:
         known = _of_this_machine(error)
         if known is None:
@@ -61,8 +63,9 @@ def _of_this_machine(error: OSError) -> UserError | None:
     return None
 
 
-def _mendable(error: UserError) -> int:
-    _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
+def _mendable(*errors: UserError) -> int:
+    for error in errors:
+        _say(f"skiff: error: {error.message}", f"hint: {error.hint}" if error.hint else "")
     return 2
 
 

@@ -242,6 +242,26 @@ def test_layers_of_ones_own(project: Path, capsys: Capture) -> None:
     assert "my/app" in (text := capsys.readouterr().out) and "My app (yours)" in text
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_layers_that_cannot_be_read_hide_no_others(
+    project: Path, capsys: Capture, options: tuple[str, ...]
+) -> None:
+    for name, text in ("app", 'description = "x"\n'), ("odd", "descripton = 1\n"), ("torn", "[kernel\n"):
+        (project / "mine/my" / name).mkdir(parents=True)
+        (project / "mine/my" / name / "layer.toml").write_text(text)
+    assert main(["layers", "--layers-dir", "mine", *options]) == 2
+    said = capsys.readouterr()
+    assert "my/app" in said.out and "virt/qemu" in said.out
+    assert "my/odd" not in said.out and "my/torn" not in said.out
+    errors = [line for line in said.err.splitlines() if not line.startswith("hint: ")]
+    assert [line.partition(".toml: ")[0] for line in errors] == [
+        "skiff: error: mine/my/odd/layer",
+        "skiff: error: mine/my/torn/layer",
+    ]
+    if options:
+        assert {"description", "path"} <= set(json.loads(said.out)[0])
+
+
 def test_show_why_names_every_value_of_a_recipe(project: Path, capsys: Capture) -> None:
     layers = ["pi/4", "engine/docker", "core/debian"]
     for key in FIELDS:

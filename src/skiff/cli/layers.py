@@ -10,8 +10,8 @@ import click
 
 from skiff.cli.common import chosen_names, print_json
 from skiff.cli.options import examples, json_option, layers_dir_option, workspace_option
-from skiff.layers import Layer, Search, available, load, search_path
-from skiff.model.recipe import LayerRef
+from skiff.host.errors import UserErrors
+from skiff.layers import Layer, Search, load_all, search_path
 from skiff.model.workspace import Workspace
 
 
@@ -29,17 +29,20 @@ from skiff.model.workspace import Workspace
 def command(everything: bool, layers_dirs: tuple[Path, ...], workspace: Workspace, as_json: bool) -> None:
     """List the layers there are.
 
-    A star marks the layers that the workspace is configured with.
+    A star marks the layers that the workspace is configured with. When some cannot be read, it
+    lists the others, tells why, and ends with status 2.
     """
     search = search_path(layers_dirs)
-    found = [load(LayerRef(name=name, path=path)) for name, path in available(search).items()]
+    found, broken = load_all(search)
     found = [layer for layer in found if everything or layer.file.listed]
     chosen = chosen_names(workspace)
     if as_json:
         print_json([_facts(layer, chosen) for layer in found])
-        return
-    for line in _table(found, chosen, search):
-        click.echo(line)
+    else:
+        for line in _table(found, chosen, search):
+            click.echo(line)
+    if broken:
+        raise UserErrors(broken)
 
 
 def _facts(layer: Layer, chosen: tuple[str, ...]) -> dict[str, object]:

@@ -1,6 +1,8 @@
-"""The one exception a user may see: everything else is a bug and keeps its traceback."""
+"""The exceptions a user may see: everything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -14,6 +16,14 @@ class UserError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class UserErrors(Exception):
+    """Several things that the user can put right, each told as one alone would be."""
+
+    def __init__(self, errors: Sequence[UserError]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = tuple(errors)
 
 
 def disk_full(what: str) -> UserError:

@@ -1,7 +1,7 @@
 """From names of layers to a Recipe: find the folders, load layer.toml, order, merge."""
 
 from skiff.layers.find import Search, available, is_path, override_folders, search_path
-from skiff.layers.load import Layer, load
+from skiff.layers.load import Layer, load, load_all
 from skiff.layers.merge import FIELDS
 from skiff.layers.resolve import resolve
 from skiff.layers.skiffos import checkout_recipe
@@ -14,6 +14,7 @@ __all__ = [
     "checkout_recipe",
     "is_path",
     "load",
+    "load_all",
     "override_folders",
     "resolve",
     "search_path",

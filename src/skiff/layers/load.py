@@ -8,7 +8,7 @@ from skiff.host import toml
 from skiff.host.errors import UserError
 from skiff.host.files import shown
 from skiff.layers import skiffos
-from skiff.layers.find import FILE
+from skiff.layers.find import FILE, Search, available
 from skiff.layers.parts import check_parts
 from skiff.model.arch import Arch
 from skiff.model.layer import LayerFile
@@ -51,6 +51,18 @@ def load(ref: LayerRef, *, bare: bool = False) -> Layer:
     _check_cpus(layer)
     check_parts(ref.path, layer.file)
     return layer
+
+
+def load_all(search: Search) -> tuple[list[Layer], list[UserError]]:
+    """Every layer that can be asked for by name, and what is wrong with those that cannot be read."""
+    layers: list[Layer] = []
+    errors: list[UserError] = []
+    for name, path in available(search).items():
+        try:
+            layers.append(load(LayerRef(name=name, path=path)))
+        except UserError as error:
+            errors.append(error)
+    return layers, errors
 
 
 def _check_cpus(layer: Layer) -> None:
