@@ -357,6 +357,43 @@ def test_configure_takes_layers_from_the_environment(
     assert config is not None and config.layers == ("virt/qemu",)
 
 
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        ("{}", "./my layers/the app"),
+        ("{}", "./a,b/app"),
+        ("{}", "~/my app"),
+        ("virt/qemu,{}", "./my layers/the app"),
+        ("virt/qemu, {} ,engine/podman", "{project}/my layers/the app"),
+        ("virt/qemu engine/podman,{}", "~/my app"),
+    ],
+)
+def test_a_path_that_is_there_is_one_layer(
+    project: Path, monkeypatch: pytest.MonkeyPatch, form: str, path: str
+) -> None:
+    monkeypatch.setenv("HOME", str(project / "home of mine"))
+    path = path.format(project=project)
+    folder = Path(path).expanduser().absolute()
+    folder.mkdir(parents=True)
+    (folder / "layer.toml").write_text('description = "x"\n')
+    names = [name for name in ("virt/qemu", "engine/podman") if name in form]
+    for words in ([form.format(path)], []):
+        monkeypatch.setenv("SKIFF_CONFIG", "" if words else form.format(path))
+        assert main(["configure", *words]) == 0
+        config = load_config(open_workspace(None))
+        assert config is not None and sorted(config.layers) == sorted([*names, str(folder)])
+
+
+def test_words_that_are_no_path_are_separated(project: Path, capsys: Capture) -> None:
+    (project / "a b").mkdir()
+    for word in ("virt/qemu engine/podman", "virt/qemu,engine/podman", " virt/qemu ,, engine/podman,"):
+        assert main(["configure", word]) == 0
+        config = load_config(open_workspace(None))
+        assert config is not None and config.layers == ("virt/qemu", "engine/podman")
+    assert main(["configure", "a b"]) == 2
+    assert "unknown layer 'a'" in capsys.readouterr().err
+
+
 def test_configure_remembers_nothing_wrong(project: Path, capsys: Capture) -> None:
     assert main(["configure", "engine/docker,engine/podman"]) == 2
     assert list(project.iterdir()) == []

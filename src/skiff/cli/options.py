@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,26 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def split_names(words: tuple[str, ...] | str) -> tuple[str, ...]:
-    """Layer names from words in which commas and spaces separate them, as in `SKIFF_CONFIG`."""
-    text = words if isinstance(words, str) else " ".join(words)
-    return tuple(text.replace(",", " ").split())
+def split_names(*words: str) -> tuple[str, ...]:
+    """Layer names from words in which commas and spaces separate them, as in `SKIFF_CONFIG`.
+
+    A path of a folder that is there is one name, with whatever is in it.
+    """
+    return tuple(name for word in words for name in _names(word, ",", None))
+
+
+def _names(text: str, *separators: str | None) -> Iterator[str]:
+    from skiff.layers import is_path
+
+    text = text.strip()
+    # Not Path's own, which raise for a user or a length that cannot be.
+    if is_path(text) and os.path.isdir(os.path.expanduser(text)):  # noqa: PTH111, PTH112
+        yield text
+    elif separators:
+        for part in text.split(separators[0]):
+            yield from _names(part, *separators[1:])
+    elif text:
+        yield text
 
 
 def _complete_layers(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -139,7 +155,7 @@ def recipe_options(verb: Verb) -> Verb:
         **kwargs: Any,
     ) -> Any:
         choice = Choice(
-            layers=split_names(layers),
+            layers=split_names(*layers),
             arch=Arch(arch) if arch else None,
             builder=builder,
             kernel=kernel,
