@@ -384,6 +384,21 @@ def test_a_path_that_is_there_is_one_layer(
         assert config is not None and sorted(config.layers) == sorted([*names, str(folder)])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "~nobody-here/app"],
+        ["show", "virt/qemu", "--ssh-key", "~nobody-here/key.pub"],
+        ["port", "--plan", "~nobody-here/app", "--arch", "arm64"],
+    ],
+)
+def test_the_home_of_somebody_who_is_not_there_is_a_path_that_is_not_there(
+    project: Path, capsys: Capture, words: list[str]
+) -> None:
+    assert main(words) == 2
+    assert "~nobody-here" in capsys.readouterr().err
+
+
 def test_words_that_are_no_path_are_separated(project: Path, capsys: Capture) -> None:
     (project / "a b").mkdir()
     for word in ("virt/qemu engine/podman", "virt/qemu,engine/podman", " virt/qemu ,, engine/podman,"):

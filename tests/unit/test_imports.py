@@ -103,6 +103,13 @@ def test_one_module_starts_programs() -> None:
     assert found == ["host/run.py"]
 
 
+def test_one_module_looks_for_homes() -> None:
+    # Path's own way raises for a user who is not there.
+    files = [file for file in PACKAGE.rglob("*.py") if "_layers" not in file.parts]
+    found = [file.relative_to(PACKAGE).as_posix() for file in files if "expanduser(" in file.read_text()]
+    assert found == ["host/files.py"]
+
+
 def test_the_tool_never_imports_what_runs_on_the_device() -> None:
     found = [
         file

@@ -14,6 +14,7 @@ from skiff.builders.buildroot.build import How
 from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.host.dirs import cache_dir
+from skiff.host.files import at_home
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.model.image import Image
@@ -43,7 +44,7 @@ SOURCE_OPTIONS = (
 
 
 def _absolute(path: Path | None) -> Path | None:
-    return path.expanduser().absolute() if path else None
+    return at_home(path).absolute() if path else None
 
 
 def build_options(verb: Verb) -> Verb:

@@ -26,6 +26,7 @@ import msgspec
 from skiff.cli.options import Choice, split_names
 from skiff.host import authorize, json
 from skiff.host.errors import UserError
+from skiff.host.files import at_home
 from skiff.host.ui import Ui
 from skiff.host.workspace import load_config, save_config
 from skiff.layers import checkout_recipe, is_path, override_folders, resolve, search_path
@@ -128,7 +129,7 @@ def print_json(value: object) -> None:
 
 
 def _absolute(name: str) -> str:
-    return str(Path(name).expanduser().absolute()) if is_path(name) else name
+    return str(at_home(name).absolute()) if is_path(name) else name
 
 
 def write_picture(path: Path, svg: str) -> None:

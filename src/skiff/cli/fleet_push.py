@@ -18,6 +18,7 @@ from skiff.cli.fleet_work import Work, telling, work_options
 from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.cli.reach import Way, way_options
 from skiff.host.dirs import cache_dir
+from skiff.host.files import at_home
 from skiff.host.ui import Ui
 from skiff.host.workspace import open_workspace
 from skiff.machine import push as update
@@ -143,4 +144,4 @@ def roll_out(work: Work, source: Source, wish: Wish, way: Way, ui: Ui, as_json: 
 
 def _usual_key() -> Path | None:
     named = os.environ.get("SKIFF_SIGN_KEY", "")
-    return Path(named).expanduser() if named else None
+    return at_home(named) if named else None

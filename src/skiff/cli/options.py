@@ -12,6 +12,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from skiff.host.files import at_home
 from skiff.host.ui import Ui
 from skiff.host.workspace import open_workspace
 from skiff.model.arch import Arch
@@ -52,8 +53,7 @@ def _names(text: str, *separators: str | None) -> Iterator[str]:
     from skiff.layers import is_path
 
     text = text.strip()
-    # Not Path's own, which raise for a user or a length that cannot be.
-    if is_path(text) and os.path.isdir(os.path.expanduser(text)):  # noqa: PTH111, PTH112
+    if is_path(text) and os.path.isdir(at_home(text)):  # noqa: PTH112 (false for any path that cannot be)
         yield text
     elif separators:
         for part in text.split(separators[0]):
@@ -161,7 +161,7 @@ def recipe_options(verb: Verb) -> Verb:
             kernel=kernel,
             skiffos=skiffos.absolute() if skiffos else None,
             layers_dirs=tuple(path.absolute() for path in layers_dirs),
-            ssh_keys=tuple(path.expanduser().absolute() for path in ssh_keys),
+            ssh_keys=tuple(at_home(path).absolute() for path in ssh_keys),
             user_keys=user_keys,
             workspace_key=workspace_key,
             allow_unreachable=allow_unreachable,

@@ -14,6 +14,7 @@ from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.cli.status import print_lines, verb_form
 from skiff.host.dirs import cache_dir
+from skiff.host.files import at_home
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.machine import foreground, kvm, report
@@ -39,9 +40,7 @@ def _mebibytes(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Disk, ...]:
-    return tuple(
-        Disk(Path(text.removesuffix(",ro")).expanduser().absolute(), text.endswith(",ro")) for text in value
-    )
+    return tuple(Disk(at_home(text.removesuffix(",ro")).absolute(), text.endswith(",ro")) for text in value)
 
 
 @click.command(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 
 from skiff.host.errors import UserError
+from skiff.host.files import at_home
 from skiff.model.fleet import Host
 
 # `kiosk-[01:12]`, `rack-[a:c]`, `node[0:10:2]`, as Ansible writes them.
@@ -103,7 +103,7 @@ def _host(file: str, name: str, settings: Settings, groups: Sequence[str]) -> Ho
         address=bare,
         user=user if at else settings.user or "root",
         port=settings.port,
-        key=Path(settings.key).expanduser() if settings.key else None,
+        key=at_home(settings.key) if settings.key else None,
         ssh=settings.ssh,
         workspace=settings.workspace,
         groups=tuple(groups),

@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 
 from skiff.host.errors import UserError
-from skiff.host.files import write_atomic
+from skiff.host.files import at_home, write_atomic
 from skiff.model.workspace import Workspace
 
 # Marks a folder as a cache, for programs that save files too (https://bford.info/cachedir/).
@@ -46,7 +46,7 @@ def removable_cache() -> Path:
 def blobs_dir(workspace: Workspace) -> Path:
     """Where the user puts pieces of bootloaders: SKIFF_BLOBS, else the workspace's `blobs/`."""
     named = os.environ.get("SKIFF_BLOBS")
-    return Path(named).expanduser().absolute() if named else workspace.blobs
+    return at_home(named).absolute() if named else workspace.blobs
 
 
 def device_python() -> Path:

@@ -58,6 +58,11 @@ def swap_folder(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def at_home(path: str | Path) -> Path:
+    """A path with the home folder in place of `~` or `~user`. An unknown user's stays, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def shown(path: Path) -> str:
     """A path as messages show it: relative to the current folder when it lies there."""
     try:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 import msgspec
 
 from skiff.host import json
 from skiff.host.errors import UserError
-from skiff.host.files import write_atomic
+from skiff.host.files import at_home, write_atomic
 from skiff.model.config import Config
 from skiff.model.packages import PackageSet
 from skiff.model.workspace import Workspace
@@ -30,7 +29,7 @@ def open_workspace(name: str | None = None) -> Workspace:
             f"workspace {name!r}: not a name for a workspace",
             hint="use letters, digits, '.', '_' and '-', a letter or digit first",
         )
-    parent = Path(os.environ.get("SKIFF_WORKSPACES") or "workspaces").expanduser()
+    parent = at_home(os.environ.get("SKIFF_WORKSPACES") or "workspaces")
     return Workspace(name=name, root=parent.absolute() / name)
 
 

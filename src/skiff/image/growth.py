@@ -9,6 +9,7 @@ import msgspec
 
 from skiff.host import json
 from skiff.host.errors import UserError
+from skiff.host.files import at_home
 from skiff.host.workspace import open_workspace
 from skiff.image.budget import by_layer
 from skiff.image.report import by_origin, kernel_modules, require_image
@@ -59,7 +60,7 @@ def other_sizes(other: str, by: str) -> Sizes:
 
     Raises UserError when there are none, or only of another kind.
     """
-    path = Path(other).expanduser()
+    path = at_home(other)
     if path.is_file():
         return _saved(path, by)
     if path.is_dir():

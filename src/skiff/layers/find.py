@@ -12,7 +12,7 @@ import msgspec
 
 from skiff.host.dirs import builtin_layers
 from skiff.host.errors import UserError
-from skiff.host.files import shown
+from skiff.host.files import at_home, shown
 from skiff.layers import skiffos
 from skiff.model.recipe import LayerRef
 
@@ -39,7 +39,7 @@ def search_path(folders: Iterable[Path] = ()) -> Search:
     Raises UserError for a folder that is not there.
     """
     extra = os.environ.get("SKIFF_EXTRA_CONFIGS_PATH", "")
-    named = [Path(part).expanduser() for part in extra.split(":") if part]
+    named = [at_home(part) for part in extra.split(":") if part]
     for folder in named:
         if not folder.is_dir():
             raise UserError(
@@ -75,7 +75,7 @@ def find(name: str, search: Search, *, base: Path | None = None, wanted_by: str 
     ``wanted_by`` begins the message when it is another layer that asks for it. Raises UserError.
     """
     if is_path(name):
-        return _at_path((base or Path.cwd()) / Path(name).expanduser(), wanted_by)
+        return _at_path((base or Path.cwd()) / at_home(name), wanted_by)
     if _NAME.fullmatch(name):
         for path in (skiffos.from_environment(name), *(root / name for root in search.all)):
             if path is None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from skiff.host.errors import UserError
+from skiff.host.files import at_home
 from skiff.model.arch import Arch
 from skiff.model.layer import LayerFile
 from skiff.model.recipe import LayerRef, Recipe, SkiffosTree
@@ -54,7 +55,7 @@ def from_environment(name: str) -> Path | None:
     value = os.environ.get(variable(name), "") if _NAME.fullmatch(name) else ""
     if not value:
         return None
-    path = Path(value).expanduser().absolute()
+    path = at_home(value).absolute()
     if not path.is_dir():
         raise UserError(
             f"{variable(name)}: {path}: no such folder", hint="name a package's folder, or unset it"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skiff.host.errors import UserError
-from skiff.host.files import digest, keep_folder
+from skiff.host.files import at_home, digest, keep_folder
 from skiff.host.run import DEVNULL, PIPE, CommandError, Process, run, spawn
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -204,7 +204,7 @@ def _git_dir(folder: Path) -> Path:
 
 def local_path(url: str) -> Path | None:
     """The folder that an address means; None for one elsewhere."""
-    path = Path(url.removeprefix("file://")).expanduser()
+    path = at_home(url.removeprefix("file://"))
     if url.startswith("file://") or (":" not in url and (path.is_dir() or os.sep in url)):
         return path.absolute()
     return None

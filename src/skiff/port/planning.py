@@ -12,7 +12,7 @@ import msgspec
 
 from skiff.host import json, toml
 from skiff.host.errors import UserError
-from skiff.host.files import digest, file_digest, write_atomic
+from skiff.host.files import at_home, digest, file_digest, write_atomic
 from skiff.model.oci import ImageConfig
 from skiff.model.port import Action, Plan, Platform, Reference
 from skiff.port.graph import Lookup, Request, make_plan
@@ -106,7 +106,7 @@ def planned(
 
 def _request(wish: Wish, build: Platform) -> Request:
     """What is to be planned. A folder is written as ``./folder`` or ``folder/``: ``folder`` is an image."""
-    path = Path(wish.image).expanduser()
+    path = at_home(wish.image)
     is_path = wish.image.startswith((".", "/", "~")) or wish.image.endswith("/")
     if not is_path:
         reference = parse_reference(wish.image)
