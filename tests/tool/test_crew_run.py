@@ -13,8 +13,7 @@ import sys
 import pytest
 
 from skiff_device.crew.command import Caller
-from tests.tool.crew_device import SOURCE, CrewDevice
-from tests.tool.test_crew_logs import wait_for
+from tests.tool.crew_device import SOURCE, CrewDevice, wait_for
 
 DEPLOYER = Caller("anna", "deploy", ("app",))
 READER = Caller("eve", "read")
