@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from skiff.builders.exports import NoExports, drop_exports, without_exports
-from skiff.host.errors import UserError
+from skiff.builders.exports import without_exports
+from skiff.builders.rewrite import CannotRewrite
 from skiff.host.run import run
-from skiff.model.tree import Entry, Kind, Tree
 
 # `stderr` is a variable of the C library; where it is copied into the program, the program exports it.
 PROGRAM = """
@@ -64,26 +63,10 @@ def test_a_program_for_another_cpu(tmp_path: Path, compiler: str) -> None:
 
 def test_a_library_is_refused(tmp_path: Path) -> None:
     library = compile(tmp_path, "-shared", "-fPIC")
-    with pytest.raises(NoExports, match=r"no \.interp"):
+    with pytest.raises(CannotRewrite, match=r"no \.interp"):
         without_exports(library.read_bytes())
 
 
-def test_what_is_no_program_is_told(tmp_path: Path) -> None:
-    tree = Tree()
-    script = tmp_path / "script"
-    script.write_text("#!/bin/sh\n")
-    tree.add("usr/bin/script", Entry(Kind.FILE, 0o755, "package", source=script))
-    with pytest.raises(UserError, match=r"trim\.exports: /usr/bin/script \(package\): it is no ELF file"):
-        drop_exports(tree, ["usr/bin/*"], tmp_path / "cache")
-
-
-def test_only_what_is_named_is_changed(tmp_path: Path) -> None:
-    tree = Tree()
-    program = compile(tmp_path)
-    for name in ("one", "two"):
-        tree.add(f"usr/bin/{name}", Entry(Kind.FILE, 0o755, "package", source=program))
-    drop_exports(tree, ["usr/bin/one"], tmp_path / "cache")
-    assert "a_name_for_plugins" in exported(program)
-    one, two = tree["usr/bin/one"].source, tree["usr/bin/two"].source
-    assert isinstance(one, Path) and two == program
-    assert "a_name_for_plugins" not in exported(one)
+def test_a_script_is_refused() -> None:
+    with pytest.raises(CannotRewrite, match="no ELF file"):
+        without_exports(b"#!/bin/sh\n")

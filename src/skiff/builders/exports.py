@@ -8,68 +8,34 @@ which weigh nothing compressed; the table by which symbols are found holds what 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from skiff.builders.trim import Globs
-from skiff.host.errors import UserError
-from skiff.host.files import file_digest, write_atomic
-from skiff.model.tree import Tree
+from skiff.builders.rewrite import CannotRewrite
 
-# In the cache. What is made otherwise needs another name.
-_FOLDER = "without-exports"
 _SHIFT = 16
 # Entries of the dynamic section that name something.
 _NAMING = ("DT_NEEDED", "DT_SONAME", "DT_RPATH", "DT_RUNPATH")
 
 
-class NoExports(Exception):
-    """Why there is nothing to take out of a file, or it cannot be done."""
-
-
-def drop_exports(tree: Tree, globs: Iterable[str], cache: Path) -> None:
-    """Put in the place of the files that the globs match the same without exported names.
-
-    Each is made once, in the cache. Raises UserError for one that is no such program.
-    """
-    wanted = Globs(globs)
-    for path, entry in list(tree.files()):
-        if not wanted.match(path) or isinstance(entry.source, bytes):
-            continue
-        made = cache / _FOLDER / file_digest(entry.source)
-        if not made.exists():
-            try:
-                data = without_exports(entry.source.read_bytes())
-            except NoExports as why:
-                raise UserError(
-                    f"trim.exports: /{path} ({entry.origin}): {why}",
-                    hint="take it out of `trim.exports`",
-                ) from None
-            made.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(made, data)
-        tree.entries[path] = msgspec.structs.replace(entry, source=made)
-
-
 def without_exports(program: bytes) -> bytes:
-    """The program with zeros for all that it exports. Raises NoExports."""
+    """The program with zeros for all that it exports. Raises CannotRewrite."""
     try:
         elf = ELFFile(BytesIO(program))
         sections = {section.name: section for section in elf.iter_sections()}
     except ELFError:
-        raise NoExports("it is no ELF file") from None
+        raise CannotRewrite("it is no ELF file") from None
     missing = {".interp", ".dynamic", ".dynsym", ".dynstr", ".gnu.hash"} - set(sections)
     if missing:
-        raise NoExports(
+        raise CannotRewrite(
             f"it is no program with dynamic symbols: it has no {' and no '.join(sorted(missing))}"
         )
     if ".hash" in sections:
-        raise NoExports("its symbols are in a second table too, of the old kind (DT_HASH)")
+        raise CannotRewrite("its symbols are in a second table too, of the old kind (DT_HASH)")
     order = "<" if elf.little_endian else ">"
     wide = elf.elfclass == 64
     asked = set(_asked_for(program, elf, order))

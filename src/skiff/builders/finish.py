@@ -10,10 +10,12 @@ from skiff.builders.check import check_tree
 from skiff.builders.device_python import device_modules
 from skiff.builders.driver_firmware import missing_firmware
 from skiff.builders.elf import Linker
-from skiff.builders.exports import drop_exports
+from skiff.builders.exports import without_exports
+from skiff.builders.golines import without_lines
 from skiff.builders.kernel import Kernel
 from skiff.builders.lay import add_extras, add_layer, add_settings, early_files
 from skiff.builders.owners import owners
+from skiff.builders.rewrite import rewrite
 from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Tree
@@ -45,7 +47,8 @@ def finish(
     keep = Globs(recipe.trim_keep)
     drop(tree, recipe.trim_drop, keep)
     drop_unneeded_libraries(tree, recipe.arch, keep)
-    drop_exports(tree, recipe.trim_exports, cache)
+    rewrite(tree, "exports", recipe.trim_exports, without_exports, cache)
+    rewrite(tree, "lines", recipe.trim_lines, without_lines, cache)
     step("check")
     check_tree(tree, recipe)
     linker = Linker(tree, recipe.arch)

@@ -20,6 +20,7 @@ _LISTS = {
     "trim_drop": "trim.drop",
     "trim_keep": "trim.keep",
     "trim_exports": "trim.exports",
+    "trim_lines": "trim.lines",
     "programs": "tree.programs",
     "applets": "tree.applets",
     "early": "tree.early",

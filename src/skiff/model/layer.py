@@ -91,6 +91,15 @@ class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         ),
     ] = ()
+    lines: Annotated[
+        tuple[str, ...],
+        Doc(
+            description=(
+                "Path globs of programs in Go from which the line numbers are removed that a panic "
+                "prints behind the names of functions."
+            )
+        ),
+    ] = ()
 
 
 class UserEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

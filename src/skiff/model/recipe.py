@@ -60,6 +60,7 @@ class Recipe(msgspec.Struct, frozen=True):
     trim_drop: tuple[str, ...] = ()
     trim_keep: tuple[str, ...] = ()
     trim_exports: tuple[str, ...] = ()
+    trim_lines: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     dirs: dict[str, str] = {}
     links: dict[str, str] = {}

@@ -1,0 +1,57 @@
+"""Programs that are changed on their way into the image: those that are named, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skiff.builders.rewrite import CannotRewrite, rewrite
+from skiff.host.errors import UserError
+from skiff.model.tree import Entry, Kind, Tree
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    tree = Tree()
+    program = tmp_path / "program"
+    program.write_bytes(b"program")
+    for name in ("one", "two"):
+        tree.add(f"usr/bin/{name}", Entry(Kind.FILE, 0o755, "package", source=program))
+    return tree
+
+
+def content(tree: Tree, path: str) -> bytes:
+    source = tree[path].source
+    assert isinstance(source, Path)
+    return source.read_bytes()
+
+
+def test_only_what_is_named_is_changed(tree: Tree, tmp_path: Path) -> None:
+    rewrite(tree, "names", ["usr/bin/one"], bytes.upper, tmp_path / "cache")
+    assert (content(tree, "usr/bin/one"), content(tree, "usr/bin/two")) == (b"PROGRAM", b"program")
+    assert tree["usr/bin/one"].mode == 0o755
+
+
+def test_it_is_made_once(tree: Tree, tmp_path: Path) -> None:
+    made: list[bytes] = []
+
+    def change(data: bytes) -> bytes:
+        made.append(data)
+        return data.upper()
+
+    rewrite(tree, "names", ["usr/bin/*"], change, tmp_path / "cache")
+    assert made == [b"program"]
+    # Another change of the same file is another file.
+    rewrite(tree, "others", ["usr/bin/two"], lambda data: data[::-1], tmp_path / "cache")
+    assert (content(tree, "usr/bin/one"), content(tree, "usr/bin/two")) == (b"PROGRAM", b"MARGORP")
+
+
+def test_what_cannot_be_changed_is_told(tree: Tree, tmp_path: Path) -> None:
+    def change(data: bytes) -> bytes:
+        raise CannotRewrite("it is a poem")
+
+    with pytest.raises(UserError, match=r"trim\.names: /usr/bin/one \(package\): it is a poem") as told:
+        rewrite(tree, "names", ["usr/bin/*"], change, tmp_path / "cache")
+    assert told.value.hint == "take it out of `trim.names`"
+    assert content(tree, "usr/bin/one") == b"program"
