@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from skiff.host.errors import UserError
-from skiff.layers import Search, available, override_folders, search_path
+from skiff.layers import Search, available, override_folders, resolve, search_path
 from skiff.model.arch import Arch
 from tests.unit.layer_tree import LayerTree
 
@@ -85,6 +85,25 @@ def test_conflict_of_a_required_layer_tells_who_brought_it(tree: LayerTree) -> N
     tree.add("e/two")
     tree.add("a/app", 'requires = ["e/two"]')
     assert tree.error("e/one", "a/app")[1] == "leave one of them out; e/two is required by a/app"
+
+
+def test_layer_that_needs_one_of_several_says_which(tree: LayerTree) -> None:
+    tree.add("e/one")
+    tree.add("e/two")
+    tree.add("a/app", 'requires_one = ["e/one", "e/two"]')
+    tree.add("a/top", 'requires = ["a/app"]')
+    message, hint = tree.error("a/app")
+    assert message == "layer a/app needs e/one or e/two"
+    assert hint == "name one of them too, as in a/app,e/one"
+    assert tree.error("a/top")[1] == "name one of them too, as in a/top,e/one; a/app is required by a/top"
+    assert tree.resolve("a/top", "e/two").names == ("base", "a/app", "a/top", "e/two")
+
+
+@pytest.mark.parametrize("name", ["apps/core", "apps/crew", "core/debian"])
+def test_apps_and_environments_need_an_engine(name: str) -> None:
+    # An image without one would build, and do nothing of what the layer says.
+    with pytest.raises(UserError, match="needs engine/docker or engine/podman"):
+        resolve(("virt/qemu", name), Arch.AMD64, search_path())
 
 
 def test_wrong_cpu_names_layer_and_remedy(tree: LayerTree) -> None:

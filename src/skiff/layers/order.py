@@ -17,7 +17,8 @@ BASE = "base"
 def ordered(names: Sequence[str], search: Search, overrides: Sequence[LayerRef] = ()) -> list[Layer]:
     """`base` first, then the layers in the order asked for, each after those it requires; overrides last.
 
-    Raises UserError for an unknown layer, a circle, or two layers that exclude each other.
+    Raises UserError for an unknown layer, a circle, two layers that exclude each other, or one that is
+    nothing without another that nobody named.
     """
     walk = _Walk(search)
     for name in dict.fromkeys((BASE, *names)):
@@ -27,6 +28,7 @@ def ordered(names: Sequence[str], search: Search, overrides: Sequence[LayerRef] 
         walk.visit_required(layer)
     layers = [*walk.done.values(), *last]
     _check_conflicts(layers, walk.wanted_by)
+    _check_needed(layers, walk.wanted_by, names)
     return layers
 
 
@@ -96,6 +98,19 @@ def _check_conflicts(layers: Sequence[Layer], wanted_by: dict[str, str]) -> None
                 f"layers {first.name} and {second.name} exclude each other (conflicts in {said})",
                 hint="; ".join(["leave one of them out", *brought]),
             )
+
+
+def _check_needed(layers: Sequence[Layer], wanted_by: dict[str, str], names: Sequence[str]) -> None:
+    """A choice that a layer leaves to the user, and that was not made."""
+    there = {layer.name for layer in layers}
+    for layer in layers:
+        needed = layer.file.requires_one
+        if not needed or there & set(needed):
+            continue
+        hint = f"name one of them too, as in {','.join((*names, needed[0]))}"
+        if layer.name in wanted_by:
+            hint += f"; {layer.name} is required by {wanted_by[layer.name]}"
+        raise UserError(f"layer {layer.name} needs {' or '.join(needed)}", hint=hint)
 
 
 def choose_arch(layers: Sequence[Layer], wish: Arch | None) -> Arch:

@@ -434,6 +434,10 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requires: Annotated[
         tuple[str, ...], Doc(description="Layers that come before this one, and are added when missing.")
     ] = ()
+    requires_one: Annotated[
+        tuple[str, ...],
+        Doc(description="Layers of which one has to be there, by its name; which one is for the user to say."),
+    ] = ()
     conflicts: Annotated[tuple[str, ...], Doc(description="Layers that cannot be in the same recipe.")] = ()
     arch: Annotated[
         tuple[str, ...],
