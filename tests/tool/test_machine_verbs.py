@@ -265,6 +265,11 @@ def test_ssh_without_words_logs_in(host: FakeHost, image: Image) -> None:
 
 
 def test_ssh_without_machine_is_told(host: FakeHost, image: Image) -> None:
+    key = host.root / "ws/default/keys/id_ed25519"
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.touch()
     done = run([*SKIFF, "ssh", "--", "true"], check=False)
     assert done.returncode == 2
     assert b"no machine of workspace default is running" in done.stderr
+    # A board is not reached by this verb; its key is the workspace's, if its owner has none.
+    assert f"to log in to a device: ssh -i {key} root@ADDRESS".encode() in done.stderr

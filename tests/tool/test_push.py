@@ -15,6 +15,7 @@ from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
 from skiff.machine.push import Wish, push, rollback
 from skiff.machine.remote import Remote, device
+from skiff.machine.settings import backup
 from skiff.model.disk import DiskPlan
 from tests.tool.fake_machine import RECEIVED, small_image
 
@@ -26,7 +27,7 @@ while [ "$1" != root@device ] && [ "$1" != device ]; do shift; done
 shift
 [ "$1" != -- ] || shift
 [ ! -e "$ROOT/alone" ] || ! tail -n 1 "$ROOT/ssh.log" | grep -q ControlMaster=yes || exit 255
-[ ! -e "$ROOT/unreachable" ] || { echo "no route" >&2; exit 255; }
+[ ! -e "$ROOT/unreachable" ] || { cat "$ROOT/unreachable" >&2; exit 255; }
 case $* in
 'cat /proc/sys/kernel/random/boot_id') exec cat "$ROOT/boot_id" ;;
 reboot) echo again >>"$ROOT/boot_id"; exec cp "$ROOT/after.json" "$ROOT/slots.json" ;;
@@ -240,9 +241,21 @@ def test_a_way_back(fake: FakeDevice) -> None:
 
 
 def test_a_device_out_of_reach(fake: FakeDevice, slot: Path) -> None:
-    (fake.root / "unreachable").touch()
-    with pytest.raises(UserError, match="not reached over SSH: no route"):
+    (fake.root / "unreachable").write_text("no route\n")
+    with pytest.raises(UserError, match="not reached over SSH: no route") as caught:
         push(fake.remote, slot, WISH, UI)
+    assert "keys/id_ed25519" not in caught.value.hint
+
+
+def test_a_device_that_knows_no_key_of_ours(fake: FakeDevice, tmp_path: Path) -> None:
+    # The workspace's own key is in its image, and ssh does not try it by itself.
+    (fake.root / "unreachable").write_text("root@device: Permission denied (publickey).\n")
+    with pytest.raises(UserError, match="Permission denied") as caught:
+        rollback(fake.remote, WISH, UI)
+    assert "-i workspaces/NAME/keys/id_ed25519" in caught.value.hint
+    with pytest.raises(UserError, match=r"not reached over SSH: .*Permission denied") as caught:
+        backup(fake.remote, tmp_path / "attic.tar")
+    assert "-i workspaces/NAME/keys/id_ed25519" in caught.value.hint
 
 
 def test_a_signature_over_the_manifest(fake: FakeDevice, tmp_path: Path) -> None:

@@ -510,6 +510,15 @@ def test_a_look_at_buildroots_menus_changes_no_choice(project: Path, capsys: Cap
     assert open_workspace().config.read_bytes() == before
 
 
+def test_push_to_nowhere_builds_nothing(
+    project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["configure", "virt/qemu"])
+    monkeypatch.setattr("skiff.cli.push.Source.slot", lambda *words: pytest.fail("built"))
+    assert main(["push"]) == 2
+    assert "no device is named" in capsys.readouterr().err
+
+
 def test_no_command_of_a_package_is_told(project: Path, capsys: Capture) -> None:
     main(["configure", "virt/qemu"])
     capsys.readouterr()

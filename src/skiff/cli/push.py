@@ -77,8 +77,9 @@ def command(
     if work is not None:
         roll_out(work, source, wish, way, ui, as_json)
         return
+    remote = way.to(device, workspace)
     with source.slot(ui) as folder:
-        _tell(push(way.to(device, workspace), folder, wish, ui), as_json)
+        _tell(push(remote, folder, wish, ui), as_json)
 
 
 def _words(choice: Choice, device: str | None, fleet: bool) -> tuple[Choice, str | None]:

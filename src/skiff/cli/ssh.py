@@ -9,6 +9,7 @@ import click
 
 from skiff.cli.options import examples, workspace_option
 from skiff.host.errors import UserError
+from skiff.host.files import shown
 from skiff.host.run import replace
 from skiff.machine import bringup, lifecycle, ssh
 from skiff.machine.files import MachineFiles
@@ -31,7 +32,7 @@ from skiff.model.workspace import Workspace
 @workspace_option
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- WORDS…]")
 def command(user: str, tty: bool, new_host_key: bool, workspace: Workspace, words: tuple[str, ...]) -> None:
-    """Log in to the machine, or run a program there.
+    """Log in to the workspace's virtual machine, or run a program there.
 
     WORDS reach the program exactly as they are here: no shell takes them apart. Standard input, output,
     error and the exit status are the program's own.
@@ -39,7 +40,11 @@ def command(user: str, tty: bool, new_host_key: bool, workspace: Workspace, word
     files = MachineFiles(workspace.machine)
     state = bringup.running(files)
     if state is None:
-        raise UserError(f"no machine of workspace {workspace.name} is running", hint="skiff run --detach")
+        key = f"-i {shown(workspace.private_key)} " if workspace.private_key.exists() else ""
+        raise UserError(
+            f"no machine of workspace {workspace.name} is running",
+            hint=f"skiff run --detach; to log in to a device: ssh {key}root@ADDRESS",
+        )
     if new_host_key:
         files.known_hosts.unlink(missing_ok=True)
     keys = ssh.usable_keys(workspace.private_key, Path.home())

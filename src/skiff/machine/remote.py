@@ -12,7 +12,7 @@ from skiff.host.errors import UserError
 from skiff.host.run import Group, run
 
 # ssh's own exit status when it could not connect or log in.
-_SSH_FAILED = 255
+SSH_FAILED = 255
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -53,14 +53,18 @@ class Remote(msgspec.Struct, frozen=True):
             done = run(argv, input=input, timeout=timeout, check=False)
         text, said = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
         reply = Reply(done.returncode, text, said.strip())
-        if reply.status == _SSH_FAILED:
-            raise UserError(
-                f"{self.host}: not reached over SSH: {reply.problem or 'the connection broke'}",
-                hint="does `ssh` to it work without a question? keys with a passphrase: ssh-add",
-            )
+        if reply.status == SSH_FAILED:
+            raise self.not_reached(reply.problem)
         if check and reply.status != 0:
             raise UserError(f"{self.host}: {reply.problem or f'{words[0]}: status {reply.status}'}")
         return reply
+
+    def not_reached(self, problem: str) -> UserError:
+        """What to tell when ssh itself failed, with what it said."""
+        hint = "does `ssh` to it work without a question? keys with a passphrase: ssh-add"
+        if "Permission denied" in problem:
+            hint += "; the key that a workspace made for its images: -i workspaces/NAME/keys/id_ed25519"
+        return UserError(f"{self.host}: not reached over SSH: {problem or 'the connection broke'}", hint=hint)
 
     def boot_id(self, timeout: float = 20) -> str:
         """What tells one boot from another (proc(5)); empty when no answer comes in time."""

@@ -11,7 +11,7 @@ from skiff.host.errors import UserError
 from skiff.host.files import write_atomic
 from skiff.host.run import DEVNULL, run
 from skiff.machine.push import restart_only
-from skiff.machine.remote import Remote
+from skiff.machine.remote import SSH_FAILED, Remote
 
 # Settings are small; an overlay may not be.
 _LIMIT = 600.0
@@ -23,8 +23,11 @@ def backup(remote: Remote, target: Path) -> int:
     Raises UserError when they cannot be had; the file is as it was then.
     """
     done = run(remote.argv(["skiff-settings", "backup"]), stdin=DEVNULL, timeout=_LIMIT, check=False)
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode == SSH_FAILED:
+        raise remote.not_reached(said)
     if done.returncode != 0:
-        raise UserError(f"{remote.host}: {done.stderr.decode(errors='replace').strip() or done.returncode}")
+        raise UserError(f"{remote.host}: {said or done.returncode}")
     _check(done.stdout, remote.host)
     # There are passwords and the device's private host key in it.
     write_atomic(target, done.stdout, mode=0o600)

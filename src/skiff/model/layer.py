@@ -436,7 +436,9 @@ class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
     requires_one: Annotated[
         tuple[str, ...],
-        Doc(description="Layers of which one has to be there, by its name; which one is for the user to say."),
+        Doc(
+            description="Layers of which one has to be there, by its name; which one is for the user to say."
+        ),
     ] = ()
     conflicts: Annotated[tuple[str, ...], Doc(description="Layers that cannot be in the same recipe.")] = ()
     arch: Annotated[
