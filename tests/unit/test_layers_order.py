@@ -57,6 +57,28 @@ def test_half_of_a_name_is_enough_for_a_guess(tree: LayerTree) -> None:
     assert "did you mean engine/docker?" in tree.error("docker")[1]
 
 
+@pytest.mark.parametrize("asked", ["odroid/hc2", "HC2", "odroid/xu3"])
+def test_a_board_is_found_by_its_own_name(tree: LayerTree, asked: str) -> None:
+    tree.add("odroid/hc4", 'description = "ODROID-HC4"')
+    tree.add("odroid/xu", 'description = "ODROID-XU3, XU4, HC1 and HC2 (Exynos 5422)"')
+    tree.add("broken/one", "description =")
+    assert tree.error(asked)[1].startswith("did you mean odroid/xu? ")
+
+
+def test_a_layer_is_found_in_another_namespace(tree: LayerTree) -> None:
+    # `apps/docker` is SkiffOS's.
+    tree.add("engine/docker")
+    tree.add("apps/cluster", 'description = "Docker Swarm"')
+    assert tree.error("apps/docker")[1].startswith("did you mean engine/docker? ")
+
+
+def test_a_namespace_alone_names_what_one_would_choose(tree: LayerTree) -> None:
+    for name in ("c2", "c4", "n2", "xu"):
+        tree.add(f"odroid/{name}")
+    tree.add("odroid/amlogic", "listed = false")
+    assert tree.error("odroid")[1].startswith("did you mean odroid/c2, odroid/c4, odroid/n2 or odroid/xu? ")
+
+
 @pytest.mark.parametrize("name", ["", "a/b/c", "a/../base", "-x", "a b"])
 def test_odd_words_are_unknown_layers(tree: LayerTree, name: str) -> None:
     assert tree.error(name)[0] == f"unknown layer {name!r}"

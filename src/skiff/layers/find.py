@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -108,12 +109,32 @@ def _no_layer(path: Path, wanted_by: str) -> UserError:
 
 
 def _nearest(name: str, search: Search) -> str:
-    names = list(available(search))
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    # Somebody who knows half of the name: `qemu`, `docker`.
-    near += [other for other in names if name in other.split("/") and other not in near]
-    asked = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{asked}`skiff layers --all` lists what there is"
+    found = available(search)
+    space, _, last = name.lower().rpartition("/")
+    # Half of the name, or another namespace: `qemu`, `odroid`, `apps/docker`.
+    near = [other for other in found if last and last in other.split("/")]
+    if len(near) > 1:
+        near = [other for other in near if _facts(found[other])[1]] or near
+    if not near and last:
+        # A layer is for several boards, and named after one: `odroid/hc2` is among those of `odroid/xu`.
+        word = re.compile(rf"(?<![\w+]){re.escape(last)}(?![\w+])", re.IGNORECASE)
+        near = [
+            other
+            for other, path in found.items()
+            if other.startswith(f"{space}/" if space else "") and word.search(_facts(path)[0])
+        ]
+    near = near or difflib.get_close_matches(name, found, n=3, cutoff=0.5)
+    asked = " or ".join(part for part in (", ".join(near[:-1]), *near[-1:]) if part)
+    return (f"did you mean {asked}? " if asked else "") + "`skiff layers --all` lists what there is"
+
+
+def _facts(folder: Path) -> tuple[str, bool]:
+    """What a layer says of itself, and whether it is listed; nothing is said of one with a mistake in it."""
+    try:
+        data = tomllib.loads((folder / FILE).read_text())
+    except (OSError, ValueError):
+        return "", True
+    return str(data.get("description", "")), bool(data.get("listed", True))
 
 
 def override_folders(project: Path, workspace: str) -> tuple[LayerRef, ...]:
