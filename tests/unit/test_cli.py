@@ -277,6 +277,10 @@ def test_show_why(project: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out == "packages[rsync]  base\n"
     assert main(["show", "virt/qemu", "--why", "device.engine"]) == 0
     assert capsys.readouterr().out == "device.engine: no layer of this recipe sets it; it is empty\n"
+    assert main(["show", "ssh/openssh", "virt/qemu", "--why", "keep[dropbear-bin]"]) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["keep[dropbear-bin]", "=", "usr/sbin/dropbear", "base"] in said
+    assert ["keep[dropbear-bin]", "=", "usr/bin/dropbearconvert", "ssh/openssh"] in said
     assert main(["show", "virt/qemu", "--why", "disk.raw"]) == 0
     assert capsys.readouterr().out == "disk.raw: no layer of this recipe sets it; it is empty\n"
     assert main(["show", "virt/qemu", "--why", "disk.table"]) == 0

@@ -83,6 +83,8 @@ def test_what_is_kept_of_a_package_grows(tree: LayerTree) -> None:
     recipe = tree.resolve("a/one")
     assert recipe.keep == {"rsync": ("usr/bin/rsync", "usr/bin/rsync-ssl"), "nano": ()}
     assert recipe.origins["keep[rsync]"] == "a/one"
+    assert recipe.origins["keep[rsync][usr/bin/rsync]"] == "base"
+    assert recipe.origins["keep[rsync][usr/bin/rsync-ssl]"] == "a/one"
 
 
 def test_values_for_the_cpu_are_picked(tree: LayerTree) -> None:

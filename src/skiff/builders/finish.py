@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from skiff.builders import unmatched
 from skiff.builders.built import Built
 from skiff.builders.check import check_tree
 from skiff.builders.device_python import device_modules
@@ -44,6 +45,8 @@ def finish(
         tree.add(path, entry)
     add_extras(tree, recipe)
     step("trim")
+    # Those of layers are for Debian's paths.
+    slips = unmatched.of_tree(list(tree), recipe) if recipe.builder == "debian" else []
     keep = Globs(recipe.trim_keep)
     drop(tree, recipe.trim_drop, keep)
     drop_unneeded_libraries(tree, recipe.arch, keep)
@@ -59,5 +62,5 @@ def finish(
         early_files(tree, recipe, linker),
         dict(boot),
         owners(tree, recipe, kernel, linker),
-        tuple(missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
+        (*slips, *missing_firmware(tree, kernel.modules, recipe.firmware_optional)),
     )

@@ -115,6 +115,9 @@ def _item(key: str) -> str:
 
 
 def _rows(recipe: Recipe, field: str) -> Iterator[tuple[str, str, str]]:
+    if field == "keep":
+        yield from _kept(recipe)
+        return
     value = getattr(recipe, field)
     if isinstance(value, str | int):
         yield field, str(value), recipe.origins.get(field, DEFAULT)
@@ -122,6 +125,16 @@ def _rows(recipe: Recipe, field: str) -> Iterator[tuple[str, str, str]]:
     for name, text in _items(value):
         key = f"{field}[{name}]"
         yield key, text, recipe.origins.get(key, recipe.origins.get(field, DEFAULT))
+
+
+def _kept(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """What is taken of packages: several layers may have a word in one."""
+    for package, globs in recipe.keep.items():
+        key = f"keep[{package}]"
+        if not globs:
+            yield key, "", recipe.origins[key]
+        for glob in globs:
+            yield key, glob, recipe.origins[f"{key}[{glob}]"]
 
 
 def _items(value: Any) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,8 @@ class _Merger:
             self._extend(self.lists[field], words, field, key, layer)
         for package, globs in layer.file.debian.keep.items():
             # A package once restricted stays so: a later layer adds to what is taken from it.
-            self._extend(self.keep.setdefault(package, []), list(globs), "", f"debian.keep.{package}", layer)
+            have = self.keep.setdefault(package, [])
+            self._extend(have, list(globs), f"keep[{package}]", f"debian.keep.{package}", layer)
             self.origins[f"keep[{package}]"] = layer.name
         for field, key in _TABLES.items():
             for name, value in _value(layer, key).items():
@@ -189,8 +190,7 @@ class _Merger:
                     word = name
             if word not in have:
                 have.append(word)
-            if field:
-                self.origins[f"{field}[{word}]"] = layer.name
+            self.origins[f"{field}[{word}]"] = layer.name
 
     def _remove(
         self, have: list[str], earlier: list[str], word: str, field: str, key: str, layer: Layer

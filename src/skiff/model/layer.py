@@ -60,7 +60,7 @@ class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description=(
                 "For a package, the only paths taken from it (globs without leading slash; "
                 "`**` crosses folders). Shared libraries that a kept program needs always "
-                "come along."
+                "come along. A build tells which of them match nothing."
             )
         ),
     ] = {}
@@ -72,7 +72,7 @@ class DebianPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is left out of the tree after all packages are unpacked."""
 
-    drop: Annotated[tuple[str, ...], Doc(description="Path globs that are removed.")] = ()
+    drop: Annotated[tuple[str, ...], Doc(description="Path globs that are removed, if there.")] = ()
     keep: Annotated[
         tuple[str, ...],
         Doc(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
+from skiff.builders import unmatched
 from skiff.builders.built import Built
 from skiff.builders.debian import skeleton
 from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, device_trees, loader_packages
@@ -49,7 +52,18 @@ def compose(
     skeleton.add_accounts(tree, recipe)
     trees = compiled.dtbs if compiled else device_trees(unpacked, kernel.package)
     boot = boot_files(recipe, unpacked, trees, kernel.package)
-    return finish(tree, recipe, kernel, generated, boot, epoch, cache, step)
+    built = finish(tree, recipe, kernel, generated, boot, epoch, cache, step)
+    return msgspec.structs.replace(built, warnings=(*_unmatched(recipe, unpacked), *built.warnings))
+
+
+def _unmatched(recipe: Recipe, unpacked: Sequence[Unpacked]) -> list[str]:
+    return [
+        line
+        for item in unpacked
+        for line in unmatched.of_package(
+            item.package.name, [entry.path for entry in item.index.entries], recipe
+        )
+    ]
 
 
 def _add_packages(tree: Tree, recipe: Recipe, unpacked: Sequence[Unpacked]) -> Unpacked | None:
