@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -96,13 +97,12 @@ class FakeRouterServer:
     """Answers every request on a Unix socket with a text."""
 
     def __init__(self, path: Path) -> None:
-        import socket
-
         self.text = ""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen(5)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -116,6 +116,9 @@ class FakeRouterServer:
 
     def close(self) -> None:
         """Nobody answers from now on."""
+        # One that is on its way to `accept` would take connections of the next socket with this number.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 
 import pytest
 
 from skiff_device.crew import events, main, store
-from tests.tool.crew_device import ROOT, CrewDevice
+from tests.tool.crew_device import ROOT, CrewDevice, FakeRouterServer, remove_folder, short_folder
 
 
 def test_a_restart_makes_the_containers_anew(crew: CrewDevice) -> None:
@@ -70,3 +71,11 @@ def test_a_full_disk_is_told_in_one_line_and_changes_nothing(
     )
     assert store.env(crew.paths, "app") == {}
     assert not list(crew.paths.app("app").glob(".*"))
+
+
+def test_a_router_that_was_ended_waits_for_no_connection() -> None:
+    folder = short_folder()
+    before = set(threading.enumerate())
+    FakeRouterServer(folder / "socket").close()
+    assert set(threading.enumerate()) <= before
+    remove_folder(folder)

@@ -16,11 +16,10 @@ Serve = Callable[[Callable[[int, socket.socket], None]], int]
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts a server whose handler gets the number of each connection; ends it with the test."""
-    servers: list[socket.socket] = []
+    servers: list[tuple[socket.socket, threading.Thread]] = []
 
     def start(handler: Callable[[int, socket.socket], None]) -> int:
         server = socket.create_server(("127.0.0.1", 0))
-        servers.append(server)
         taken: list[socket.socket] = []
 
         def loop() -> None:
@@ -34,12 +33,16 @@ def serve() -> Iterator[Serve]:
             for link in taken:
                 link.close()
 
-        threading.Thread(target=loop, daemon=True).start()
+        thread = threading.Thread(target=loop, daemon=True)
+        thread.start()
+        servers.append((server, thread))
         return int(server.getsockname()[1])
 
     yield start
-    for server in servers:
+    for server, thread in servers:
+        # One that is on its way to `accept` would take connections of the next socket with this number.
         server.shutdown(socket.SHUT_RDWR)
+        thread.join()
         server.close()
 
 
