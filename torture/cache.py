@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from skiff.host.run import run
 from tests.vm import disks
 from tests.vm.driver import Device
 from torture.engine import NUMBERS, churn, newest_of, whole
+from torture.look import problem_until_off
 from torture.verdict import Attack, Blow
 from torture.writes import Entry, Replay, entries
 
@@ -36,7 +38,8 @@ def lose_caches(machine: Device, count: int, chance: random.Random, say: Callabl
         for number, point in enumerate(_moments(told, count, chance), 1):
             replay.play(told[done:point])
             done = point
-            problem = _look(machine, replay, chance, folder, start=number % _STARTED == 1)
+            look = partial(_look, machine, replay, chance, folder, start=number % _STARTED == 1)
+            problem = problem_until_off(machine, look)
             what = f"cut {number}, after {point} of {len(told)} writes"
             say(f"{what}: {problem or 'stood'}")
             blows.append(Blow(what, problem))
@@ -81,24 +84,17 @@ def _log_writes(machine: Device, folder: Path) -> Path:
     return log
 
 
-def _look(machine: Device, replay: Replay, chance: random.Random, folder: Path, *, start: bool) -> str:
-    """What is wrong after a cut now; empty when nothing is."""
-    try:
-        # A number is begun when the one before it is on the disk.
-        confirmed = _newest(replay.kept(folder / "kept")) - 1
-        lost = replay.lost(folder / "lost", chance)
-        newest = _newest(lost)
-        assert newest >= confirmed, f"{confirmed} was flushed, and the newest number is {newest}"
-        if start:
-            disks.copy(lost, machine.persist)
-            machine.boot()
-            whole(machine, confirmed)
-    except AssertionError as failure:
-        return str(failure).splitlines()[0]
-    finally:
-        if machine.is_running():
-            machine.cut_power()
-    return ""
+def _look(machine: Device, replay: Replay, chance: random.Random, folder: Path, *, start: bool) -> None:
+    """Look at a cut now. Raises AssertionError."""
+    # A number is begun when the one before it is on the disk.
+    confirmed = _newest(replay.kept(folder / "kept")) - 1
+    lost = replay.lost(folder / "lost", chance)
+    newest = _newest(lost)
+    assert newest >= confirmed, f"{confirmed} was flushed, and the newest number is {newest}"
+    if start:
+        disks.copy(lost, machine.persist)
+        machine.boot()
+        whole(machine, confirmed)
 
 
 def _newest(disk: Path) -> int:

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from skiff.host.errors import UserError
@@ -15,6 +16,7 @@ from skiff.machine.push import Wish, push
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.updates import boot_and_keep_key, remote, running
 from torture.card import whole_slots
+from torture.look import problem
 from torture.verdict import Attack, Blow
 
 # Little patience: a machine that was cut does not come back by itself.
@@ -35,9 +37,9 @@ def cut_updates(
         moment = chance.uniform(0, length)
         what = f"cut {number}, {moment:.1f} s into an update"
         _cut_within(machine, slots[number % len(slots)], moment)
-        problem = _look(machine)
-        say(f"{what}: {problem or 'stood'}")
-        blows.append(Blow(what, problem))
+        blow = Blow(what, problem(partial(_look, machine)))
+        say(f"{what}: {blow.problem or 'stood'}")
+        blows.append(blow)
     return Attack(f"power cuts during updates of {machine.image.arch.value}", tuple(blows))
 
 
@@ -60,15 +62,13 @@ def _cut_within(machine: Device, slot: Path, moment: float) -> None:
     thread.join()
 
 
-def _look(machine: Device) -> str:
-    """What is wrong after a cut; empty when nothing is. The machine runs afterwards."""
+def _look(machine: Device) -> None:
+    """Start a machine after a cut. Raises AssertionError; one that did not come up is off then."""
     whole = whole_slots(machine.files.card)
     try:
         machine.boot()
         slot = running(machine)
-    except ProductFailure as failure:
+    except ProductFailure:
         machine.close()
-        return str(failure).splitlines()[0]
-    if slot not in whole:
-        return f"slot {slot} was started, whole were: {', '.join(whole) or 'none'}"
-    return ""
+        raise
+    assert slot in whole, f"slot {slot} was started, whole were: {', '.join(whole) or 'none'}"

@@ -9,10 +9,11 @@ from pathlib import Path
 from skiff.host.run import run
 from skiff.image.disk_fat import Fat
 from tests.vm import disks
-from tests.vm.driver import Device, ProductFailure
+from tests.vm.driver import Device
 from tests.vm.updates import running
 from torture.card import set_state, whole_slots
 from torture.harm import strike
+from torture.look import problem_until_off
 from torture.verdict import Attack, Blow
 
 # Seconds until SSH: a start that fails, the wait before the next one, and that one.
@@ -47,15 +48,13 @@ def _start(machine: Device, card: Path, what: str) -> Blow:
     whole = whole_slots(card)
     if not whole:
         return Blow(what, beyond=True)
-    try:
+
+    def look() -> None:
         machine.boot(_PATIENCE)
         slot = running(machine)
-    except ProductFailure as failure:
-        return Blow(what, str(failure).splitlines()[0])
-    finally:
-        if machine.is_running():
-            machine.cut_power()
-    return Blow(what, "" if slot in whole else f"slot {slot} was started, which is damaged")
+        assert slot in whole, f"slot {slot} was started, which is damaged"
+
+    return Blow(what, problem_until_off(machine, look))
 
 
 def two_slots(machine: Device, folder: Path) -> Path:

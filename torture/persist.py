@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from skiff.host.run import run
@@ -13,6 +14,7 @@ from tests.vm.apps import Repository, crew
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.environments import BOX, configure
 from torture.harm import strike
+from torture.look import problem_until_off
 from torture.verdict import Attack, Blow
 
 # Seconds until SSH: a check of the file system that repairs it, and a restart when that cannot be.
@@ -68,7 +70,7 @@ def damage_persist(
     for number in range(1, count + 1):
         disk = disks.copy(pristine, machine.persist)
         what = f"damage {number}: {_damage(disk, files, chance)}"
-        blow = Blow(what, _start(machine))
+        blow = Blow(what, problem_until_off(machine, partial(_start, machine)))
         say(f"{what}: {blow.problem or 'stood'}")
         blows.append(blow)
     disks.copy(pristine, machine.persist)
@@ -141,14 +143,6 @@ def _ask(disk: Path, request: str, *, write: bool = False) -> str:
     return run(words).stdout.decode()
 
 
-def _start(machine: Device) -> str:
-    """What is wrong after a start; empty when nothing is."""
-    try:
-        machine.boot(_PATIENCE)
-        machine.succeed("skiff-status >/dev/null || test $? = 1", timeout=60)
-    except ProductFailure as failure:
-        return str(failure).splitlines()[0]
-    finally:
-        if machine.is_running():
-            machine.cut_power()
-    return ""
+def _start(machine: Device) -> None:
+    machine.boot(_PATIENCE)
+    machine.succeed("skiff-status >/dev/null || test $? = 1", timeout=60)

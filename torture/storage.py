@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from tests.vm.driver import Device, ProductFailure
+from tests.vm.driver import Device
+from torture.look import problem
 from torture.verdict import Attack, Blow
 
 _DISK = "/sys/class/block/$(cat /run/skiff/persist)"
@@ -18,13 +20,9 @@ def fail_storage(machine: Device, say: Callable[[str], None]) -> Attack:
         ("an error of the file system", _read_only),
         ("a disk that vanishes and comes back", _vanish),
     ):
-        problem = ""
-        try:
-            attack(machine)
-        except ProductFailure as failure:
-            problem = str(failure).splitlines()[0]
-        say(f"{what}: {problem or 'stood'}")
-        blows.append(Blow(what, problem))
+        blow = Blow(what, problem(partial(attack, machine)))
+        say(f"{what}: {blow.problem or 'stood'}")
+        blows.append(blow)
     return Attack("storage that fails", tuple(blows))
 
 
