@@ -255,6 +255,8 @@ def test_a_proof_that_is_not_found_changes_nothing(
     authority.lose_proofs()
     done = web.run("letsencrypt:enable", "app")
     assert done.status == 1 and "no certificate: " in done.err and len(done.err.splitlines()) == 3, done.err
+    # All that the authority says, to its end.
+    assert "404" in done.err and "…" not in done.err
     assert web.run("letsencrypt:active", "app").status == 1
     assert "acme-challenge" not in conf(web) and certs.info(web.paths, "app") is None
 

@@ -29,6 +29,8 @@ _CLIENT = "usr/lib/python3/dist-packages/acme_tiny.py"
 _SERVER = re.compile(r"https://[A-Za-z0-9.:\[\]-]{1,250}(?:/[A-Za-z0-9._~/-]{0,250})?")
 # An authority may take its time to look at the proof. In seconds.
 _LONGEST = 600.0
+# A sentence with a name or an address in it, in characters.
+_LONGEST_REASON = 300
 
 
 def server(text: str) -> str:
@@ -118,9 +120,9 @@ def _account(paths: Paths) -> Path:
 def _reason(text: str) -> str:
     """What the authority said, on one line, of a traceback of acme-tiny's."""
     if match := re.search(r"[\"']detail[\"']: [\"'](.{1,300}?)[\"'][,}]", text):
-        return names.shown(match[1])
+        return names.shown(match[1], _LONGEST_REASON)
     lines = [line for line in text.splitlines() if line.strip()]
-    return names.shown((lines or ["no reason given"])[-1])
+    return names.shown((lines or ["no reason given"])[-1], _LONGEST_REASON)
 
 
 def enabled(paths: Paths) -> list[str]:

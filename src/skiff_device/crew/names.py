@@ -25,10 +25,10 @@ _PLACE = re.compile(r"(?=.{1,255}\Z)(?:/\.?[A-Za-z0-9_@-][A-Za-z0-9_.@-]*)+")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 
-def shown(text: str) -> str:
+def shown(text: str, most: int = 60) -> str:
     """A word from outside as it may be printed: short, on one line, without control characters."""
-    safe = "".join(c if c.isprintable() else "?" for c in text[:60])
-    return f"{safe}…" if len(text) > 60 else safe
+    safe = "".join(c if c.isprintable() else "?" for c in text[:most])
+    return f"{safe}…" if len(text) > most else safe
 
 
 def _checked(pattern: re.Pattern[str], text: str, what: str, rule: str) -> str:
