@@ -98,7 +98,7 @@ def wait_for(board: Device, states: list[str]) -> None:
     board.wait_until_succeeds(
         "docker node ls --format '{{.Hostname}}:{{.Status}}:{{.ManagerStatus}}' >/tmp/nodes && "
         f"test \"$(sort /tmp/nodes | tr '\\n' ' ')\" = '{words} '",
-        240,
+        PATIENT,
     )
 
 
@@ -107,7 +107,7 @@ def answers(board: Device, version: str, without: str = "none") -> None:
     board.wait_until_succeeds(
         "docker service ps --filter desired-state=running --format '{{.CurrentState}} {{.Node}}' shop_web "
         f">/tmp/tasks && test $(grep ^Running /tmp/tasks | grep -vc {without}) = {REPLICAS}",
-        300,
+        PATIENT,
     )
     port = board.succeed("docker service inspect -f '{{(index .Endpoint.Ports 0).PublishedPort}}' shop_web")
     led_to(board, port.strip(), version)
@@ -272,7 +272,7 @@ def all_lose_power(boards: list[Device]) -> None:
         board.wait_for_ssh(PATIENT)
     two.wait_for_unit("cluster", "in a cluster by eth1", PATIENT)
     # Three engines start at once: under emulation some take more than one try.
-    two.wait_until_succeeds("docker node ls | grep -q Leader", 600)
+    two.wait_until_succeeds("docker node ls | grep -q Leader", PATIENT)
     answers(two, "two")
     by_name(two, "two")
     found = seen_from(two)
