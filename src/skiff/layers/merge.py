@@ -10,7 +10,7 @@ import msgspec
 from skiff.host.errors import UserError
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
-from skiff.model.layer import BootFile, BuildrootSource, DebianBase, RawPiece, UbootInput, UserEntry
+from skiff.model.layer import BuildrootSource, UserEntry
 from skiff.model.recipe import Recipe
 
 # Field of Recipe ← key of layer.toml.
@@ -39,6 +39,13 @@ _TABLES = {
     "groups": "tree.groups",
     "buildroot_variables": "buildroot.variables",
     "buildroot_links": "buildroot.links",
+}
+# Lists of tables, each known by one of its keys: a later layer's replaces an earlier one of that name.
+_NAMED = {
+    "bases": ("debian.base", "path"),
+    "raw": ("disk.raw", "name"),
+    "boot_files": ("disk.files", "name"),
+    "uboot_inputs": ("uboot.input", "name"),
 }
 _SINGLE = {
     "hostname": "device.hostname",
@@ -106,11 +113,8 @@ class _Merger:
         self.lists: dict[str, list[str]] = {field: [] for field in _LISTS}
         self.keep: dict[str, list[str]] = {}
         self.tables: dict[str, dict[str, Any]] = {field: {} for field in _TABLES}
-        self.bases: dict[str, DebianBase] = {}
+        self.named: dict[str, dict[str, Any]] = {field: {} for field in _NAMED}
         self.users: dict[str, UserEntry] = {}
-        self.raw: dict[str, RawPiece] = {}
-        self.boot_files: dict[str, BootFile] = {}
-        self.inputs: dict[str, UbootInput] = {}
         self.sources: dict[str, BuildrootSource] = {}
         self.budgets: dict[str, float] = {}
         self.single: dict[str, Any] = {}
@@ -134,20 +138,13 @@ class _Merger:
             for name, value in _value(layer, key).items():
                 self.tables[field][name] = value
                 self.origins[f"{field}[{name}]"] = layer.name
-        for base in layer.file.debian.base:
-            self.bases[base.path] = base
-            self.origins[f"bases[{base.path}]"] = layer.name
+        for field, (key, known_by) in _NAMED.items():
+            for item in _value(layer, key):
+                name = getattr(item, known_by)
+                self.named[field][name] = item
+                self.origins[f"{field}[{name}]"] = layer.name
         for user in layer.file.tree.users:
             self._add_user(user, layer)
-        for piece in layer.file.disk.raw:
-            self.raw[piece.name] = piece
-            self.origins[f"raw[{piece.name}]"] = layer.name
-        for file in layer.file.disk.files:
-            self.boot_files[file.name] = file
-            self.origins[f"boot_files[{file.name}]"] = layer.name
-        for needed in layer.file.uboot.input:
-            self.inputs[needed.name] = needed
-            self.origins[f"uboot_inputs[{needed.name}]"] = layer.name
         for package, source in layer.file.buildroot.source.items():
             folder = str(layer.ref.path / source.folder) if source.folder else ""
             self.sources[package] = msgspec.structs.replace(source, folder=folder)
@@ -225,13 +222,10 @@ class _Merger:
             layers=tuple(layer.ref for layer in layers),
             **{field: tuple(words) for field, words in self.lists.items()},  # type: ignore[arg-type]
             keep={package: tuple(globs) for package, globs in self.keep.items()},
-            bases=tuple(self.bases.values()),
+            **{field: tuple(items.values()) for field, items in self.named.items()},  # type: ignore[arg-type]
             **self.tables,  # type: ignore[arg-type]
             buildroot_sources=self.sources,
             users=tuple(self.users.values()),
-            raw=tuple(self.raw.values()),
-            boot_files=tuple(self.boot_files.values()),
-            uboot_inputs=tuple(self.inputs.values()),
             # What is compiled is of another size.
             budgets=self.budgets if builder == "debian" else {},
             **self.single,
