@@ -63,21 +63,8 @@ def assemble(
             first_parts={part.name for part in parts if part.first},
             epoch=epoch,
         )
-        image = Image(
-            arch=recipe.arch,
-            layers=recipe.names,
-            recipe_sha256=fingerprint,
-            artefacts=tuple(_artefact(name, new / name, target) for name in ("kernel", "initramfs", *boot)),
-            cmdline=recipe.cmdline,
-            hostname=recipe.hostname,
-            engine=recipe.engine,
-            qemu_machine=recipe.qemu_machine,
-            qemu_memory=recipe.qemu_memory,
-            qemu_cpus=recipe.qemu_cpus,
-            epoch=epoch,
-            disk=disk_plan(recipe),
-            board=recipe.board,
-        )
+        artefacts = [_artefact(name, new / name, target) for name in ("kernel", "initramfs", *boot)]
+        image = _image(recipe, fingerprint, artefacts, epoch)
         sizes = [
             PartFact("early", first),
             *(PartFact(name, path.stat().st_size) for name, path in packed.items()),
@@ -94,6 +81,24 @@ def assemble(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return image
+
+
+def _image(recipe: Recipe, fingerprint: str, artefacts: Sequence[Artefact], epoch: int) -> Image:
+    return Image(
+        arch=recipe.arch,
+        layers=recipe.names,
+        recipe_sha256=fingerprint,
+        artefacts=tuple(artefacts),
+        cmdline=recipe.cmdline,
+        hostname=recipe.hostname,
+        engine=recipe.engine,
+        qemu_machine=recipe.qemu_machine,
+        qemu_memory=recipe.qemu_memory,
+        qemu_cpus=recipe.qemu_cpus,
+        epoch=epoch,
+        disk=disk_plan(recipe),
+        board=recipe.board,
+    )
 
 
 def disk_plan(recipe: Recipe) -> DiskPlan:
