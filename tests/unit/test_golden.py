@@ -36,6 +36,7 @@ GOLDEN = {
     "qemu-wifi-amd64": (["virt/qemu", "net/wifi"], Arch.AMD64),
     "qemu-podman-amd64": (["virt/qemu", "engine/podman"], Arch.AMD64),
     "qemu-podman-slim-amd64": (["virt/qemu", "engine/podman", "util/slim"], Arch.AMD64),
+    "qemu-podman-slim-armhf": (["virt/qemu", "engine/podman", "util/slim"], Arch.ARMHF),
     "qemu-docker-core-amd64": (["virt/qemu", "engine/docker", "core/debian"], Arch.AMD64),
     "pi-4-podman-core-arm64": (["pi/4", "engine/podman", "core/debian"], Arch.ARM64),
 }

@@ -19,6 +19,7 @@ ON_QEMU = ("test/board", "--layers-dir", str(Path(__file__).parent / "layers"))
 IMAGES = {
     "amd64": ("virt/qemu", *SLIM),
     "arm64": ("virt/qemu", *SLIM, "--arch", "arm64"),
+    "armhf": ("virt/qemu", *SLIM, "--arch", "armhf"),
     "odroid-xu": ("odroid/xu", *BOARD, *ON_QEMU, "--arch", "armhf"),
     # One kernel for both.
     "odroid-c2": ("odroid/c2", *BOARD, *ON_QEMU, "--arch", "arm64"),
