@@ -21,9 +21,12 @@ IMAGES = {
     "arm64": ("virt/qemu", *SLIM, "--arch", "arm64"),
     "armhf": ("virt/qemu", *SLIM, "--arch", "armhf"),
     "odroid-xu": ("odroid/xu", *BOARD, *ON_QEMU, "--arch", "armhf"),
-    # One kernel for both.
+    # One kernel for all of them.
     "odroid-c2": ("odroid/c2", *BOARD, *ON_QEMU, "--arch", "arm64"),
+    "odroid-c4": ("odroid/c4", *BOARD, *ON_QEMU, "--arch", "arm64"),
+    "odroid-hc4": ("odroid/hc4", *BOARD, *ON_QEMU, "--arch", "arm64"),
     "odroid-n2": ("odroid/n2", *BOARD, *ON_QEMU, "--arch", "arm64"),
+    "odroid-n2l": ("odroid/n2l", *BOARD, *ON_QEMU, "--arch", "arm64"),
 }
 # Names of these, or 1 for the first.
 WANTED = os.environ.get("SKIFF_TEST_SLIM", "").replace("1", "amd64").split(",")
