@@ -14,6 +14,7 @@ from skiff.model.image import Image
 from tests.tool.fake_machine import small_image
 
 FILES = MachineFiles(Path("/ws/machine"))
+EMULATED = "init_on_alloc=0 mitigations=off cgroup.memory=nokmem cgroup_disable=cpuset"
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_the_whole_line(image: Image, tmp_path: Path) -> None:
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57,-erms,-fsrm"),
         *("-smp", "2", "-m", "512"),
         *("-kernel", f"{tmp_path}/image/kernel", "-initrd", f"{tmp_path}/image/initramfs"),
-        *("-append", "console=ttyS0 panic=10 cgroup.memory=nokmem cgroup_disable=cpuset"),
+        *("-append", f"console=ttyS0 panic=10 {EMULATED}"),
         *("-device", "virtio-rng-pci"),
         *("-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22"),
         *("-device", "virtio-net-pci,netdev=net0"),
@@ -92,7 +93,7 @@ def test_appended_words_come_last(image: Image) -> None:
 
 def test_an_emulated_kernel_does_not_patch_what_every_allocation_runs_through(image: Image) -> None:
     emulated = kernel_command_line(image, Options(append=("last",)), "tcg").split()
-    assert emulated[-3:] == ["cgroup.memory=nokmem", "cgroup_disable=cpuset", "last"]
+    assert emulated[-5:] == [*EMULATED.split(), "last"]
     other = msgspec.structs.replace(image, arch=Arch.ARM64)
     assert "cgroup" not in kernel_command_line(other, Options(), "tcg")
 
@@ -123,3 +124,10 @@ def test_a_trial_boot_has_no_disk_no_network_and_ends_by_itself(image: Image) ->
     assert "-no-reboot" in line
     assert "-drive" not in line and "-netdev" not in line
     assert after(line, "-append") == ["console=ttyS0 panic=-1"]
+
+
+def test_what_only_a_real_cpu_needs_is_left_out_under_emulation(image: Image) -> None:
+    assert "init_on_alloc=0 mitigations=off" in kernel_command_line(image, Options(), "tcg")
+    assert "init_on_alloc" not in kernel_command_line(image, Options(), "kvm")
+    # The kernel alone, to which boots are compared, gets the same.
+    assert EMULATED in " ".join(boot_only(image, "tcg"))
