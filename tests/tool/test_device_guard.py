@@ -65,7 +65,7 @@ def test_the_server_is_asked_now_and_then_and_when_it_looks_odd(
 
 def test_steps(guarded: Device) -> None:
     told = guarded.sh(f"{STUBS}for n in 1 2 3 4 5 6 7 8 9 10 15; do guard_step $n; done").stdout.splitlines()
-    assert told == ["pristine", "slots safe", "reboot ", "reboot -n -f"]
+    assert told == ["pristine", "slots safe", "reboot -n", "reboot -n -f"]
     assert guarded.status("guard")[0] == "fail"
 
 
@@ -94,7 +94,7 @@ def test_a_trial_without_confirmation_ends(guarded: Device) -> None:
     assert guarded.status("slot")[0] == "wait"
     assert trial(guarded, 'echo "299.00 1" >"$PROC/uptime"; trial_watch') == []
     guarded.put("proc/uptime", "100.00 1.00\n")
-    assert trial(guarded, 'echo "300.00 1" >"$PROC/uptime"; trial_watch') == ["reboot"]
+    assert trial(guarded, 'echo "300.00 1" >"$PROC/uptime"; trial_watch') == ["reboot -n"]
     assert guarded.status("slot")[0] == "fail"
 
 

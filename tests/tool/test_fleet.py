@@ -37,7 +37,7 @@ shift
 export DEVICE="$device"
 case $* in
 'cat /proc/sys/kernel/random/boot_id') exec cat "$device/boot_id" ;;
-reboot) echo again >>"$device/boot_id"; echo "${host#*@}" >>"$FLEET/rebooted"; exit 0 ;;
+'reboot -n') echo again >>"$device/boot_id"; echo "${host#*@}" >>"$FLEET/rebooted"; exit 0 ;;
 esac
 exec sh -c "$*"
 """

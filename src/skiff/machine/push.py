@@ -179,7 +179,8 @@ def restart_only(remote: Remote, deadline: float) -> float:
     before = remote.boot_id()
     # The connection may go with the system.
     with contextlib.suppress(UserError):
-        remote.run(["reboot"], check=False)
+        # Without -n it would wait for a disk that hangs; the device's shutdown writes what is left, within limits.
+        remote.run(["reboot", "-n"], check=False)
     while time.monotonic() < deadline:
         now = remote.boot_id(timeout=15)
         if now and now != before:

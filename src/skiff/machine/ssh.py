@@ -178,7 +178,7 @@ def power_off(target: Target) -> bool:
     """Ask the system to power off; whether it took the order."""
     if not has_banner(target, 2.0):
         return False
-    words = argv(target, ["poweroff"], batch=True, connect_timeout=5)
+    words = argv(target, ["poweroff", "-n"], batch=True, connect_timeout=5)
     try:
         # 255: the connection went away with the system.
         return run(words, input=b"", timeout=10, check=False).returncode in (0, _SSH_FAILED)

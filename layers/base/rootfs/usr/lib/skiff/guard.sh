@@ -100,7 +100,8 @@ guard_step() { # FAILURES
 	9)
 		report guard fail "SSH does not answer: restarting without overlay and persist"
 		slots safe
-		reboot
+		# What is not written yet is left to shutdown, which has limits: reboot waits for a disk that hangs.
+		reboot -n
 		;;
 	# A shutdown that hangs, too.
 	15) reboot -n -f ;;
@@ -142,7 +143,7 @@ trial_watch() {
 	[ "$REPLY" -ge "$TRIAL" ] || return 0
 	report slot fail "not confirmed in time: the other slot is started again"
 	slots rollback >/dev/null
-	reboot
+	reboot -n
 	TRIAL=$((TRIAL + 60))
 }
 
