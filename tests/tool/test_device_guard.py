@@ -94,7 +94,7 @@ def test_a_trial_without_confirmation_ends(guarded: Device) -> None:
     assert guarded.status("slot")[0] == "wait"
     assert trial(guarded, 'echo "299.00 1" >"$PROC/uptime"; trial_watch') == []
     guarded.put("proc/uptime", "100.00 1.00\n")
-    assert trial(guarded, 'echo "300.00 1" >"$PROC/uptime"; trial_watch') == ["reboot -n"]
+    assert trial(guarded, 'echo "300.00 1" >"$PROC/uptime"; trial_watch') == ["reboot", "-n"]
     assert guarded.status("slot")[0] == "fail"
 
 
