@@ -143,7 +143,8 @@ def test_commands_share_a_connection_before_the_restart_and_one_after_it(
     assert sum("ControlMaster=yes" in line for line in lines) == 2
     # The restart takes a shared connection along, so it and the wait for an answer have none.
     alone = [line.split(" -- ")[1] for line in lines if "ControlPath" not in line]
-    assert alone == ["cat /proc/sys/kernel/random/boot_id", "reboot -n", "cat /proc/sys/kernel/random/boot_id"]
+    asks = "cat /proc/sys/kernel/random/boot_id"
+    assert alone == [asks, "reboot -n", asks]
     paths = {word for line in lines for word in line.split() if word.startswith("ControlPath=")}
     assert len(paths) == 2
     assert not any(Path(path.partition("=")[2]).parent.exists() for path in paths)

@@ -179,7 +179,7 @@ def restart_only(remote: Remote, deadline: float) -> float:
     before = remote.boot_id()
     # The connection may go with the system.
     with contextlib.suppress(UserError):
-        # Without -n it would wait for a disk that hangs; the device's shutdown writes what is left, within limits.
+        # Without -n it would wait for a disk that hangs; shutdown has limits for what is left to write.
         remote.run(["reboot", "-n"], check=False)
     while time.monotonic() < deadline:
         now = remote.boot_id(timeout=15)
