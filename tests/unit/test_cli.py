@@ -514,6 +514,18 @@ def test_a_look_at_buildroots_menus_changes_no_choice(project: Path, capsys: Cap
     assert open_workspace().config.read_bytes() == before
 
 
+@pytest.mark.parametrize("words", [["disk"], ["flash", "--to", "card.img"], ["run", "--disk-boot"]])
+def test_what_nothing_would_start_is_not_built(
+    project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    # By the other builder that is an hour.
+    monkeypatch.setattr("skiff.pipeline.build", lambda *words: pytest.fail("built"))
+    assert main([*words, "engine/docker", "--arch", "amd64"]) == 2
+    said = capsys.readouterr().err
+    assert "no bootloader for amd64 in any of these layers: base, engine/docker\n" in said
+    assert "hint: add a layer for the machine it is to run on, as pc/uefi" in said
+
+
 def test_push_to_nowhere_builds_nothing(
     project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_
 from skiff.host.dirs import cache_dir
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
+from skiff.image.disk import check_loader
 from skiff.model.disk import DiskImage
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
@@ -23,6 +24,7 @@ def disk_image(
     recipe: Recipe, workspace: Workspace, ui: Ui, options: pipeline.Options
 ) -> tuple[DiskImage, bool]:
     """Image, then disk image, and whether that had to be made; one build at a time in a workspace."""
+    check_loader(recipe.arch, recipe.loader, recipe.names)
     with hold(workspace):
         image, _ = pipeline.build(recipe, workspace, cache_dir(), options, ui)
         return pipeline.disk(recipe, image, workspace, cache_dir(), options, ui)

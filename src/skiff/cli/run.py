@@ -17,6 +17,7 @@ from skiff.host.dirs import cache_dir
 from skiff.host.files import at_home
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
+from skiff.image.disk import check_loader
 from skiff.machine import foreground, kvm, report
 from skiff.machine.bringup import Wish, bring_up, ended_on_failure, ensure_started
 from skiff.machine.files import Disk, MachineFiles
@@ -124,6 +125,8 @@ def command(
     recipe = resolve_recipe(choice, workspace, ui)
     if disk_boot and append and recipe.loader == "uboot":
         raise click.UsageError("U-Boot takes no --append: its script holds the kernel's command line")
+    if disk_boot:
+        check_loader(recipe.arch, recipe.loader, recipe.names)
     image, _ = build_image(recipe, workspace, ui, how)
     boot = _boot(recipe, image, workspace, how, ui) if disk_boot else None
     options = Options(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from skiff.image.disk_fat import Fat
 from skiff.image.disk_layout import BOOT, boot_partition, check_load, check_slot, place, total_size
 from skiff.image.disk_pack import block_map, block_ranges, compress
 from skiff.image.slot import size, slot_files
+from skiff.model.arch import Arch
 from skiff.model.disk import BLOCK, BOOT_LABEL, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
 from skiff.model.image import Image
 
@@ -97,12 +98,18 @@ def load_disk(folder: Path) -> DiskImage | None:
     return made if whole else None
 
 
-def _plan(image: Image) -> DiskPlan:
-    if image.disk is None or not image.disk.loader:
+def check_loader(arch: Arch, loader: str, layers: Sequence[str]) -> None:
+    """Raise UserError when no layer says what starts a disk; it can be asked before anything is built."""
+    if not loader:
         raise UserError(
-            f"no bootloader for {image.arch.value} in any of these layers: {', '.join(image.layers)}",
+            f"no bootloader for {arch.value} in any of these layers: {', '.join(layers)}",
             hint="add a layer for the machine it is to run on, as pc/uefi, or set [disk.loader] in your own",
         )
+
+
+def _plan(image: Image) -> DiskPlan:
+    check_loader(image.arch, image.disk.loader if image.disk else "", image.layers)
+    assert image.disk is not None
     return image.disk
 
 
