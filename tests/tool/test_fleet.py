@@ -293,6 +293,13 @@ def test_devices_that_announce_themselves(capsys: Capture, monkeypatch: pytest.M
     assert capsys.readouterr().out.split() == ["pump.local", "10.0.0.7", "Skiff", "0.1.0"]
     assert main(["discover", "--all", "--toml", "--seconds", "0"]) == 0
     assert capsys.readouterr().out == 'hosts = [\n    "printer.local",\n    "pump.local",\n]\n'
+    monkeypatch.setattr(Announced, "get_service_info", lambda *words, **more: None)
+    assert main(["discover", "--seconds", "0"]) == 0
+    none = capsys.readouterr()
+    assert none.out == "" and "no device announced itself within 0 s; --seconds N listens longer" in none.err
     monkeypatch.setitem(sys.modules, "zeroconf", None)
     assert main(["discover"]) == 2
-    assert "zeroconf is not installed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "zeroconf is not installed" in said
+    # The Python that this tool runs with, not another one.
+    assert f"hint: {sys.executable} -m pip install zeroconf" in said

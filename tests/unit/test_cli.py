@@ -526,6 +526,14 @@ def test_what_nothing_would_start_is_not_built(
     assert "hint: add a layer for the machine it is to run on, as pc/uefi" in said
 
 
+@pytest.mark.parametrize(
+    ("word", "cpu"), [("aarch64", "arm64"), ("x86_64", "amd64"), ("armv7l", "armhf"), ("riscv64", "riscv64")]
+)
+def test_a_cpu_has_the_name_that_uname_gives_it(project: Path, capsys: Capture, word: str, cpu: str) -> None:
+    assert main(["show", "virt/qemu", "--arch", word]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["arch", cpu]
+
+
 def test_push_to_nowhere_builds_nothing(
     project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,11 @@ def command(seconds: float, interface: tuple[str, ...], every: bool, as_toml: bo
     elif as_toml:
         click.echo("hosts = [" + "".join(f'\n    "{one.name}",' for one in found) + "\n]")
     else:
+        if not found:
+            more = "" if every else ", --all shows other systems too"
+            click.echo(
+                f"no device announced itself within {seconds:g} s; --seconds N listens longer{more}", err=True
+            )
         for one in found:
             version = f"Skiff {one.version}" if one.version else ""
             click.echo(f"{one.name:24} {', '.join(one.addresses)}  {version}".rstrip())

@@ -85,11 +85,24 @@ _LAYERS_DIR = click.option(
     help="A folder with layers of your own (DIR/<namespace>/<name>). Can be given several times.",
 )
 
+
+class _Cpu(click.Choice[str]):
+    """A CPU by Debian's name, or by the one that `uname -m` prints there."""
+
+    def __init__(self) -> None:
+        super().__init__([arch.value for arch in Arch.bootable()])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(
+            {arch.machine: arch.value for arch in Arch.bootable()}.get(value, value), param, ctx
+        )
+
+
 _RECIPE_PARAMETERS = [
     click.argument("layers", nargs=-1, shell_complete=_complete_layers),
     click.option(
         "--arch",
-        type=click.Choice([arch.value for arch in Arch.bootable()]),
+        type=_Cpu(),
         help="The CPU to build for. [default: what the layers are for, this machine's if they allow it]",
     ),
     click.option(

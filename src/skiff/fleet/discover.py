@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -50,7 +51,7 @@ def discover(seconds: float, interfaces: Sequence[str] = ()) -> list[Found]:
     except ImportError as error:
         raise UserError(
             "the Python package zeroconf is not installed",
-            hint="pipx inject skiff zeroconf, or pip install it",
+            hint=f"{sys.executable} -m pip install zeroconf",
         ) from error
     try:
         link = zeroconf.Zeroconf(interfaces=list(interfaces) or zeroconf.InterfaceChoice.All)
