@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skiff.host.run import CommandError, run
@@ -90,6 +91,13 @@ def test_only_the_largest_parts_go_without_the_filter(tmp_path: Path) -> None:
     parts = split(tree, _recipe(large="engine/large", huge="engine/huge"), frozenset())
     filtered = {part.name: "-Xbcj" in part.compression.words for part in parts}
     assert filtered == {"0-system": True, "1-engine-huge": False, "2-engine-large": True, "3-files": False}
+
+
+def test_programs_that_start_sooner(tmp_path: Path) -> None:
+    tree = Tree()
+    tree.add("usr/bin/huge", Entry(Kind.FILE, 0o755, "huge", source=bytes(OWN_PART)))
+    recipe = msgspec.structs.replace(_recipe(huge="engine/huge"), compressor="zstd")
+    assert {part.compression.compressor for part in split(tree, recipe, frozenset())} == {"zstd"}
 
 
 def test_early_files_are_in_no_part() -> None:

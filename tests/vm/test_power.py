@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.vm.driver import Device
+from tests.vm.sources import QUICK
 from torture.cache import lose_caches
 from torture.engine import cut_writes, furnish
 from torture.persist import damage_persist
@@ -26,7 +27,7 @@ SEED = int(os.environ.get("SKIFF_SEED", "1"))
 
 @pytest.mark.timeout(90 * CUTS + 600)
 def test_power_cuts_at_random_moments(device: MakeDevice, tmp_path: Path) -> None:
-    machine = device("virt/qemu", "engine/docker")
+    machine = device("virt/qemu", "engine/docker", QUICK)
     boot = furnish(machine)
     cuts = cut_writes(machine, boot, CUTS, random.Random(SEED), print)
     damage = damage_persist(machine, tmp_path, 4, random.Random(SEED), print)

@@ -60,6 +60,7 @@ _SINGLE = {
     "uboot_target": "uboot.target",
     "kernel_source": "kernel.source",
     "kernel_base": "kernel.base",
+    "compressor": "size.compressor",
 }
 _BY_ARCH = {
     "kernel_package": "kernel.package",
@@ -226,8 +227,8 @@ class _Merger:
             **self.tables,  # type: ignore[arg-type]
             buildroot_sources=self.sources,
             users=tuple(self.users.values()),
-            # What is compiled is of another size.
-            budgets=self.budgets if builder == "debian" else {},
+            # What is compiled, or compressed otherwise, is of another size.
+            budgets=self.budgets if builder == "debian" and self.single.get("compressor") != "zstd" else {},
             **self.single,
             builder=builder,
             authorized_keys=authorized_keys,

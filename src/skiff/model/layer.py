@@ -224,7 +224,18 @@ class DevicePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SizePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How large the layer may make an image."""
+    """How large the layer may make an image, and what an image's size is traded for."""
+
+    compressor: Annotated[
+        str,
+        Doc(
+            description=(
+                "What programs are compressed with. `xz`, the default, makes the smallest image; with `zstd` "
+                "it is larger, and slow CPUs start large programs sooner. Budgets hold for `xz`."
+            ),
+            pattern="^(xz|zstd)?$",
+        ),
+    ] = ""
 
     budget: Annotated[
         dict[str, Annotated[float, Doc(ge=0)]],

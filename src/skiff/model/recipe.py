@@ -108,6 +108,8 @@ class Recipe(msgspec.Struct, frozen=True):
     buildroot_links: dict[str, str] = {}
     # Public keys (whole lines of authorized_keys) that root accepts.
     authorized_keys: tuple[str, ...] = ()
+    # What programs are compressed with: `xz` or `zstd`.
+    compressor: str = "xz"
     # What a layer may add to the image, in 10⁶ bytes, by layer.
     budgets: dict[str, float] = {}
     # For each value, `key` or `key[item]`, the layer that set it last.
