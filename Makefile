@@ -54,7 +54,7 @@ test: check ## All tests, with virtual machines too
 bench: setup-tests ## Measure, and print the figures
 	@$(PYTHON) -m bench
 
-torture: setup-tests ## Attack machines: CUTS=200 MUTATIONS=500 SEED=1; the last line is the verdict
+torture: setup-tests ## Attack machines: CUTS=200 MUTATIONS=500 SEED=1; the verdict comes last; goes on where it was interrupted
 	@$(PYTHON) -m torture $(if $(CUTS),--cuts $(CUTS)) $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(SEED),--seed $(SEED))
 
 docs: setup-tests ## Write the generated reference pages anew

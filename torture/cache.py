@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from skiff.host.run import run
 from tests.vm import disks
 from tests.vm.driver import Device
+from torture.course import Course
 from torture.engine import NUMBERS, churn, newest_of, whole
 from torture.look import problem_until_off
-from torture.verdict import Attack, Blow
+from torture.verdict import Blow
 from torture.writes import Entry, Replay, entries
 
 # Seconds that the engine writes: enough for some thousands of writes.
@@ -22,39 +23,42 @@ _WRITING = 20
 _STARTED = 25
 
 
-def lose_caches(machine: Device, count: int, chance: random.Random, say: Callable[[str], None]) -> Attack:
-    """Log what a furnished machine writes, and look at ``count`` cuts in it.
+def lose_caches(machine: Device, course: Course) -> None:
+    """Log what a furnished machine writes, and look at cuts in it.
 
     Of what was written since the last flush any part is lost, in any order, down to single sectors. The
     file system must come clean by what each boot does, and the container must have all that it flushed.
     """
+    if not course.left:
+        return
     with tempfile.TemporaryDirectory(dir=machine.files.root) as place:
         folder = Path(place)
         log = _log_writes(machine, folder)
         told = entries(log)
         replay = Replay(log, folder / "before")
-        blows = []
+        moments = _moments(told)
+        chances = {number: course.chance(number) for number in course.left}
+        points = {number: chance.choice(moments) for number, chance in chances.items()}
         done = 0
-        for number, point in enumerate(_moments(told, count, chance), 1):
+        # The log is gone through once.
+        for number, point in sorted(points.items(), key=lambda each: each[1]):
             replay.play(told[done:point])
             done = point
+            chance = chances[number]
             look = partial(_look, machine, replay, chance, folder, start=number % _STARTED == 1)
-            problem = problem_until_off(machine, look)
             what = f"cut {number}, after {point} of {len(told)} writes"
-            say(f"{what}: {problem or 'stood'}")
-            blows.append(Blow(what, problem))
-    return Attack("power cuts with the disk's cache lost", tuple(blows))
+            course.note(number, Blow(what, problem_until_off(machine, look)))
 
 
-def _moments(told: Sequence[Entry], count: int, chance: random.Random) -> list[int]:
-    """Random writes, each moved on to where the most is waiting: just before a flush. In order."""
+def _moments(told: Sequence[Entry]) -> list[int]:
+    """For each write the moment when the most is waiting: just before the next flush."""
     found, end = [], len(told)
     for number in range(len(told) - 1, 0, -1):
         if told[number].settles:
             end = number
         elif told[number].size:
             found.append(end)
-    return sorted(chance.choices(found, k=count))
+    return found
 
 
 def _log_writes(machine: Device, folder: Path) -> Path:

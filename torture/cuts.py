@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,31 +15,31 @@ from skiff.machine.push import Wish, push
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.updates import boot_and_keep_key, remote, running
 from torture.card import whole_slots
+from torture.course import Course
 from torture.look import problem
-from torture.verdict import Attack, Blow
+from torture.verdict import Blow
 
 # Little patience: a machine that was cut does not come back by itself.
 _WISH = Wish(tries=2, confirm_within=120, patience=20)
 
 
-def cut_updates(
-    machine: Device, slots: Sequence[Path], count: int, chance: random.Random, say: Callable[[str], None]
-) -> Attack:
-    """Push two images by turns, and pull the plug ``count`` times somewhere in it.
+def cut_updates(machine: Device, slots: Sequence[Path], course: Course) -> None:
+    """Push two images by turns to a machine that runs, and pull the plug somewhere in it; it runs afterwards.
 
     The moments are spread over what a whole update takes, its restart and its trial included.
     """
-    boot_and_keep_key(machine)
+    if not course.left:
+        return
     length = _measure(machine, slots[0])
-    blows = []
-    for number in range(1, count + 1):
-        moment = chance.uniform(0, length)
+    for number in course.left:
+        moment = course.chance(number).uniform(0, length)
         what = f"cut {number}, {moment:.1f} s into an update"
         _cut_within(machine, slots[number % len(slots)], moment)
-        blow = Blow(what, problem(partial(_look, machine)))
-        say(f"{what}: {blow.problem or 'stood'}")
-        blows.append(blow)
-    return Attack(f"power cuts during updates of {machine.image.arch.value}", tuple(blows))
+        course.note(number, Blow(what, problem(partial(_look, machine))))
+        if not machine.is_running():
+            # It did not start from this card.
+            machine.files.card.unlink()
+            boot_and_keep_key(machine)
 
 
 def _measure(machine: Device, slot: Path) -> float:
@@ -55,7 +54,8 @@ def _cut_within(machine: Device, slot: Path, moment: float) -> None:
         with contextlib.suppress(UserError):
             push(remote(machine), slot, _WISH, Ui(quiet=True))
 
-    thread = threading.Thread(target=update)
+    # Who interrupts this does not wait for it.
+    thread = threading.Thread(target=update, daemon=True)
     thread.start()
     machine.hold_for(moment)
     machine.cut_power()

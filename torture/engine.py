@@ -6,14 +6,13 @@ that loses more.
 
 from __future__ import annotations
 
-import random
 import shlex
-from collections.abc import Callable
 
 from tests.vm import disks
 from tests.vm.containers import IMAGE, make_image, running
 from tests.vm.driver import Device, ProductFailure
-from torture.verdict import Attack, Blow
+from torture.course import Course
+from torture.verdict import Blow
 
 # In rounds: one cut while the engine writes, the others during the boots that follow, its start included.
 _ROUND = 5
@@ -62,35 +61,34 @@ def churn(machine: Device) -> None:
     machine.succeed(f"nohup sh -c {shlex.quote(_CHURN)} >/dev/null 2>&1 </dev/null &")
 
 
-def cut_writes(
-    machine: Device, boot: float, count: int, chance: random.Random, say: Callable[[str], None]
-) -> Attack:
-    """Pull the plug of a furnished machine ``count`` times. ``boot``: seconds that a start takes.
+def cut_writes(machine: Device, boot: float, course: Course) -> None:
+    """Pull the plug of a furnished machine that runs, in rounds. ``boot``: seconds that a start takes.
 
-    It ends with the first cut that is not stood: what is found afterwards may be of that one.
+    What came of a round is noted when it has ended. The first cut that is not stood is the last: what is
+    found afterwards may be of that one.
     """
-    last = whole(machine, 0)
-    blows: list[Blow] = []
-    for number in range(1, count + 1):
-        during_boot = number % _ROUND != 1
-        moment = chance.uniform(0, 3 * boot if during_boot else 6)
-        what = f"cut {number}, {moment:.1f} s into {'a start' if during_boot else 'writing'}"
+    left = course.left
+    last = whole(machine, 0) if left else 0
+    for first in range(0, len(left), _ROUND):
+        cuts: list[tuple[int, str]] = []
         problem = ""
         try:
-            _cut(machine, moment, during_boot)
-            if number % _ROUND == 0 or number == count:
-                machine.boot()
-                last = whole(machine, last)
-                if number == count:
-                    failed = machine.failed()
-                    assert not failed, f"skiff-status: {failed}"
+            for number in left[first : first + _ROUND]:
+                during_boot = bool(cuts)
+                moment = course.chance(number).uniform(0, 3 * boot if during_boot else 6)
+                what = f"cut {number}, {moment:.1f} s into {'a start' if during_boot else 'writing'}"
+                cuts.append((number, what))
+                _cut(machine, moment, during_boot)
+            machine.boot()
+            last = whole(machine, last)
+            failed = machine.failed()
+            assert not failed, f"skiff-status: {failed}"
         except AssertionError as failure:
             problem = str(failure).splitlines()[0]
-        say(f"{what}: {problem or 'stood'}")
-        blows.append(Blow(what, problem))
+        for number, what in cuts:
+            course.note(number, Blow(what, problem if number == cuts[-1][0] else ""))
         if problem:
             break
-    return Attack(f"power cuts while {machine.image.arch.value} starts and writes", tuple(blows))
 
 
 def _cut(machine: Device, moment: float, during_boot: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
@@ -15,7 +14,8 @@ from tests.vm.containers import IMAGE, make_image
 from tests.vm.driver import Device, HarnessError, ProductFailure
 from tests.vm.link import Link
 from tests.vm.strangers import Strangers
-from torture.verdict import Attack, Blow
+from torture.course import Course
+from torture.verdict import Blow
 
 # Seconds that a log-in may take. The emulated machines of a busy workstation are slow; what it took is told.
 _PATIENCE = 120
@@ -62,7 +62,11 @@ FLOODS = (
 )
 
 
-def flood(machine: Device, say: Callable[[str], None]) -> Attack:
+# All of these, strangers at the door, and a look afterwards.
+CASES = len(FLOODS) + 2
+
+
+def flood(machine: Device, course: Course) -> None:
     """Switch a machine with an engine on, and flood it. A Blow tells how long a log-in took."""
     with closing(Link()) as link:
         # The less containers may take, the sooner they have it.
@@ -70,26 +74,27 @@ def flood(machine: Device, say: Callable[[str], None]) -> Attack:
         machine.wait_for_ssh()
         machine.wait_for_engine(300)
         make_image(machine)
-        return _attack(machine, link, say)
+        _attack(machine, link, course)
 
 
-def _attack(machine: Device, link: Link, say: Callable[[str], None]) -> Attack:
+def _attack(machine: Device, link: Link, course: Course) -> None:
     # The first log-in of a machine loads what the later ones find loaded.
     _log_in(machine)
     idle = min(_log_in(machine) for _ in range(3))
     before = _kept(machine)
     attacks = [(each.name, partial(_flooded, machine, each)) for each in FLOODS]
     attacks.append((f"{_STRANGERS} connections to SSH that say nothing", partial(_crowded, machine, link)))
-    blows = []
-    for name, attack in attacks:
+    for number, (name, attack) in enumerate(attacks, 1):
+        if number not in course.left:
+            continue
         try:
             took = attack()
-            blows.append(Blow(f"{name} (log-in {took:.1f} s, {took / idle:.1f} times idle)"))
+            blow = Blow(f"{name} (log-in {took:.1f} s, {took / idle:.1f} times idle)")
         except ProductFailure as failure:
-            blows.append(Blow(name, str(failure).splitlines()[0]))
-        say(f"{blows[-1].what}: {blows[-1].problem or 'stood'}")
+            blow = Blow(name, str(failure).splitlines()[0])
+        course.note(number, blow)
     after = "" if _kept(machine) == before else "SSH or the guard was started anew"
-    return Attack("floods", (*blows, Blow("after all floods", after)))
+    course.note(CASES, Blow("after all floods", after))
 
 
 def _kept(machine: Device) -> str:

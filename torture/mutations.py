@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 from skiff.host.run import run
@@ -12,30 +11,26 @@ from tests.vm import disks
 from tests.vm.driver import Device
 from tests.vm.updates import running
 from torture.card import set_state, whole_slots
+from torture.course import Course
 from torture.harm import strike
 from torture.look import problem_until_off
-from torture.verdict import Attack, Blow
+from torture.verdict import Blow
 
 # Seconds until SSH: a start that fails, the wait before the next one, and that one.
 _PATIENCE = 240
 
 
-def damage_cards(
-    machine: Device, pristine: Path, count: int, chance: random.Random, say: Callable[[str], None]
-) -> Attack:
+def damage_cards(machine: Device, pristine: Path, course: Course) -> None:
     """Damage copies of a card with two whole slots, one place each, and start from them.
 
     The slot to start has one try: the others would only take longer.
     """
-    blows = []
-    for number in range(1, count + 1):
+    for number in course.left:
+        chance = course.chance(number)
         card = disks.copy(pristine, machine.files.card)
         set_state(card, chance.choice((b"a\x01g", b"b\x01g")))
         what = f"damage {number}: {_damage(card, chance)}"
-        blow = _start(machine, card, what)
-        say(f"{what}: {blow.problem or ('beyond help' if blow.beyond else 'stood')}")
-        blows.append(blow)
-    return Attack("damage to the boot partition", tuple(blows))
+        course.note(number, _start(machine, card, what))
 
 
 def _damage(card: Path, chance: random.Random) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from tests.vm import disks
 from tests.vm.apps import Repository, crew
 from tests.vm.driver import Device, ProductFailure
 from tests.vm.environments import BOX, configure
+from torture.course import Course
 from torture.harm import strike
 from torture.look import problem_until_off
-from torture.verdict import Attack, Blow
+from torture.verdict import Blow
 
 # Seconds until SSH: a check of the file system that repairs it, and a restart when that cannot be.
 _PATIENCE = 240
@@ -55,9 +56,7 @@ def furnish(machine: Device, folder: Path) -> None:
         raise ProductFailure(f"the push failed: {shown}")
 
 
-def damage_persist(
-    machine: Device, folder: Path, count: int, chance: random.Random, say: Callable[[str], None]
-) -> Attack:
+def damage_persist(machine: Device, folder: Path, course: Course) -> None:
     """Damage copies of the persist of a machine that runs, one place each, and start with them.
 
     Afterwards the machine is off, and its persist is as it was.
@@ -66,15 +65,11 @@ def damage_persist(
     files = _by_folder(found)
     machine.cut_power()
     pristine = disks.copy(machine.persist, folder / "pristine")
-    blows = []
-    for number in range(1, count + 1):
+    for number in course.left:
         disk = disks.copy(pristine, machine.persist)
-        what = f"damage {number}: {_damage(disk, files, chance)}"
-        blow = Blow(what, problem_until_off(machine, partial(_start, machine)))
-        say(f"{what}: {blow.problem or 'stood'}")
-        blows.append(blow)
+        what = f"damage {number}: {_damage(disk, files, course.chance(number))}"
+        course.note(number, Blow(what, problem_until_off(machine, partial(_start, machine))))
     disks.copy(pristine, machine.persist)
-    return Attack("damage to persist", tuple(blows))
 
 
 def _by_folder(files: Sequence[str]) -> Mapping[str, Sequence[str]]:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from tests.vm.driver import Device
+from torture.course import Course
 from torture.look import problem
-from torture.verdict import Attack, Blow
+from torture.verdict import Blow
 
 _DISK = "/sys/class/block/$(cat /run/skiff/persist)"
 
 
-def fail_storage(machine: Device, say: Callable[[str], None]) -> Attack:
-    """Have persist's disk hardly answer, its file system stop by an error, and the disk vanish."""
-    blows = []
-    for what, attack in (
-        ("a disk that hardly answers", _hang),
-        ("an error of the file system", _read_only),
-        ("a disk that vanishes and comes back", _vanish),
-    ):
-        blow = Blow(what, problem(partial(attack, machine)))
-        say(f"{what}: {blow.problem or 'stood'}")
-        blows.append(blow)
-    return Attack("storage that fails", tuple(blows))
+def fail_storage(machine: Device, course: Course) -> None:
+    """Have persist's disk fail in each way, in turn, on a machine that runs."""
+    for number in course.left:
+        what, attack = _WAYS[number - 1]
+        course.note(number, Blow(what, problem(partial(attack, machine))))
 
 
-def _hang(machine: Device) -> None:
+def _crawl(machine: Device) -> None:
     machine.slow_disk(slow=True)
     # Far more than it will have written by the end.
     machine.succeed("{ head -c 4000000 /dev/urandom >/mnt/persist/flood; sync; } >/dev/null 2>&1 &")
@@ -56,3 +49,11 @@ def _vanish(machine: Device) -> None:
     machine.wait_for_unit("persist", "/dev/vd")
     machine.succeed("logger kept again")
     machine.wait_until_succeeds("grep -q 'kept again' /mnt/persist/skiff/log/current")
+
+
+_WAYS = (
+    ("a disk that hardly answers", _crawl),
+    ("an error of the file system", _read_only),
+    ("a disk that vanishes and comes back", _vanish),
+)
+CASES = len(_WAYS)

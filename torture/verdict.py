@@ -39,13 +39,17 @@ def table(attacks: Sequence[Attack]) -> str:
     return "\n".join(rows)
 
 
-def verdict(attacks: Sequence[Attack]) -> str:
-    """One line: whether all was stood, else what was not, the first case in words."""
+def verdict(attacks: Sequence[Attack], failures: Sequence[str] = ()) -> str:
+    """One line: whether all was stood, else what was not, the first case in words.
+
+    ``failures``: what kept attacks from being carried out. That is no success either.
+    """
     fallen = [(attack, blow) for attack in attacks for blow in attack.fallen]
     count = sum(len(attack.blows) for attack in attacks)
-    if not count:
-        return "verdict: nothing was attacked"
-    if not fallen:
-        return f"verdict: all {count} attacks stood"
-    attack, blow = fallen[0]
-    return f"verdict: {len(fallen)} of {count} attacks not stood; {attack.name}, {blow.what}: {blow.problem}"
+    if fallen:
+        attack, blow = fallen[0]
+        first = f"{attack.name}, {blow.what}: {blow.problem}"
+        return f"verdict: {len(fallen)} of {count} attacks not stood; {first}"
+    if failures:
+        return f"verdict: {count} attacks stood; {failures[0].splitlines()[0]}"
+    return f"verdict: all {count} attacks stood" if count else "verdict: nothing was attacked"

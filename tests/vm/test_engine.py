@@ -9,7 +9,8 @@ import pytest
 from tests.vm.containers import IMAGE, make_image, running
 from tests.vm.driver import Device
 from tests.vm.sources import QUICK
-from torture.floods import flood
+from torture.course import Course
+from torture.floods import CASES, flood
 from torture.verdict import verdict
 
 MakeDevice = Callable[..., Device]
@@ -44,7 +45,9 @@ def test_a_container_survives_a_power_cut_with_its_data(device: MakeDevice, engi
 
 def test_newcomers_log_in_during_floods(device: MakeDevice) -> None:
     machine = device("virt/qemu", "engine/docker", QUICK)
-    assert verdict([flood(machine, print)]) == "verdict: all 6 attacks stood"
+    course = Course("floods", CASES, 1, print)
+    flood(machine, course)
+    assert verdict([course.attack]) == "verdict: all 6 attacks stood"
 
 
 def test_an_engine_that_dies_is_set_wrong_and_is_damaged(device: MakeDevice) -> None:

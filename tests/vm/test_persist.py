@@ -9,7 +9,8 @@ from skiff.host.run import run
 from tests.vm import disks
 from tests.vm.disks import MIB
 from tests.vm.driver import Device
-from torture.storage import fail_storage
+from torture.course import Course
+from torture.storage import CASES, fail_storage
 from torture.verdict import verdict
 
 MakeDevice = Callable[..., Device]
@@ -35,7 +36,9 @@ def test_made_on_first_boot_and_grown_with_the_disk(device: MakeDevice) -> None:
     machine.wait_for_persist()
     machine.wait_until_succeeds("test $(df -mP /mnt/persist | awk 'END { print $2 }') -gt 1800")
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
-    assert verdict([fail_storage(machine, print)]) == "verdict: all 3 attacks stood"
+    course = Course("storage", CASES, 1, print)
+    fail_storage(machine, course)
+    assert verdict([course.attack]) == "verdict: all 3 attacks stood"
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
 
 

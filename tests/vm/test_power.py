@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from tests.vm.driver import Device
 from tests.vm.sources import QUICK
 from torture.cache import lose_caches
+from torture.course import Course
 from torture.engine import cut_writes, furnish
 from torture.persist import damage_persist
 from torture.verdict import verdict
@@ -29,7 +29,9 @@ SEED = int(os.environ.get("SKIFF_SEED", "1"))
 def test_power_cuts_at_random_moments(device: MakeDevice, tmp_path: Path) -> None:
     machine = device("virt/qemu", "engine/docker", QUICK)
     boot = furnish(machine)
-    cuts = cut_writes(machine, boot, CUTS, random.Random(SEED), print)
-    damage = damage_persist(machine, tmp_path, 4, random.Random(SEED), print)
-    lost = lose_caches(machine, CUTS, random.Random(SEED), print)
-    assert verdict([cuts, damage, lost]) == f"verdict: all {2 * CUTS + 4} attacks stood"
+    kinds = (("cuts", CUTS), ("damage", 4), ("lost caches", CUTS))
+    cuts, damage, lost = (Course(name, count, SEED, print) for name, count in kinds)
+    cut_writes(machine, boot, cuts)
+    damage_persist(machine, tmp_path, damage)
+    lose_caches(machine, lost)
+    assert verdict([cuts.attack, damage.attack, lost.attack]) == f"verdict: all {2 * CUTS + 4} attacks stood"

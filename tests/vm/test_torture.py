@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import pytest
 
 from tests.vm.conftest import Images
 from tests.vm.driver import Device
-from tests.vm.updates import slot_of
+from tests.vm.updates import boot_and_keep_key, slot_of
+from torture.course import Course
 from torture.cuts import cut_updates
 from torture.mutations import damage_cards, two_slots
-from torture.refusals import refuse_updates
+from torture.refusals import CASES, refuse_updates
 from torture.verdict import verdict
 
 MakeDevice = Callable[..., Device]
@@ -29,9 +29,11 @@ def test_cut_and_bad_updates(from_disk: MakeDevice, images: Images, tmp_path: Pa
         slot_of(image, tmp_path / name, images.cache)
         for name, image in (("next", next_image), ("this", machine.image))
     ]
-    cuts = cut_updates(machine, slots, 2, random.Random(1), print)
-    refused = refuse_updates(machine, slots[0], tmp_path, print)
-    assert verdict([cuts, refused]) == "verdict: all 9 attacks stood"
+    cuts, refused = Course("cuts", 2, 1, print), Course("refusals", CASES, 1, print)
+    boot_and_keep_key(machine)
+    cut_updates(machine, slots, cuts)
+    refuse_updates(machine, slots[0], tmp_path, refused)
+    assert verdict([cuts.attack, refused.attack]) == "verdict: all 9 attacks stood"
 
 
 @pytest.mark.timeout(900)
@@ -40,5 +42,6 @@ def test_damaged_cards(from_disk: MakeDevice, tmp_path: Path) -> None:
     machine.boot()
     machine.wait_for_persist()
     machine.cut_power()
-    attack = damage_cards(machine, two_slots(machine, tmp_path), 3, random.Random(1), print)
-    assert verdict([attack]) == "verdict: all 3 attacks stood"
+    course = Course("damage", 3, 1, print)
+    damage_cards(machine, two_slots(machine, tmp_path), course)
+    assert verdict([course.attack]) == "verdict: all 3 attacks stood"
