@@ -37,7 +37,12 @@ from skiff.model.port import Platform, Reference
     ],
 )
 def test_a_platform_is_known_by_every_name(text: str, expected: str) -> None:
-    assert str(Platform.parse(text)) == expected
+    assert str(Platform.parse(text)) == str(Platform.known(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["mips", "linux/ppc64", "wasi/wasm"])
+def test_a_cpu_without_debian_is_known_too(text: str) -> None:
+    assert Platform.known(text) == Platform.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "linux/", "a/b/c/d", "linux/arm/v7/x", "li nux/arm"])

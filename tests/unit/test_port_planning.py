@@ -56,7 +56,7 @@ def test_a_folder_s_bare_name_is_an_image_s(plan: Planner, project: Path) -> Non
     assert plan("app", Images({"app": BOTH})).nodes[0].why == "there for linux/arm64"
     with pytest.raises(UserError) as caught:
         plan("app", Images())
-    assert caught.value.hint == "if the folder is meant: skiff port ./app"
+    assert caught.value.hint == "if what lies here is meant: skiff port ./app"
 
 
 @pytest.mark.parametrize("change", ["Dockerfile", "context", "image", "source", "port.toml", "ignore"])

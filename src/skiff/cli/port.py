@@ -26,9 +26,10 @@ from skiff.port.show import finding_lines, for_programs, summary, tree_lines
 
 def _platforms(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Platform, ...]:
     try:
-        return tuple(dict.fromkeys(Platform.parse(name) for text in value for name in text.split(",")))
+        return tuple(dict.fromkeys(Platform.known(name) for text in value for name in text.split(",")))
     except ValueError as error:
-        raise click.BadParameter(f"{error}; as in arm64, armhf or linux/arm/v6") from error
+        hint = "" if "did you mean" in str(error) else "; as in arm64, armhf or linux/arm/v6"
+        raise click.BadParameter(f"{error}{hint}") from error
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import re
 from pathlib import Path
@@ -29,6 +30,8 @@ _OTHER_NAMES = {
     "armv6l": "arm/v6",
     "arm32v6": "arm/v6",
 }
+# CPUs of images that Debian has no packages for (Go's names, as all of OCI's).
+_WITHOUT_DEBIAN = ("mips", "mips64", "mipsle", "ppc64", "wasm")
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 
 
@@ -50,16 +53,30 @@ class Platform(msgspec.Struct, frozen=True, order=True):
         words = text.strip().lower().split("/")
         if len(words) == 1 or (len(words) == 2 and words[1][:1] == "v"):
             words = ["linux", *words]
-        known = {name: arch.oci for arch in Arch for name in (arch.debian, arch.library, arch.machine)}
         os_name, cpu, *rest = words
         if not rest and cpu not in ("arm", "386"):
-            cpu = known.get(cpu, _OTHER_NAMES.get(cpu, cpu))
+            cpu = _names().get(cpu, cpu)
             rest = cpu.removeprefix("linux/").split("/")
             cpu, *rest = rest
         variant = rest[0] if rest else ""
         if len(rest) > 1 or not re.fullmatch(r"[a-z0-9_]+", cpu) or not re.fullmatch(r"[a-z]+", os_name):
             raise ValueError(f"not a platform: {text}")
         return cls.normal(os_name, cpu, variant)
+
+    @classmethod
+    def known(cls, text: str) -> Platform:
+        """The same of a CPU that there is. Raises ValueError that tells the nearest name for another."""
+        platform = cls.parse(text)
+        there = {Platform.of(arch).arch for arch in Arch} | set(_WITHOUT_DEBIAN)
+        if platform.arch in there and (platform.arch != "arm" or platform.variant in _ARM_VARIANTS):
+            return platform
+        written = text.strip().lower().removeprefix("linux/")
+        # Of names that are equally near, the usual one.
+        usual = [*(arch.debian for arch in Arch), *(f"arm/{variant}" for variant in _ARM_VARIANTS)]
+        near = [
+            name for names in (usual, _names()) for name in difflib.get_close_matches(written, names, n=1)
+        ]
+        raise ValueError(f"there is no CPU {written}" + (f"; did you mean {near[0]}?" if near else ""))
 
     @classmethod
     def normal(cls, os: str, arch: str, variant: str = "") -> Platform:
@@ -96,6 +113,12 @@ class Platform(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return "/".join(word for word in (self.os, self.arch, self.variant) if word)
+
+
+def _names() -> dict[str, str]:
+    """Every name of a CPU → OCI's."""
+    ours = {name: arch.oci for arch in Arch for name in (arch.debian, arch.library, arch.machine)}
+    return {**_OTHER_NAMES, **ours}
 
 
 class Reference(msgspec.Struct, frozen=True, order=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -109,7 +110,7 @@ def _request(wish: Wish, build: Platform) -> Request:
     path = at_home(wish.image)
     is_path = wish.image.startswith((".", "/", "~")) or wish.image.endswith("/")
     if not is_path:
-        reference = parse_reference(wish.image)
+        reference = _image(wish.image)
     else:
         path = path.absolute()
         folder = path.parent if path.is_file() else path
@@ -127,13 +128,30 @@ def _request(wish: Wish, build: Platform) -> Request:
     )
 
 
+def _image(text: str) -> Reference:
+    """The image of that name. Raises UserError, for a path that is there with how to write it."""
+    try:
+        return parse_reference(text)
+    except UserError as error:
+        if not _lies_here(text):
+            raise
+        raise UserError(error.message, _how_to_write(text)) from error
+
+
 def _check_root(plan: Plan, wish: Wish) -> None:
-    """A folder's name alone is taken for an image's."""
+    """A path that begins with a name is taken for an image's."""
     root = plan.node(plan.roots[0])
-    if root.action is Action.MISSING and Path(wish.image).is_dir():
-        raise UserError(
-            f"{wish.image}: {root.why}", f"if the folder is meant: skiff port ./{wish.image.rstrip('/')}"
-        )
+    if root.action is Action.MISSING and _lies_here(wish.image):
+        raise UserError(f"{wish.image}: {root.why}", _how_to_write(wish.image))
+
+
+def _lies_here(text: str) -> bool:
+    # Such a function of os.path says no to what no path can be.
+    return os.path.exists(text)  # noqa: PTH110
+
+
+def _how_to_write(path: str) -> str:
+    return f"if what lies here is meant: skiff port ./{path}"
 
 
 def _name_of(folder: Path) -> str:
