@@ -164,6 +164,9 @@ def test_the_list_asks_nobody(fleet: Fleet, capsys: Capture) -> None:
     assert main(["fleet", "list", "--on", "device-02"]) == 0
     assert capsys.readouterr().out == "device-02  root@device-02  few\n"
     assert fleet.asked() == []
+    # An order of work means nothing here, and is not taken in silence.
+    assert main(["fleet", "list", "--wave", "1"]) == 2
+    assert "No such option" in capsys.readouterr().err
 
 
 def test_a_program_that_does_not_end(fleet: Fleet, capsys: Capture) -> None:

@@ -6,7 +6,7 @@ import click
 
 from skiff.cli.common import print_json
 from skiff.cli.fleet_push import push
-from skiff.cli.fleet_work import Work, telling, work_options
+from skiff.cli.fleet_work import Work, chosen_options, telling, work_options
 from skiff.cli.options import examples, json_option, ui_option
 from skiff.cli.reach import Way, way_options
 from skiff.host.ui import Ui
@@ -39,7 +39,7 @@ command.add_command(push)
         "skiff fleet list -I hosts.ini --json  an inventory of Ansible, with all variables",
     ),
 )
-@work_options
+@chosen_options
 @json_option
 @ui_option
 def list_(work: Work, as_json: bool, ui: Ui) -> None:

@@ -86,6 +86,12 @@ def _print_rows(outcomes: dict[str, Outcome]) -> None:
         click.echo(f"{name:{width}}  {outcome.state:9}  {outcome.text}".rstrip())
 
 
+_ON = click.option(
+    "--on",
+    multiple=True,
+    metavar="WHICH",
+    help="Names, groups, patterns, variable=value; with ! before it, not these. [default: all]",
+)
 _ORDER = (
     click.option(
         "-j", "--jobs", type=int, metavar="N", help="So many devices at the same time. [default: 16]"
@@ -96,27 +102,33 @@ _ORDER = (
         metavar="SIZES",
         help="Devices of one wave after the other: 1,10,50%; the last size holds until the end.",
     ),
-    click.option(
-        "--on",
-        multiple=True,
-        metavar="WHICH",
-        help="Names, groups, patterns, variable=value; with ! before it, not these. [default: all]",
-    ),
+    _ON,
 )
+_INVENTORY = click.option(
+    "-I",
+    "--inventory",
+    "hosts",
+    type=click.Path(path_type=Path),
+    envvar="SKIFF_INVENTORY",
+    default="hosts.toml",
+    metavar="FILE",
+    help="The devices: TOML, or an inventory of Ansible. [default: SKIFF_INVENTORY, else hosts.toml]",
+)
+
+
+def chosen_options(verb: Verb) -> Verb:
+    """`--inventory` and `--on`, as ``work: Work`` without an order."""
+
+    @functools.wraps(verb)
+    def wrapper(*args: Any, hosts: Path, on: tuple[str, ...], **kwargs: Any) -> Any:
+        return verb(*args, work=Work(hosts, on), **kwargs)
+
+    return _INVENTORY(_ON(wrapper))
 
 
 def work_options(verb: Verb) -> Verb:
     """`--inventory`, `--on` and what is said of the order, as ``work: Work``."""
-    return click.option(
-        "-I",
-        "--inventory",
-        "hosts",
-        type=click.Path(path_type=Path),
-        envvar="SKIFF_INVENTORY",
-        default="hosts.toml",
-        metavar="FILE",
-        help="The devices: TOML, or an inventory of Ansible. [default: SKIFF_INVENTORY, else hosts.toml]",
-    )(all_options(verb))
+    return _INVENTORY(all_options(verb))
 
 
 def all_options(verb: Verb) -> Verb:

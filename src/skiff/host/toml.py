@@ -85,7 +85,8 @@ def _explain(file: str, message: str, data: Any, kind: type[Any], page: str, at:
         expected = " or ".join(_TYPES.get(one, one) for one in kinds)
         return UserError(
             f"{start}expected {expected}, got {_TYPES.get(match[2], match[2])}",
-            hint=_example(kinds[0], named, match[2]),
+            # One value stands for a list of one, where a list is allowed.
+            hint=_example("array" if "array" in kinds else kinds[0], named, match[2]),
         )
     if match := re.match(r"Expected `(int|float)` (>=|<=) (-?\d+)", what):
         number = "a whole number" if match[1] == "int" else "a number"
