@@ -87,6 +87,18 @@ def test_stopped_by_hand_it_starts_anew_at_once(device: Device) -> None:
     assert not (device.root / "run/skiff/engine.ends").exists()
 
 
+def test_a_restart_by_hand_is_no_fault(device: Device) -> None:
+    device.put("run/skiff/persist", "")
+    for _ in range(3):
+        ended(device, status=0)
+    assert device.status("engine")[:2] == ["wait", "docker is started again"]
+    assert not (device.root / "run/skiff/engine.ends").exists()
+    # It does not make those that were faults into none.
+    ended(device)
+    ended(device, status=0)
+    assert device.read("run/skiff/engine.ends") == "1\n"
+
+
 def test_an_engine_that_is_damaged_stays_so_when_its_service_goes_down(device: Device) -> None:
     device.put("run/skiff/persist", "")
     device.says('report engine fail "docker is not started: its part of the image is damaged"')

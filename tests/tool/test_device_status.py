@@ -121,13 +121,21 @@ def test_a_service_that_is_down_is_a_failure(fine: Device) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "told"), [(-60, "1 running"), (0, "1, just restarted: mdns"), (9999, "1 running")]
+    ("name", "made", "told"),
+    [
+        ("mdns", -60, "1 running"),
+        ("mdns", 0, "1, just restarted: mdns"),
+        ("mdns", 9999, "1 running"),
+        # The engine's own line tells of it.
+        ("docker", 0, "1 running"),
+    ],
 )
-def test_a_service_that_was_just_started_again_is_told(fine: Device, made: int, told: str) -> None:
+def test_a_service_that_was_just_started_again_is_told(fine: Device, name: str, made: int, told: str) -> None:
     """One that has its time of a clock that was ahead, and was put right, is not."""
-    fine.put("etc/service/mdns/run", "").chmod(0o755)
-    fine.put("etc/service/mdns/supervise/stat", "run\n")
-    path = fine.put("etc/service/mdns/supervise/pid", "7\n")
+    fine.put("etc/skiff/engine", "docker\n")
+    fine.put(f"etc/service/{name}/run", "").chmod(0o755)
+    fine.put(f"etc/service/{name}/supervise/stat", "run\n")
+    path = fine.put(f"etc/service/{name}/supervise/pid", "7\n")
     now = int(time.time())
     os.utime(path, (now + made, now + made))
     # However long this takes to be looked at.

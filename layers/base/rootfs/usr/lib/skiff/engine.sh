@@ -118,6 +118,11 @@ engine_ended() { # NAME PROGRAM STATUS
 		return
 		;;
 	esac
+	# As it ends when it is told to: `sv restart`. By itself it does not.
+	if [ "$3" = 0 ]; then
+		report engine wait "$1 is started again"
+		return
+	fi
 	line_of "$RUN/engine.ends" || REPLY=0
 	ends=$((REPLY + 1))
 	echo "$ends" >"$RUN/engine.ends"

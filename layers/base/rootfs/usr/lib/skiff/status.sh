@@ -134,6 +134,8 @@ gather_services() {
 		run*) ;;
 		*) down="$down ${path##*/}" ;;
 		esac
+		# The engine's own line tells of its ends.
+		[ "${path##*/}" != "$engine" ] || continue
 		if [ -s "$path/supervise/pid" ] && [ "${uptime%%.*}" -gt 120 ] && just_made "$path/supervise/pid"; then
 			young="$young ${path##*/}"
 		fi
