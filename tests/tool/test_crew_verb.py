@@ -12,7 +12,7 @@ from skiff.__main__ import main
 from skiff.host.run import run
 from skiff.machine import crew
 from skiff_device.crew import main as device
-from tests.tool.fake_machine import FakeHost
+from tests.tool.fake_machine import FAKES, FakeHost
 
 SKIFF = [sys.executable, "-m", "skiff"]
 
@@ -81,3 +81,46 @@ def test_what_is_no_device_and_no_machine_is_told(host: FakeHost, capfd: pytest.
     assert main(["crew", "apps:list"]) == 2
     assert "no machine of workspace default is running" in capfd.readouterr().err
     assert host.calls("ssh") == []
+
+
+# Lets root in and nobody else, and says no more of it.
+ROOT_ONLY = f"""case "$*" in
+*"-l root"* | *root@*) exec {sys.executable} {FAKES}/ssh.py "$@" ;;
+*) echo 'Permission denied (publickey).' >&2; exit 255 ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"),
+    [
+        ("device.local", "root@device.local"),
+        ("crew@device.local", "root@device.local"),
+        ("ssh://crew@device.local:2222", "ssh://root@device.local:2222"),
+    ],
+)
+def test_a_device_without_crew_is_told(
+    host: FakeHost, capfd: pytest.CaptureFixture[str], device: str, asked: str
+) -> None:
+    host.program("ssh", ROOT_ONLY)
+    host.program("id", "exit 1")
+    assert main(["crew", device, "apps:list"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("Permission denied (publickey).\n")
+    assert f"{device} has no user crew: its image is without apps/crew\n" in said
+    assert "hint: add apps/crew to the image's layers" in said
+    assert [call[-3:] for call in host.calls("ssh")] == [[asked, "--", "id -u crew"]]
+
+
+def test_a_device_that_has_crew_or_is_not_root_s_is_left_to_ssh(
+    host: FakeHost, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host.program("ssh", ROOT_ONLY)
+    host.program("id", "exit 0")
+    assert main(["crew", "device.local", "apps:list"]) == 255
+    # Somebody who is named is nobody's layer.
+    assert main(["crew", "joe@device.local", "apps:list"]) == 255
+    assert len(host.calls("ssh")) == 1
+    host.ssh(refuse="Could not resolve hostname")
+    host.program("ssh", f'exec {sys.executable} {FAKES}/ssh.py "$@"')
+    assert main(["crew", "device.local", "apps:list"]) == 255
+    assert "hint" not in capfd.readouterr().err

@@ -15,7 +15,7 @@ from skiff.__main__ import main
 from skiff.host.run import PIPE, run, spawn
 from skiff.model.image import Image
 from skiff.model.recipe import Recipe
-from tests.tool.fake_machine import FakeHost, small_image
+from tests.tool.fake_machine import FAKES, FakeHost, small_image
 
 SKIFF = [sys.executable, "-m", "skiff"]
 
@@ -250,6 +250,38 @@ def test_ssh_passes_words_streams_and_status(host: FakeHost, image: Image) -> No
     last = host.calls("ssh")[-1]
     assert last[last.index("-l") + 1] == "joe"
     assert "BatchMode=yes" not in last
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks"),
+    [
+        (["crew", "apps:list"], "crew: its image is without apps/crew"),
+        (["ssh", "--user", "core"], "core: its image is without a layer of core/"),
+        (["ssh", "--user", "joe"], "joe\nhint: add a layer with [[tree.users]]"),
+    ],
+)
+def test_a_user_that_the_image_does_not_have_is_told(
+    host: FakeHost, image: Image, capfd: pytest.CaptureFixture[str], words: list[str], lacks: str
+) -> None:
+    assert main(["run", "-d"]) == 0
+    root = f'exec {sys.executable} {FAKES}/ssh.py "$@"'
+    host.program("ssh", f'case "$*" in *"-l root "*) {root} ;; esac; exit 255')
+    host.program("id", "exit 1")
+    assert main(words) == 2
+    assert f"the machine has no user {lacks}" in capfd.readouterr().err
+
+
+def test_what_ends_skiff_ends_a_log_in_too(host: FakeHost, image: Image) -> None:
+    assert main(["run", "-d"]) == 0
+    ready = host.root / "ready"
+    os.mkfifo(ready)
+    with spawn(
+        [*SKIFF, "ssh", "--user", "joe", "--", "exec", "sh", "-c", f"echo $$ >{ready}; exec sleep 60"]
+    ) as skiff:
+        program = int(ready.read_text())
+        skiff.send_signal(signal.SIGTERM)
+        assert skiff.wait(30) == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{program}").exists()
 
 
 def test_ssh_keeps_bytes_that_are_no_text(host: FakeHost, image: Image) -> None:

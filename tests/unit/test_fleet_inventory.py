@@ -125,7 +125,12 @@ def test_what_ansible_prints_of_any_inventory(tmp_path: Path) -> None:
     ("name", "text", "says", "hint"),
     [
         ("hosts.toml", "hosts = []", "no devices", "hosts ="),
-        ("hosts.toml", "hosts = 'a'", "hosts: expected a table or a list, got a string", 'hosts = ["…", "…"]'),
+        (
+            "hosts.toml",
+            "hosts = 'a'",
+            "hosts: expected a table or a list, got a string",
+            'hosts = ["…", "…"]',
+        ),
         ("hosts.toml", "hosts = [", "line 1|not TOML", "mend"),
         ("hosts.toml", "host = ['a']", "host: unknown key", "did you mean hosts"),
         ("hosts.toml", "[hosts.a]\nport = 'x'", r"hosts\.a\.port: expected a whole number", "port = 1"),

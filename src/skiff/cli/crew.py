@@ -9,9 +9,9 @@ import click
 
 from skiff.cli.options import examples, workspace_option
 from skiff.host.errors import UserError
-from skiff.host.run import replace
-from skiff.machine import bringup, crew, lifecycle, ssh
+from skiff.machine import bringup, crew, lifecycle, remote, ssh
 from skiff.machine.files import MachineFiles
+from skiff.machine.login import log_in, log_in_to_machine
 from skiff.model.workspace import Workspace
 
 
@@ -38,7 +38,9 @@ def command(workspace: Workspace, words: tuple[str, ...]) -> None:
     host, rest = crew.split(words)
     tty = crew.wants_tty(rest) and sys.stdin.isatty() and sys.stdout.isatty()
     if host:
-        replace(crew.argv(host, rest, tty=tty))
+        address = crew.root_of(host)
+        root = remote.device(address) if address else None
+        raise click.exceptions.Exit(log_in(crew.argv(host, rest, tty=tty), crew.USER, root, host))
     files = MachineFiles(workspace.machine)
     state = bringup.running(files)
     if state is None:
@@ -48,4 +50,4 @@ def command(workspace: Workspace, words: tuple[str, ...]) -> None:
         )
     keys = ssh.usable_keys(workspace.private_key, Path.home())
     target = lifecycle.target(files, state, keys, crew.USER)
-    replace(ssh.argv(target, rest or ["help"], tty=tty))
+    raise click.exceptions.Exit(log_in_to_machine(target, rest or ["help"], tty=tty))

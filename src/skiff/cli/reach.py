@@ -39,8 +39,7 @@ class Way:
                 hint="name one, as root@10.0.0.5, or: skiff run --disk-boot --detach",
             )
         target = lifecycle.target(files, state, ssh.usable_keys(workspace.private_key, Path.home()))
-        words = ssh.argv(target, batch=True, connect_timeout=10, options=self.options)
-        return Remote(tuple(words[:-1]), words[-1])
+        return remote.machine(target, self.options)
 
     def host(self, host: Host, group: Group) -> Remote:
         """A device of an inventory, which goes before the command line."""

@@ -13,6 +13,7 @@ from skiff.host.files import shown
 from skiff.host.run import replace
 from skiff.machine import bringup, lifecycle, ssh
 from skiff.machine.files import MachineFiles
+from skiff.machine.login import log_in_to_machine
 from skiff.model.workspace import Workspace
 
 
@@ -50,4 +51,6 @@ def command(user: str, tty: bool, new_host_key: bool, workspace: Workspace, word
     keys = ssh.usable_keys(workspace.private_key, Path.home())
     target = lifecycle.target(files, state, keys, user)
     wants_tty = tty or (not words and sys.stdin.isatty() and sys.stdout.isatty())
-    replace(ssh.argv(target, words, tty=wants_tty))
+    if user == "root":
+        replace(ssh.argv(target, words, tty=wants_tty))
+    raise click.exceptions.Exit(log_in_to_machine(target, words, tty=wants_tty))

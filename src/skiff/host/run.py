@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from skiff.host.errors import UserError, disk_full
@@ -257,6 +258,34 @@ def replace(argv: Argv) -> None:
     # Python ignores SIGPIPE, and that would be inherited.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execv(words[0], words)
+
+
+def attend(argv: Argv) -> int:
+    """Run a program with this one's streams, for who has more to say after it; returns its exit status.
+
+    What ends this program ends that one. Raises KeyboardInterrupt after Ctrl-C, when it has ended.
+    """
+    interrupts: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            # From a terminal it reached the program too.
+            interrupts.append(number)
+        else:
+            process.send_signal(number)
+
+    with spawn(argv) as process:
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [(number, signal.signal(number, hand_on)) for number in numbers]
+        try:
+            status = process.wait()
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+    if interrupts:
+        raise KeyboardInterrupt
+    # As a shell has it.
+    return status if status >= 0 else 128 - status
 
 
 # What `spawn` returns, for who keeps it.

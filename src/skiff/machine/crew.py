@@ -28,6 +28,13 @@ def wants_tty(words: Sequence[str]) -> bool:
     return bool(words) and words[0] in _AT_A_TERMINAL
 
 
+def root_of(host: str) -> str | None:
+    """The same device for root; None when crew itself is not who logs in there."""
+    _, scheme, place = host.rpartition("ssh://")
+    user, _, name = place.rpartition("@")
+    return f"{scheme}root@{name}" if user in ("", USER) else None
+
+
 def argv(host: str, words: Sequence[str], *, tty: bool) -> list[str]:
     """The ssh command line for a device by its name, as the user's own ssh settings know it.
 

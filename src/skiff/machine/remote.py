@@ -10,6 +10,7 @@ import msgspec
 
 from skiff.host.errors import UserError
 from skiff.host.run import Group, run
+from skiff.machine import ssh
 
 # ssh's own exit status when it could not connect or log in.
 SSH_FAILED = 255
@@ -74,10 +75,16 @@ class Remote(msgspec.Struct, frozen=True):
             return ""
 
 
+def machine(target: ssh.Target, options: Sequence[str] = ()) -> Remote:
+    """A workspace's machine. ``options`` are ssh's own `Key=value`."""
+    words = ssh.argv(target, batch=True, connect_timeout=10, options=options)
+    return Remote(tuple(words[:-1]), words[-1])
+
+
 def device(
     address: str,
-    port: int | None,
-    key: Path | None,
+    port: int | None = None,
+    key: Path | None = None,
     options: Sequence[str] = (),
     *,
     more: Sequence[str] = (),
