@@ -69,6 +69,31 @@ def test_steps(guarded: Device) -> None:
     assert guarded.status("guard")[0] == "fail"
 
 
+def test_a_disk_that_hangs_does_not_take_the_guard_along(guarded: Device) -> None:
+    # It waits for its disk until that answers.
+    fake = """#!/bin/sh
+echo "$*" >>"$SKIFF_ROOT/told"
+for n in $(seq 100); do [ -e "$SKIFF_ROOT/go" ] || sleep 0.1; done
+echo "$1, ended"
+exit 3
+"""
+    guarded.put("fake/skiff-slots", fake).chmod(0o755)
+    hangs = """
+PATH="$SKIFF_ROOT/fake:$PATH"
+. "$LIB/slots.sh"
+. "$LIB/guard.sh"
+reboot() { echo "reboot $*"; }
+"""
+    # Neither while it is asked how the start went, nor by what comes before a restart.
+    told = guarded.sh(f'{hangs}SLOTS_PATIENCE=1\necho "<$(slots started)>"\nguard_step 9')
+    assert told.stdout.splitlines() == ["<>", "reboot -n"]
+    # Whoever waits for the disk is one alone.
+    assert guarded.read("told") == "started\n"
+    guarded.put("go", "")
+    again = 'while [ -e "$RUN/guard.asks" ]; do pause 0.1; done; slots well; echo $?'
+    assert guarded.says(f"{hangs}{again}") == "well, ended\n3"
+
+
 @pytest.mark.parametrize(
     ("uptime", "persist", "looked"), [(20, "wait", ""), (20, "ok", "yes"), (70, "wait", "yes")]
 )

@@ -151,10 +151,15 @@ class Device:
 
     def slow_disk(self, *, slow: bool) -> None:
         """Let its persist disk do one thing a second, or as many as it can."""
-        limits = dict.fromkeys(("iops_rd", "iops_wr", "bps", "bps_rd", "bps_wr"), 0)
-        qmp.execute(
-            self.files.qmp, "block_set_io_throttle", device="persist", iops=1 if slow else 0, **limits
-        )
+        self._throttle("persist", iops=1 if slow else 0)
+
+    def hang_disk(self, disk: str = "persist", *, hang: bool) -> None:
+        """Let a disk neither answer nor fail: at one byte a second. ``disk``: `persist`, or `card`."""
+        self._throttle(disk, bps=1 if hang else 0)
+
+    def _throttle(self, disk: str, *, iops: int = 0, bps: int = 0) -> None:
+        limits = dict.fromkeys(("iops_rd", "iops_wr", "bps_rd", "bps_wr"), 0)
+        qmp.execute(self.files.qmp, "block_set_io_throttle", device=disk, iops=iops, bps=bps, **limits)
 
     def is_running(self) -> bool:
         """Whether QEMU runs."""

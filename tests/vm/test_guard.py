@@ -44,3 +44,22 @@ def test_ssh_is_brought_back(from_disk: MakeDevice) -> None:
     machine.wait_for_persist()
     assert machine.succeed("cat /etc/mine") == "mine\n"
     assert "safe" not in machine.units()
+
+
+def test_a_disk_that_hangs_keeps_it_from_no_restart(from_disk: MakeDevice) -> None:
+    machine = from_disk("pc/uefi")
+    machine.start(append=("skiff.guard=2",))
+    machine.wait_for_ssh()
+    machine.wait_for_persist()
+    machine.wait_for_unit("slot", "a")
+    boot = machine.boot_id()
+    machine.succeed(
+        "printf '#!/bin/sh\\nexec sleep 1000\\n' >/run/deaf; chmod +x /run/deaf;"
+        f" mount --bind /run/deaf /usr/sbin/dropbear; echo unwritten >/mnt/persist/note; kill {MASTER}"
+    )
+    machine.hang_disk("card", hang=True)
+    # It has asked for a safe start, which waits for that disk; so do those who put persist away.
+    machine.wait_for_console("the disk does not answer: restarting without it", 400)
+    # Firmware has no limits.
+    machine.hang_disk("card", hang=False)
+    machine.wait_for_restart(boot, 240)

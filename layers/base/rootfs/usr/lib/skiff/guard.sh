@@ -12,11 +12,32 @@ cmdline_number skiff.guard 60
 LOOK=$REPLY AGAIN=10
 # Seconds within which a server greets, even on a small and busy machine.
 PATIENCE=10
+# Fifths of a second that slots on a slow disk may take.
+SLOTS_PATIENCE=300
 # So many looks for one question to the server: each is two lines in its log.
 ASK=5
 [ "$LOOK" -gt $AGAIN ] || AGAIN=$LOOK
 
-slots() { skiff-slots "$@" 2>/dev/null; }
+# What skiff-slots says and does, if it ends in time: the boot disk may hang, and nothing ends a process that waits for
+# it. Nothing more is asked meanwhile; who restarts the device then goes on without it.
+slots() {
+	[ ! -e "$RUN/guard.asks" ] || return 1
+	: >"$RUN/guard.asks"
+	{
+		skiff-slots "$@" >"$RUN/guard.answer"
+		echo $? >"$RUN/guard.status"
+		rm "$RUN/guard.asks"
+	} >/dev/null 2>&1 &
+	waits=0
+	while [ -e "$RUN/guard.asks" ]; do
+		waits=$((waits + 1))
+		[ $waits -le $SLOTS_PATIENCE ] || return 1
+		pause 0.2
+	done
+	cat "$RUN/guard.answer"
+	line_of "$RUN/guard.status"
+	return "$REPLY"
+}
 
 # Seconds since the start. Sets REPLY.
 guard_now() {
