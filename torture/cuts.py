@@ -69,6 +69,7 @@ def _look(machine: Device) -> None:
         machine.boot()
         slot = running(machine)
     except ProductFailure:
-        machine.close()
+        if machine.is_running():
+            machine.cut_power()
         raise
     assert slot in whole, f"slot {slot} was started, whole were: {', '.join(whole) or 'none'}"

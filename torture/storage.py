@@ -16,7 +16,14 @@ def fail_storage(machine: Device, course: Course) -> None:
     """Have persist's disk fail in each way, in turn, on a machine that runs."""
     for number in course.left:
         what, attack = _WAYS[number - 1]
-        course.note(number, Blow(what, problem(partial(attack, machine))))
+        blow = Blow(what, problem(partial(attack, machine)))
+        course.note(number, blow)
+        if blow.problem:
+            # The next case finds a device that is well.
+            if machine.is_running():
+                machine.cut_power()
+            machine.boot()
+            machine.wait_for_persist()
 
 
 def _crawl(machine: Device) -> None:
@@ -29,6 +36,23 @@ def _crawl(machine: Device) -> None:
     finally:
         machine.slow_disk(slow=False)
     machine.succeed("rm /mnt/persist/flood; sync")
+
+
+def _hang(machine: Device) -> None:
+    before = machine.boot_id()
+    machine.hang_disk(hang=True)
+    try:
+        # Reads and writes that wait, and somebody who wants all to be on the disk.
+        machine.succeed("{ head -c 4000000 /dev/urandom >/mnt/persist/flood; sync; } >/dev/null 2>&1 &")
+        machine.succeed("cat /dev/$(cat /run/skiff/persist) >/dev/null 2>&1 &")
+        machine.wait_for_ssh()
+        machine.execute("reboot -n")
+        machine.wait_for_console("the disk does not answer: restarting without it", 120)
+    finally:
+        # The emulated board itself does not start with such a disk.
+        machine.hang_disk(hang=False)
+    machine.wait_for_restart(before, 180)
+    machine.wait_for_persist()
 
 
 def _read_only(machine: Device) -> None:
@@ -53,6 +77,7 @@ def _vanish(machine: Device) -> None:
 
 _WAYS = (
     ("a disk that hardly answers", _crawl),
+    ("a disk that hangs, and a restart", _hang),
     ("an error of the file system", _read_only),
     ("a disk that vanishes and comes back", _vanish),
 )

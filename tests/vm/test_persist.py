@@ -38,7 +38,7 @@ def test_made_on_first_boot_and_grown_with_the_disk(device: MakeDevice) -> None:
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
     course = Course("storage", CASES, 1, print)
     fail_storage(machine, course)
-    assert verdict([course.attack]) == "verdict: all 3 attacks stood"
+    assert verdict([course.attack]) == "verdict: all 4 attacks stood"
     assert machine.succeed("cat /mnt/persist/note") == "mine\n"
 
 
