@@ -38,7 +38,7 @@ def test_the_whole_line(image: Image, tmp_path: Path) -> None:
         *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57,-erms,-fsrm"),
         *("-smp", "2", "-m", "512"),
         *("-kernel", f"{tmp_path}/image/kernel", "-initrd", f"{tmp_path}/image/initramfs"),
-        *("-append", f"console=ttyS0 panic=10 {EMULATED}"),
+        *("-append", f"console=ttyS0 panic=10 skiff.persist=/dev/vda {EMULATED}"),
         *("-device", "virtio-rng-pci"),
         *("-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22"),
         *("-device", "virtio-net-pci,netdev=net0"),
@@ -88,7 +88,20 @@ def test_persist_comes_before_other_disks_and_commas_are_doubled(image: Image) -
 
 
 def test_appended_words_come_last(image: Image) -> None:
-    assert kernel_command_line(image, Options(append=("a=1", "b")), "kvm") == "console=ttyS0 panic=10 a=1 b"
+    options = Options(persist=False, append=("a=1", "b"))
+    assert kernel_command_line(image, options, "kvm") == "console=ttyS0 panic=10 a=1 b"
+
+
+def test_the_persist_disk_is_named_when_there_is_one_and_nobody_names_another(image: Image) -> None:
+    def line(options: Options, *of_image: str) -> str:
+        changed = msgspec.structs.replace(image, cmdline=("console=ttyS0", *of_image))
+        return kernel_command_line(changed, options, "kvm")
+
+    assert line(Options()) == "console=ttyS0 skiff.persist=/dev/vda"
+    assert line(Options(persist=False)) == "console=ttyS0"
+    assert line(Options(), "skiff.persist=/dev/vda") == "console=ttyS0 skiff.persist=/dev/vda"
+    other = Options(append=("skiff.persist=vdb",))
+    assert line(other) == "console=ttyS0 skiff.persist=vdb"
 
 
 def test_an_emulated_kernel_does_not_patch_what_every_allocation_runs_through(image: Image) -> None:
@@ -116,7 +129,7 @@ def test_other_cpus(tmp_path: Path, arch: Arch, machine: str, cpu: str, console:
 
 def test_a_console_with_a_speed_is_named_once(image: Image) -> None:
     fast = msgspec.structs.replace(image, cmdline=("console=ttyS0,115200",))
-    assert kernel_command_line(fast, Options(), "kvm") == "console=ttyS0,115200"
+    assert kernel_command_line(fast, Options(persist=False), "kvm") == "console=ttyS0,115200"
 
 
 def test_a_trial_boot_has_no_disk_no_network_and_ends_by_itself(image: Image) -> None:

@@ -113,11 +113,14 @@ def boot_only(image: Image, accel: str) -> list[str]:
 
 
 def kernel_command_line(image: Image, options: Options, accel: str) -> str:
-    """The image's own words, the board's console when they do not name it, emulation's and the user's."""
+    """The image's own words, console and persist disk when they do not name them, emulation's, the user's."""
     console = f"console={_CONSOLE[image.arch]}"
-    named = any(word.split(",")[0] == console for word in image.cmdline)
-    words = [*image.cmdline, *(() if named else (console,)), *_emulated(image, accel), *options.append]
-    return " ".join(words)
+    missing = [] if any(word.split(",")[0] == console for word in image.cmdline) else [console]
+    # A device makes persist on the disk that it started from, here none, or on one that is named.
+    named = any(word.startswith("skiff.persist=") for word in (*image.cmdline, *options.append))
+    if options.persist and not named:
+        missing.append("skiff.persist=/dev/vda")
+    return " ".join([*image.cmdline, *missing, *_emulated(image, accel), *options.append])
 
 
 def _emulated(image: Image, accel: str) -> tuple[str, ...]:
