@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from typing import Any
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-
-from skiff.builders.rewrite import CannotRewrite
+from skiff.builders.rewrite import CannotRewrite, Elf, parsed
 
 _SHIFT = 16
 # Entries of the dynamic section that name something.
@@ -24,11 +20,8 @@ _NAMING = ("DT_NEEDED", "DT_SONAME", "DT_RPATH", "DT_RUNPATH")
 
 def without_exports(program: bytes) -> bytes:
     """The program with zeros for all that it exports. Raises CannotRewrite."""
-    try:
-        elf = ELFFile(BytesIO(program))
-        sections = {section.name: section for section in elf.iter_sections()}
-    except ELFError:
-        raise CannotRewrite("it is no ELF file") from None
+    elf = parsed(program)
+    sections, order, wide = elf.sections, elf.order, elf.wide
     missing = {".interp", ".dynamic", ".dynsym", ".dynstr", ".gnu.hash"} - set(sections)
     if missing:
         raise CannotRewrite(
@@ -36,9 +29,7 @@ def without_exports(program: bytes) -> bytes:
         )
     if ".hash" in sections:
         raise CannotRewrite("its symbols are in a second table too, of the old kind (DT_HASH)")
-    order = "<" if elf.little_endian else ">"
-    wide = elf.elfclass == 64
-    asked = set(_asked_for(program, elf, order))
+    asked = set(_asked_for(program, elf))
     found = sections[".gnu.hash"]
     # Symbols before that number are in no table, and so nobody finds them.
     (first,) = struct.unpack_from(f"{order}4xI", program, found["sh_offset"])
@@ -95,20 +86,19 @@ def _defined(program: bytes, sections: Mapping[str, Any], order: str, *, wide: b
     return {number for number, (section,) in enumerate(symbols) if section}
 
 
-def _asked_for(program: bytes, elf: Any, order: str) -> Iterator[int]:
+def _asked_for(program: bytes, elf: Elf) -> Iterator[int]:
     """Numbers of the symbols that relocations name: of libraries, and the program's own that these share."""
-    wide = elf.elfclass == 64
     entries = {
         ("SHT_RELA", True): ("8xQ8x", 32),
         ("SHT_REL", True): ("8xQ", 32),
         ("SHT_RELA", False): ("4xI4x", 8),
         ("SHT_REL", False): ("4xI", 8),
     }
-    for section in elf.iter_sections():
-        kind = entries.get((section["sh_type"], wide))
+    for section in elf.file.iter_sections():
+        kind = entries.get((section["sh_type"], elf.wide))
         if kind is not None and section["sh_size"]:
             data = memoryview(program)[section["sh_offset"] : section["sh_offset"] + section["sh_size"]]
-            yield from (info >> kind[1] for (info,) in struct.iter_unpack(order + kind[0], data))
+            yield from (info >> kind[1] for (info,) in struct.iter_unpack(elf.order + kind[0], data))
 
 
 def _keep_names(changed: bytearray, sections: Mapping[str, Any], gone: set[int]) -> None:

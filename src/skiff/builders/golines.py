@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from io import BytesIO
 from itertools import pairwise
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-
-from skiff.builders.rewrite import CannotRewrite
+from skiff.builders.rewrite import CannotRewrite, parsed
 
 # In the last one, which C's linker made of others, it lies somewhere.
 _SECTIONS = (".gopclntab", ".data.rel.ro.gopclntab", ".data.rel.ro")
@@ -36,14 +32,9 @@ _FIRST_LINE = 36
 
 def without_lines(program: bytes) -> bytes:
     """The program with zeros for its line numbers and the names of its sources. Raises CannotRewrite."""
-    try:
-        elf = ELFFile(BytesIO(program))
-        sections = [each for name in _SECTIONS if (each := elf.get_section_by_name(name)) is not None]
-    except ELFError:
-        raise CannotRewrite("it is no ELF file") from None
-    order = "<" if elf.little_endian else ">"
-    word = "Q" if elf.elfclass == 64 else "I"
-    for section in sections:
+    elf = parsed(program)
+    order, word = elf.order, "Q" if elf.wide else "I"
+    for section in (elf.sections[name] for name in _SECTIONS if name in elf.sections):
         start, size = section["sh_offset"], section["sh_size"]
         for at in _tables(program[start : start + size], order, word):
             changed = bytearray(program)

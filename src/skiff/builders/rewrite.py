@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
 
 from skiff.builders.trim import Globs
 from skiff.host.errors import UserError
@@ -15,6 +19,28 @@ from skiff.model.tree import Tree
 
 class CannotRewrite(Exception):
     """Why there is nothing to change in a file, or it cannot be done."""
+
+
+class Elf(msgspec.Struct, frozen=True):
+    """An ELF file to change, taken apart."""
+
+    file: ELFFile
+    # By name. Of pyelftools, which has no types.
+    sections: dict[str, Any]
+    # As `struct` has it: "<" or ">".
+    order: str
+    # Whether it is of the 64-bit kind.
+    wide: bool
+
+
+def parsed(program: bytes) -> Elf:
+    """The parts of an ELF file. Raises CannotRewrite for what is none."""
+    try:
+        file = ELFFile(BytesIO(program))
+        sections = {section.name: section for section in file.iter_sections()}
+    except ELFError:
+        raise CannotRewrite("it is no ELF file") from None
+    return Elf(file, sections, "<" if file.little_endian else ">", file.elfclass == 64)
 
 
 def rewrite(
