@@ -64,41 +64,49 @@ def write_initramfs(
     The first archive is compressed; the second holds the parts, which are compressed already.
     """
     require("zstd")
-    init = resources.files("skiff.image").joinpath("init.sh").read_bytes()
-    first: list[tuple[str, Entry]] = [
-        (name, _dir()) for name in ("bin", "dev", "early", "modules", "ram", "root", "run")
-    ]
-    first += [
-        ("dev/console", Entry(Kind.CHAR, 0o600, _ORIGIN, device=(5, 1))),
-        ("bin/busybox", Entry(Kind.LINK, 0o777, _ORIGIN, target="/early/usr/bin/busybox")),
-        ("init", _file(init, 0o755)),
-        ("parts.fstab", _file(_fstab(_part_mounts(parts)))),
-        ("root.fstab", _file(_fstab(_root_mounts(parts)))),
-        ("modules/order", _file("".join(f"{name}\n" for name, _ in modules).encode())),
-    ]
-    first += [(f"modules/{name}.ko", _file(path)) for name, path in modules]
-    folders = {str(parent) for path in early for parent in PurePosixPath(path).parents} - {"."}
-    first += [(f"early/{name}", _dir()) for name in sorted(folders)]
-    first += [(f"early/{name}", early[name]) for name in sorted(early)]
-    sums = {name: f"{file_digest(path)}  {name}.squashfs\n" for name, path in parts.items()}
-    now = "".join(line for name, line in sums.items() if name in first_parts)
-    later = "".join(line for name, line in sums.items() if name not in first_parts)
-    second: list[tuple[str, Entry]] = [
-        ("parts", _dir()),
-        ("parts/first.sha256", _file(now.encode())),
-        ("parts/later.sha256", _file(later.encode())),
-    ]
-    for name, path in parts.items():
-        second += [(f"parts/{name}", _dir()), (f"parts/{name}.squashfs", _file(path))]
     with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=target.parent) as scratch:
         plain, packed, whole = (Path(scratch) / name for name in ("plain", "packed", "whole"))
         with plain.open("wb") as out:
-            write_cpio(out, first, epoch)
+            write_cpio(out, _first_archive(early, modules, parts), epoch)
         run(["zstd", "-q", "-19", "--check", "-o", packed, plain])
         with whole.open("wb") as out:
             out.write(packed.read_bytes())
             # The kernel looks for the next archive on a boundary of four bytes.
             out.write(b"\0" * (-out.tell() % 4))
-            write_cpio(out, second, epoch)
+            write_cpio(out, _second_archive(parts, first_parts), epoch)
         whole.replace(target)
         return packed.stat().st_size
+
+
+def _first_archive(
+    early: Mapping[str, Entry], modules: Sequence[tuple[str, Path]], parts: Iterable[str]
+) -> Iterator[tuple[str, Entry]]:
+    """`/init`, what it reads and starts, and the ``early`` files."""
+    for name in ("bin", "dev", "early", "modules", "ram", "root", "run"):
+        yield name, _dir()
+    yield "dev/console", Entry(Kind.CHAR, 0o600, _ORIGIN, device=(5, 1))
+    yield "bin/busybox", Entry(Kind.LINK, 0o777, _ORIGIN, target="/early/usr/bin/busybox")
+    yield "init", _file(resources.files("skiff.image").joinpath("init.sh").read_bytes(), 0o755)
+    yield "parts.fstab", _file(_fstab(_part_mounts(parts)))
+    yield "root.fstab", _file(_fstab(_root_mounts(parts)))
+    yield "modules/order", _file("".join(f"{name}\n" for name, _ in modules).encode())
+    for name, path in modules:
+        yield f"modules/{name}.ko", _file(path)
+    folders = {str(parent) for path in early for parent in PurePosixPath(path).parents} - {"."}
+    for name in sorted(folders):
+        yield f"early/{name}", _dir()
+    for name in sorted(early):
+        yield f"early/{name}", early[name]
+
+
+def _second_archive(parts: Mapping[str, Path], first_parts: Set[str]) -> Iterator[tuple[str, Entry]]:
+    """The parts, the folders to mount them at, and their checksums: for `/init`, and for later."""
+    sums = {name: f"{file_digest(path)}  {name}.squashfs\n" for name, path in parts.items()}
+    now = "".join(line for name, line in sums.items() if name in first_parts)
+    later = "".join(line for name, line in sums.items() if name not in first_parts)
+    yield "parts", _dir()
+    yield "parts/first.sha256", _file(now.encode())
+    yield "parts/later.sha256", _file(later.encode())
+    for name, path in parts.items():
+        yield f"parts/{name}", _dir()
+        yield f"parts/{name}.squashfs", _file(path)

@@ -28,54 +28,57 @@ def check(file: Path) -> None:
 
 def markdown(ported: Ported, plan: Plan) -> str:
     """The report as a Markdown page."""
-    lines = ["# Ported images", ""]
-    lines += _table(
-        ("image", "platform", "size", "programs looked at", "verified", "digest"),
-        [
-            (
-                one.image,
-                str(one.platform),
-                f"{one.bytes / 1e6:.1f} MB",
-                str(one.elf_files),
-                one.verified or "-",
-                f"`{one.digest}`",
-            )
-            for one in ported.results
-        ],
-    )
+    lines = ["# Ported images", "", *_images(ported)]
     if ported.outputs:
         lines += ["", *(f"- {output}" for output in ported.outputs)]
-    lines += ["", "## What was done for them", ""]
-    lines += _table(
-        ("image", "platform", "outcome", "where", "seconds", "rewritten", "left as it is"),
-        [
-            (
-                one.image,
-                str(one.platform),
-                one.outcome.value,
-                one.where or "-",
-                f"{one.seconds:.1f}",
-                str(one.rewritten),
-                str(one.left),
-            )
-            for one in ported.nodes
-        ],
-    )
-    found = [
-        (
-            finding.file,
-            str(finding.line or "-"),
-            finding.what,
-            finding.why,
-            "rewritten" if finding.after else "left",
-        )
-        for node in plan.nodes
-        for finding in node.findings
-    ]
-    if found:
+    lines += ["", "## What was done for them", "", *_work(ported)]
+    if found := _findings(plan):
         lines += ["", "## What tied them to a CPU", ""]
-        lines += _table(("file", "line", "what", "why", "done"), list(dict.fromkeys(found)))
+        lines += _table(("file", "line", "what", "why", "done"), found)
     return "\n".join(lines) + "\n"
+
+
+def _images(ported: Ported) -> list[str]:
+    head = ("image", "platform", "size", "programs looked at", "verified", "digest")
+    rows: list[tuple[str, ...]] = [
+        (
+            one.image,
+            str(one.platform),
+            f"{one.bytes / 1e6:.1f} MB",
+            str(one.elf_files),
+            one.verified or "-",
+            f"`{one.digest}`",
+        )
+        for one in ported.results
+    ]
+    return _table(head, rows)
+
+
+def _work(ported: Ported) -> list[str]:
+    head = ("image", "platform", "outcome", "where", "seconds", "rewritten", "left as it is")
+    rows: list[tuple[str, ...]] = [
+        (
+            one.image,
+            str(one.platform),
+            one.outcome.value,
+            one.where or "-",
+            f"{one.seconds:.1f}",
+            str(one.rewritten),
+            str(one.left),
+        )
+        for one in ported.nodes
+    ]
+    return _table(head, rows)
+
+
+def _findings(plan: Plan) -> list[tuple[str, ...]]:
+    """Rows for what ties Dockerfiles to a CPU: each once, though several images may be made of one file."""
+    found = [
+        (one.file, str(one.line or "-"), one.what, one.why, "rewritten" if one.after else "left")
+        for node in plan.nodes
+        for one in node.findings
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

@@ -37,6 +37,9 @@ _LISTS_DIFFER = (
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})$")
 _MIRROR = re.compile(r"[a-z][a-z0-9+.-]*:/\S+")
 Progress = Callable[[str], None]
+# Where apt keeps things, below a folder of ours.
+_APT_FOLDERS = ("lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d", "log")
+
 T = TypeVar("T")
 
 
@@ -93,23 +96,27 @@ class Archive:
         Those are in the files' names, for another build may show it others at the same time.
         """
         name = f"-{digest(repr(tuple(provided)))[:12]}" if provided else ""
-        status = self.state / f"status{name}"
-        for folder in (
-            "lists/partial",
-            "cache/archives/partial",
-            "etc/apt.conf.d",
-            "etc/preferences.d",
-            "log",
-        ):
+        for folder in _APT_FOLDERS:
             (self.state / folder).mkdir(parents=True, exist_ok=True)
-        stanzas = (
-            f"Package: {name}\nStatus: install ok installed\nVersion: 9999:0\n"
+        status = self.state / f"status{name}"
+        write_atomic(status, "\n".join(self._installed(package) for package in provided).encode())
+        write_atomic(self.state / "debian.sources", self._sources().encode())
+        conf = self.state / f"apt{name}.conf"
+        text = "".join(f'{key} "{value}";\n' for key, value in self._settings(status).items())
+        write_atomic(conf, text.encode())
+        return conf
+
+    def _installed(self, package: str) -> str:
+        """What dpkg's status file says of a package that the image has from elsewhere."""
+        return (
+            f"Package: {package}\nStatus: install ok installed\nVersion: 9999:0\n"
             f"Architecture: {self.arch.debian}\nMulti-Arch: allowed\nMaintainer: none\n"
             "Description: provided by the image\n"
-            for name in provided
         )
-        write_atomic(status, "\n".join(stanzas).encode())
-        sources = "".join(
+
+    def _sources(self) -> str:
+        """The archive and its security updates, as sources.list(5) has them."""
+        return "".join(
             f"Types: {self.types}\nURIs: {uri}\nSuites: {suites}\nComponents: main non-free-firmware\n"
             f"Signed-By: {KEYRING}\n\n"
             for uri, suites in (
@@ -117,8 +124,10 @@ class Archive:
                 (self._security, f"{SUITE}-security"),
             )
         )
-        write_atomic(self.state / "debian.sources", sources.encode())
-        settings = {
+
+    def _settings(self, status: Path) -> dict[str, object]:
+        """apt.conf(5): all of apt's files are ours, and nothing unsigned is taken."""
+        return {
             "Dir::State": self.state,
             "Dir::State::lists": self.state / "lists",
             "Dir::State::status": status,
@@ -140,10 +149,6 @@ class Archive:
             # The state folder may be unreadable for apt's own user; the downloads are checked by hash.
             "APT::Sandbox::User": "",
         }
-        conf = self.state / f"apt{name}.conf"
-        text = "".join(f'{key} "{value}";\n' for key, value in settings.items())
-        write_atomic(conf, text.encode())
-        return conf
 
     @property
     def _release_files(self) -> list[Path]:
