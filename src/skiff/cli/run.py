@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from skiff import pipeline
 from skiff.cli.build import build_image, build_options
 from skiff.cli.common import print_json, resolve_recipe
-from skiff.cli.options import Choice, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.cli.status import print_lines, verb_form
 from skiff.host.dirs import cache_dir
 from skiff.host.files import at_home
@@ -44,6 +46,93 @@ def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return tuple(Disk(at_home(text.removesuffix(",ro")).absolute(), text.endswith(",ro")) for text in value)
 
 
+_OPTIONS = (
+    click.option(
+        "-d", "--detach", is_flag=True, help="Run in the background; return when the machine answers."
+    ),
+    click.option("-m", "--memory", callback=_mebibytes, metavar="SIZE", help="Memory in MiB, or as 2G."),
+    click.option("--cpus", type=click.IntRange(0, 64), default=0, help="Virtual CPUs."),
+    click.option(
+        "--ssh-port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        help="Port of this machine that leads to SSH. [default: a free one]",
+    ),
+    click.option("--console", is_flag=True, help="Join the console with the keyboard; Ctrl-] leaves it."),
+    click.option("--no-persist", is_flag=True, help="Without the persist disk: nothing outlives the run."),
+    click.option(
+        "--disk",
+        "disks",
+        multiple=True,
+        callback=_disks,
+        metavar="FILE[,ro]",
+        help="One more disk (raw image).",
+    ),
+    click.option(
+        "--append", multiple=True, metavar="WORD", help="One more word for the kernel's command line."
+    ),
+    click.option("--disk-boot", is_flag=True, help="Start from the disk image, by firmware as a board does."),
+    click.option(
+        "--accel",
+        type=click.Choice(["auto", "kvm", "tcg"]),
+        default="auto",
+        help="auto takes KVM when it truly works, else emulation (tcg).",
+    ),
+    click.option(
+        "--wait",
+        type=click.Choice(["engine", "ssh", "no"]),
+        default="engine",
+        help="What to wait for; engine means SSH for an image without one.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        default=300,
+        show_default=True,
+        help="Seconds to wait at most.",
+    ),
+    click.option(
+        "--restart", is_flag=True, help="End the machine if another image or other options are asked."
+    ),
+)
+
+
+def _machine_options(verb: Verb) -> Verb:
+    """What the machine is like and how long to wait, as ``machine: Options`` and ``wish: Wish``."""
+
+    @functools.wraps(verb)
+    def wrapper(
+        *args: Any,
+        memory: int,
+        cpus: int,
+        ssh_port: int,
+        no_persist: bool,
+        disks: tuple[Disk, ...],
+        append: tuple[str, ...],
+        accel: str,
+        wait: str,
+        timeout: float,
+        restart: bool,
+        **kwargs: Any,
+    ) -> Any:
+        machine = Options(
+            memory=memory,
+            cpus=cpus,
+            ssh_port=ssh_port,
+            persist=not no_persist,
+            disks=disks,
+            append=append,
+            accel=accel,
+        )
+        wish = Wish(wait=wait, timeout=timeout, restart=restart)
+        return verb(*args, machine=machine, wish=wish, **kwargs)
+
+    decorated: Verb = wrapper
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
 @click.command(
     epilog=examples(
         "skiff run virt/qemu,engine/docker    build, boot, show the console until Ctrl-C",
@@ -54,38 +143,7 @@ def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
         "skiff run --disk-boot pc/uefi        start it from its disk image by firmware, as a PC does",
     )
 )
-@click.option("-d", "--detach", is_flag=True, help="Run in the background; return when the machine answers.")
-@click.option("-m", "--memory", callback=_mebibytes, metavar="SIZE", help="Memory in MiB, or as 2G.")
-@click.option("--cpus", type=click.IntRange(0, 64), default=0, help="Virtual CPUs.")
-@click.option(
-    "--ssh-port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Port of this machine that leads to SSH. [default: a free one]",
-)
-@click.option("--console", is_flag=True, help="Join the console with the keyboard; Ctrl-] leaves it.")
-@click.option("--no-persist", is_flag=True, help="Without the persist disk: nothing outlives the run.")
-@click.option(
-    "--disk", "disks", multiple=True, callback=_disks, metavar="FILE[,ro]", help="One more disk (raw image)."
-)
-@click.option("--append", multiple=True, metavar="WORD", help="One more word for the kernel's command line.")
-@click.option("--disk-boot", is_flag=True, help="Start from the disk image, by firmware as a board does.")
-@click.option(
-    "--accel",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    help="auto takes KVM when it truly works, else emulation (tcg).",
-)
-@click.option(
-    "--wait",
-    type=click.Choice(["engine", "ssh", "no"]),
-    default="engine",
-    help="What to wait for; engine means SSH for an image without one.",
-)
-@click.option(
-    "--timeout", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds to wait at most."
-)
-@click.option("--restart", is_flag=True, help="End the machine if another image or other options are asked.")
+@_machine_options
 @recipe_options
 @build_options
 @workspace_option
@@ -93,18 +151,10 @@ def _disks(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @json_option
 def command(
     detach: bool,
-    memory: int,
-    cpus: int,
-    ssh_port: int,
     console: bool,
-    no_persist: bool,
-    disks: tuple[Disk, ...],
-    append: tuple[str, ...],
     disk_boot: bool,
-    accel: str,
-    wait: str,
-    timeout: float,
-    restart: bool,
+    machine: Options,
+    wish: Wish,
     how: pipeline.Options,
     choice: Choice,
     workspace: Workspace,
@@ -120,30 +170,25 @@ def command(
         raise click.UsageError("--console and --detach exclude each other")
     if as_json and not detach:
         raise click.UsageError("--json needs --detach")
-    if disk_boot and no_persist:
+    if disk_boot and not machine.persist:
         raise click.UsageError("--no-persist and --disk-boot exclude each other: persist is on the same disk")
     recipe = resolve_recipe(choice, workspace, ui)
-    if disk_boot and append and recipe.loader == "uboot":
-        raise click.UsageError("U-Boot takes no --append: its script holds the kernel's command line")
     if disk_boot:
-        check_loader(recipe.arch, recipe.loader, recipe.names)
+        _check_disk_boot(recipe, machine)
     image, _ = build_image(recipe, workspace, ui, how)
-    boot = _boot(recipe, image, workspace, how, ui) if disk_boot else None
-    options = Options(
-        memory=memory,
-        cpus=cpus,
-        ssh_port=ssh_port,
-        persist=not no_persist,
-        disks=disks,
-        append=append,
-        accel=accel,
-        boot=boot,
-    )
-    wish = Wish(wait=wait, timeout=timeout, restart=restart)
+    if disk_boot:
+        machine = msgspec.structs.replace(machine, boot=_boot(recipe, image, workspace, how, ui))
     if detach:
-        _in_background(image, options, wish, workspace, ui, as_json)
+        _in_background(image, machine, wish, workspace, ui, as_json)
     else:
-        _here(image, options, wish, workspace, ui, console)
+        _here(image, machine, wish, workspace, ui, console)
+
+
+def _check_disk_boot(recipe: Recipe, machine: Options) -> None:
+    """Refuse before anything is built what no firmware can start."""
+    if machine.append and recipe.loader == "uboot":
+        raise click.UsageError("U-Boot takes no --append: its script holds the kernel's command line")
+    check_loader(recipe.arch, recipe.loader, recipe.names)
 
 
 def _boot(recipe: Recipe, image: Image, workspace: Workspace, how: pipeline.Options, ui: Ui) -> Boot:
