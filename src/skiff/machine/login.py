@@ -11,7 +11,7 @@ from skiff.host.run import Argv, attend
 from skiff.machine import remote, ssh
 from skiff.machine.remote import SSH_FAILED, Remote
 
-_BROUGHT_BY = {"core": "a layer of core/, as core/debian", "crew": "apps/crew"}
+_BROUGHT_BY = {"core": "a layer of core/ (core/debian …)", "crew": "apps/crew"}
 
 
 def log_in(argv: Argv, user: str, root: Remote | None, device: str) -> int:
