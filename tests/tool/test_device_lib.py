@@ -86,10 +86,22 @@ def test_the_time_kept_on_persist_goes_before_the_build(device: Device) -> None:
     assert told == "date -s @4100000002"
 
 
-@pytest.mark.parametrize(("told", "set_to"), [("", "date -s @4100000002"), ("Normal", "")])
+@pytest.mark.parametrize(
+    ("told", "chrony", "set_to"),
+    [
+        ("", None, "date -s @4100000002"),
+        ("Normal", None, ""),
+        ("", "Not synchronised", "date -s @4100000002"),
+        ("", "Normal", ""),
+    ],
+)
 def test_a_disk_that_comes_late_tells_the_time_unless_the_network_has(
-    device: Device, told: str, set_to: str
+    device: Device, told: str, chrony: str | None, set_to: str
 ) -> None:
+    if told:
+        device.put("run/skiff/time", told)
+    if chrony:
+        device.put("run/chrony/chronyd.sock", "")
     os.utime(device.put("etc/skiff/epoch", "1700000000\n"), (1700000000, 1700000000))
     kept = device.put("mnt/persist/skiff/clock", "4100000000\n")
     os.utime(kept, (4100000000, 4100000000))
@@ -97,7 +109,7 @@ def test_a_disk_that_comes_late_tells_the_time_unless_the_network_has(
     script = (ROOTFS.parent / "services/clock/run").read_text()
     fakes = (
         f'date() {{ case $1 in -s) echo "date $*" >>"$ROOT/told" ;; +%s) echo 4100000009 ;; esac; }}\n'
-        f"timeout() {{ echo {told}; }}\npause() {{ exit; }}\n"
+        f"timeout() {{ echo {chrony}; }}\npause() {{ exit; }}\n"
     )
     lines = script.replace(". /usr/lib/skiff/lib.sh", '. "$SKIFF_ROOT/usr/lib/skiff/lib.sh"\n' + fakes)
     device.put("told", "")

@@ -162,3 +162,11 @@ def test_a_time_program_without_a_socket_leaves_its_answer_in_a_file(fine: Devic
     assert as_json(fine)[1]["units"]["clock"]["text"].endswith(", not yet in step with network time")
     fine.put("run/skiff/time", "Normal\n")
     assert as_json(fine)[1]["units"]["clock"]["text"].endswith(" UTC, in step with network time")
+
+
+@pytest.mark.parametrize(("leap", "told"), [("Normal", "in step"), ("Not synchronised", "not yet in step")])
+def test_chronyd_is_asked_where_it_runs(fine: Device, leap: str, told: str) -> None:
+    fine.put("run/chrony/chronyd.sock", "")
+    chronyc = f'timeout() {{ echo "7F7F0101,,{leap}"; }}\n'
+    text = json.loads(status(fine, "--json", more=chronyc)[1])["units"]["clock"]["text"]
+    assert text.endswith(f" UTC, {told} with network time")

@@ -84,6 +84,14 @@ def packet(protocol: int, source: str, target: str, data: bytes) -> bytes:
     return MAC + b"\x08\x00" + head + data
 
 
+def arp_answer(frame: bytes, address: str) -> bytes:
+    """ARP: an address of this end is at this MAC (RFC 826). Empty when the frame does not ask for it."""
+    if frame[12:14] != b"\x08\x06" or frame[38:42] != socket.inet_aton(address):
+        return b""
+    head = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 2)
+    return frame[6:12] + MAC + b"\x08\x06" + head + MAC + socket.inet_aton(address) + frame[22:32]
+
+
 def _mdns_answer(frame: bytes) -> bytes:
     """The DNS message of a frame, when it is an mDNS answer."""
     if frame[12:14] != b"\x08\x00" or frame[23] != socket.IPPROTO_UDP:

@@ -9,7 +9,7 @@ import time
 from types import TracebackType
 
 from tests.vm.driver import Device
-from tests.vm.link import MAC, Link, checksum, packet
+from tests.vm.link import Link, arp_answer, checksum, packet
 
 # They are behind a router, so that the device has one neighbour and not thousands.
 _DEVICE, _ROUTER, _NETWORK = "10.65.0.1", "10.65.0.2", "10.66.0.0/16"
@@ -59,11 +59,8 @@ class Strangers:
                 self._answer(frame)
 
     def _answer(self, frame: bytes) -> None:
-        if frame[12:14] == b"\x08\x06" and frame[38:42] == socket.inet_aton(_ROUTER):
-            # ARP: that is me (RFC 826).
-            head = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 2)
-            body = MAC + socket.inet_aton(_ROUTER) + frame[22:32]
-            self._link.send(self._mac + MAC + b"\x08\x06" + head + body)
+        if answer := arp_answer(frame, _ROUTER):
+            self._link.send(answer)
         elif frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP:
             segment = frame[14 + (frame[14] & 15) * 4 :]
             if segment[13] == _SYN | _ACK:
