@@ -534,6 +534,25 @@ def test_a_cpu_has_the_name_that_uname_gives_it(project: Path, capsys: Capture, 
     assert capsys.readouterr().out.split()[:2] == ["arch", cpu]
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["size"], "build one with `skiff build{}`"),
+        (["ssh"], "skiff run{} --detach; to log in"),
+        (["crew", "help"], "skiff run{} --detach, or name a device: skiff crew HOST"),
+        (["build"], "`skiff configure{} virt/qemu,engine/docker`; `skiff layers` lists them"),
+    ],
+)
+def test_a_hint_names_the_workspace_that_has_to_be_named(
+    project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, words: list[str], hint: str
+) -> None:
+    assert main([words[0], "-w", "arm", *words[1:]]) == 2
+    assert hint.format(" -w arm") in capsys.readouterr().err
+    monkeypatch.setenv("SKIFF_WORKSPACE", "arm")
+    assert main(words) == 2
+    assert hint.format("") in capsys.readouterr().err
+
+
 def test_push_to_nowhere_builds_nothing(
     project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

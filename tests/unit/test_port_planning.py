@@ -116,6 +116,10 @@ def test_port_toml(plan: Planner, project: Path) -> None:
         ("colour = 1", "port.toml: colour: unknown key"),
         ("sources = 1", "port.toml: sources: expected a table, got a whole number"),
         ('[checksums]\na = { "x/y/z/v" = "b" }', "port.toml: checksums: not a platform: x/y/z/v"),
+        (
+            '[checksums]\na = { arm65 = "b" }',
+            "port.toml: checksums: there is no CPU arm65; did you mean arm64?",
+        ),
     ],
 )
 def test_mistakes_in_port_toml(plan: Planner, project: Path, text: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import click
 import msgspec
 from click.shell_completion import CompletionItem
 
+from skiff.host.errors import UserError
 from skiff.host.files import at_home
 from skiff.host.ui import Ui
 from skiff.host.workspace import open_workspace
@@ -192,11 +194,26 @@ def layers_dir_option(verb: Verb) -> Verb:
     return _LAYERS_DIR(verb)
 
 
+# Verbs of one workspace that hints name; `crew` is left out, for with a device it is of none.
+_OF_A_WORKSPACE = re.compile(
+    r"\bskiff (br|build|clean|cmd|configure|disk|flash|kernel|lock|push|run|size|ssh|status|stop)\b"
+)
+
+
 def workspace_option(verb: Verb) -> Verb:
-    """`--workspace NAME`, as ``workspace: Workspace``."""
+    """`--workspace NAME`, as ``workspace: Workspace``. Hints of errors name it where it is to be said again."""
 
     def opened(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
         return open_workspace(value)
+
+    @functools.wraps(verb)
+    def wrapper(*args: Any, workspace: Workspace, **kwargs: Any) -> Any:
+        try:
+            return verb(*args, workspace=workspace, **kwargs)
+        except UserError as error:
+            if workspace.name != open_workspace().name:
+                error.hint = _OF_A_WORKSPACE.sub(rf"\g<0> -w {workspace.name}", error.hint)
+            raise
 
     return click.option(
         "-w",
@@ -205,7 +222,7 @@ def workspace_option(verb: Verb) -> Verb:
         callback=opened,
         shell_complete=_complete_workspaces,
         help="The workspace, a folder in ./workspaces. [default: SKIFF_WORKSPACE, else default]",
-    )(verb)
+    )(wrapper)
 
 
 def ui_option(verb: Verb) -> Verb:

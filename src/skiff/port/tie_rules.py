@@ -76,7 +76,7 @@ class Rules:
         self.file = _read()
         self.projects = (*projects, *self.file.project)
         self._checksums = {
-            old.lower(): {str(Platform.parse(name)): new for name, new in by.items()}
+            old.lower(): {str(Platform.known(name)): new for name, new in by.items()}
             for old, by in checksums.items()
         }
         self._words = _words(self.file)
