@@ -110,13 +110,20 @@ def refuse_missing(plan: Plan) -> None:
         )
 
 
+def _check_files(options: Options) -> None:
+    """Raise UserError, before any work, for files that could not be written after it."""
+    if options.report is not None:
+        report.check(options.report)
+    if options.output is not None and not options.output.absolute().parent.is_dir():
+        raise UserError(f"{options.output}: the folder is not there")
+
+
 def carry_out(plan: Plan, there: World, checkout: Checkout, options: Options, ui: Ui) -> Ported:
     """Build, prove, verify; only when all is well does any image get its name. Raises UserError."""
     started = time.monotonic()
     require("skopeo")
     refuse_missing(plan)
-    if options.report is not None:
-        report.check(options.report)
+    _check_files(options)
     builder = Builder(plan, there.images, there.engines(), checkout, there.cache, options.how, ui)
     shelf = Shelf(there.cache)
     roots = [builder.nodes[name] for name in plan.roots]

@@ -521,12 +521,24 @@ def test_the_pace(done: int, seconds: float, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "remedy"), [("no/where.img", "in a folder that is there"), (".", "name a file")]
+    ("to", "what", "remedy"),
+    [
+        ("no/where.img", "the folder is not there", "in a folder that is there"),
+        (".", "cannot be opened", "name a file"),
+    ],
 )
-def test_what_can_be_no_file_is_told_with_the_remedy(image: Path, to: str, remedy: str, capsys: Says) -> None:
+def test_what_can_be_no_file_is_told_with_the_remedy(
+    image: Path, to: str, what: str, remedy: str, capsys: Says
+) -> None:
     assert main(["flash", "-q", "-y", "--image", str(image), "--to", to]) == 2
     said = capsys.readouterr().err
-    assert f"{to}: cannot be opened" in said and remedy in said
+    assert f"{to}: {what}" in said and remedy in said
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_built(tmp_path: Path, capsys: Says) -> None:
+    # No layers are chosen here.
+    assert main(["flash", "--yes", "--to", str(tmp_path / "no/where.img")]) == 2
+    assert "no/where.img: the folder is not there" in capsys.readouterr().err
 
 
 @contextlib.contextmanager

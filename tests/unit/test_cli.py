@@ -562,6 +562,18 @@ def test_push_to_nowhere_builds_nothing(
     assert "no device is named" in capsys.readouterr().err
 
 
+def test_without_the_key_to_sign_with_nothing_is_built(
+    project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["configure", "virt/qemu"])
+    monkeypatch.setattr("skiff.pipeline.build", lambda *words: pytest.fail("built"))
+    assert main(["push", "root@device", "--sign", "no-key"]) == 2
+    assert "no-key: no such file\nhint: a private SSH key" in capsys.readouterr().err
+    monkeypatch.setenv("SKIFF_SIGN_KEY", "other-key")
+    assert main(["push", "root@device"]) == 2
+    assert "other-key: no such file" in capsys.readouterr().err
+
+
 def test_no_command_of_a_package_is_told(project: Path, capsys: Capture) -> None:
     main(["configure", "virt/qemu"])
     capsys.readouterr()

@@ -66,6 +66,14 @@ def test_what_is_missing_is_refused(
     assert "the plan cannot be carried out:\n  e.x/none:latest for linux/arm64: " in capsys.readouterr().err
 
 
+def test_a_file_that_could_not_be_written_is_refused_before_the_work(
+    words: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project / "app", Dockerfile="FROM e.x/base\n")
+    assert main(["port", "./app", "--arch", "arm64", "--output", "no/x.tar", *words[1:]]) == 2
+    assert "no/x.tar: the folder is not there" in capsys.readouterr().err
+
+
 def test_a_base_of_a_mirror_is_planned_for_the_cpus_it_has(
     words: list[str], project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -161,6 +161,8 @@ def _order(device: str | None, to: Path | None, allow_internal: bool, base: Orde
         raise click.UsageError("DEVICE and --to exclude each other.")
     if to is not None and to.is_block_device():
         raise not_a_file(to)
+    if to is not None and not to.absolute().parent.is_dir():
+        raise UserError(f"{to}: the folder is not there", hint="name a file in a folder that is there")
     disk = find_disk(Path(device), Host()) if device is not None else None
     if disk is not None and not base.verify_only:
         disk.check_writable(allow_internal=allow_internal)

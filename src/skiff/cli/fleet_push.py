@@ -18,6 +18,7 @@ from skiff.cli.fleet_work import Work, telling, work_options
 from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
 from skiff.cli.reach import Way, way_options
 from skiff.host.dirs import cache_dir
+from skiff.host.errors import UserError
 from skiff.host.files import at_home
 from skiff.host.ui import Ui
 from skiff.host.workspace import open_workspace
@@ -40,11 +41,16 @@ class Source(msgspec.Struct, frozen=True):
     @contextmanager
     def slot(self, ui: Ui) -> Iterator[Path]:
         """Build, and give a folder with the files of a slot, for as long as the block runs."""
+        key = self.sign or _usual_key()
+        if key is not None and not key.is_file():
+            raise UserError(
+                f"{key}: no such file", hint="a private SSH key, or the .pub of one that the agent has"
+            )
         recipe = resolve_recipe(self.choice, self.workspace, ui)
         image, _ = build_image(recipe, self.workspace, ui, self.how)
         self.workspace.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".slot-", dir=self.workspace.root) as name:
-            pipeline.slot(Path(name), image, cache_dir(), self.sign or _usual_key(), ui)
+            pipeline.slot(Path(name), image, cache_dir(), key, ui)
             yield Path(name)
 
     def of(self, workspace: str) -> Source:

@@ -201,7 +201,7 @@ _OF_A_WORKSPACE = re.compile(
 
 
 def workspace_option(verb: Verb) -> Verb:
-    """`--workspace NAME`, as ``workspace: Workspace``. Hints of errors name it where it is to be said again."""
+    """`--workspace NAME`, as ``workspace: Workspace``. Errors' hints name it where it is to be said again."""
 
     def opened(ctx: click.Context, param: click.Parameter, value: str | None) -> Workspace:
         return open_workspace(value)

@@ -73,8 +73,9 @@ def sign(file: Path, key: Path, namespace: str) -> Path:
     try:
         run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", namespace, file])
     except CommandError as error:
+        said = error.output.strip().splitlines()
         raise UserError(
-            f"{key}: cannot sign with it: {error.output.strip().splitlines()[-1:] or error.status}",
+            f"{key}: cannot sign with it: {said[-1] if said else f'status {error.status}'}",
             hint="a private SSH key, or the .pub of one that the agent has",
         ) from error
     return signature
