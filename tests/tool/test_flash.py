@@ -406,7 +406,7 @@ def test_without_checksum_file_the_map_is_enough(image: Path, card: Path) -> Non
     [
         ("small", "too small: it has 1.0 MB, the image needs 83.9 MB"),
         ("folder", "Is a directory"),
-        ("nosuch/file", "No such file or directory"),
+        ("nosuch/file", "the folder is not there"),
         ("/dev/null", "not a plain file"),
     ],
 )
