@@ -10,7 +10,7 @@ from tests.vm.driver import Device
 MakeDevice = Callable[..., Device]
 
 # The kernel's simulated radios come with a layer that only tests have.
-LAYERS = ("--layers-dir", "tests/vm/layers", "virt/qemu,sim/wifi")
+LAYERS = ("virt/qemu", "sim/wifi", "--layers-dir", "tests/vm/layers")
 WIFI = "/mnt/persist/skiff/wifi"
 GOOD = "ssid=home\npassword=correct horse\ncountry=DE\n"
 
