@@ -13,6 +13,7 @@ from bench.setting import Setting, machines_end_too
 from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
+from skiff.machine.qmp import QmpError
 from tests.vm.driver import HarnessError
 from torture.course import Course, Record
 from torture.kinds import KINDS, Run
@@ -50,7 +51,7 @@ def main(cuts: int, mutations: int, seed: int, state: Path | None, fresh: bool, 
             try:
                 KINDS[kind](Run(setting, Path(folder), cuts, mutations, seed, Record(path), courses))
             # The other kinds may go well.
-            except (AssertionError, HarnessError, UserError) as error:
+            except (AssertionError, HarnessError, QmpError, UserError) as error:
                 failures.append(f"{kind}: {error}")
                 setting.ui.notice(failures[-1])
                 status = 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from skiff.host.errors import UserError
 from skiff.host.files import digest
@@ -18,22 +20,18 @@ from tests.vm.updates import remote, running
 from torture.course import Course
 from torture.verdict import Blow
 
-# As many as there are bad updates.
-CASES = 7
-
 
 def refuse_updates(machine: Device, slot: Path, folder: Path, course: Course) -> None:
     """Try bad updates on a machine that runs; the workstation's own checks are left out."""
-    owner, stranger = (_key(folder, name) for name in ("owner", "stranger"))
-    machine.copy_to(owner.with_name("owner.pub"), "/tmp/owner")
+    forge = _Forge(slot, folder, *(_key(folder, name) for name in ("owner", "stranger")))
+    machine.copy_to(forge.owner.with_name("owner.pub"), "/tmp/owner")
     machine.succeed("{ printf 'me '; cat /tmp/owner; } >/etc/skiff/signers; touch /etc/skiff/no-older")
     # A cut may have left the running slot on trial.
     machine.execute("skiff-slots confirm")
     before = running(machine)
-    for number, (what, bad) in enumerate(_bad(slot, folder, owner, stranger), 1):
-        if number not in course.left:
-            continue
-        problem = _taken(machine, bad)
+    for number in course.left:
+        what, make = _BAD[number - 1]
+        problem = _taken(machine, make(forge))
         if not problem and machine.succeed("skiff-slots --json | grep -c trial || true").strip() != "0":
             problem = "it is to be started"
         course.note(number, Blow(what, problem))
@@ -50,10 +48,18 @@ def _taken(machine: Device, slot: Path) -> str:
     return "it was taken"
 
 
-def _bad(slot: Path, folder: Path, owner: Path, stranger: Path) -> Iterator[tuple[str, Path]]:
-    def changed(name: str, key: Path | None, **values: str) -> Path:
-        target = folder / name
-        shutil.copytree(slot, target, symlinks=True)
+class _Forge(msgspec.Struct, frozen=True):
+    """Makes bad updates out of a good slot."""
+
+    slot: Path
+    folder: Path
+    owner: Path
+    stranger: Path
+
+    def changed(self, name: str, key: Path | None, **values: str) -> Path:
+        """A copy whose manifest has other values, signed with the key if there is one."""
+        target = self.folder / name
+        shutil.copytree(self.slot, target, symlinks=True)
         manifest = target / "manifest"
         lines = []
         for line in manifest.read_text().splitlines():
@@ -64,29 +70,39 @@ def _bad(slot: Path, folder: Path, owner: Path, stranger: Path) -> Iterator[tupl
             sign(manifest, key, NAMESPACE)
         return target
 
-    yield "unsigned", changed("unsigned", None)
-    yield "signed by a stranger", changed("strange", stranger)
-    yield "another CPU", changed("cpu", owner, arch="riscv64")
-    yield "another board", changed("board", owner, board="odroid/c4")
-    yield "older", changed("older", owner, version="1")
-    tampered = changed("tampered", owner)
-    (tampered / "manifest").write_text((tampered / "manifest").read_text().replace("quiet", "quie1"))
-    yield "changed after signing", tampered
-    yield "cut short", _short(changed("short", None), owner)
+
+def _tampered(forge: _Forge) -> Path:
+    slot = forge.changed("tampered", forge.owner)
+    manifest = slot / "manifest"
+    manifest.write_text(manifest.read_text().replace("quiet", "quie1"))
+    return slot
 
 
-def _short(slot: Path, key: Path) -> Path:
+def _short(forge: _Forge) -> Path:
     """An image that no slot has, signed, and half of it missing."""
+    slot = forge.changed("short", None)
     whole = (slot / "initramfs").read_bytes() + b"more"
     manifest = slot / "manifest"
     lines = manifest.read_text().splitlines()
     new = f"file {digest(whole)} {len(whole)} initramfs"
     lines = [new if line.endswith(" initramfs") else line for line in lines]
     manifest.write_text("".join(f"{line}\n" for line in lines))
-    sign(manifest, key, NAMESPACE)
+    sign(manifest, forge.owner, NAMESPACE)
     (slot / "initramfs").unlink()
     (slot / "initramfs").write_bytes(whole[: len(whole) // 2])
     return slot
+
+
+_BAD: tuple[tuple[str, Callable[[_Forge], Path]], ...] = (
+    ("unsigned", lambda forge: forge.changed("unsigned", None)),
+    ("signed by a stranger", lambda forge: forge.changed("strange", forge.stranger)),
+    ("another CPU", lambda forge: forge.changed("cpu", forge.owner, arch="riscv64")),
+    ("another board", lambda forge: forge.changed("board", forge.owner, board="odroid/c4")),
+    ("older", lambda forge: forge.changed("older", forge.owner, version="1")),
+    ("changed after signing", _tampered),
+    ("cut short", _short),
+)
+CASES = len(_BAD)
 
 
 def _key(folder: Path, name: str) -> Path:

@@ -94,6 +94,19 @@ reboot() { echo "reboot $*"; }
     assert guarded.says(f"{hangs}{again}") == "well, ended\n3"
 
 
+def test_a_new_guard_waits_for_no_question_of_the_one_before(guarded: Device) -> None:
+    guarded.put("run/skiff/guard.asks", "")
+    guarded.put("fake/skiff-slots", "#!/bin/sh\necho good b\n").chmod(0o755)
+    once = """
+PATH="$SKIFF_ROOT/fake:$PATH"
+. "$LIB/slots.sh"
+. "$LIB/guard.sh"
+guard_start() { slots started; exit; }
+guard_loop
+"""
+    assert guarded.says(once) == "good b"
+
+
 @pytest.mark.parametrize(
     ("uptime", "persist", "looked"), [(20, "wait", ""), (20, "ok", "yes"), (70, "wait", "yes")]
 )

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from skiff.host.errors import UserError
+from skiff.machine.qmp import QmpError
 from torture import __main__ as program
 from torture.kinds import Run
 from torture.verdict import Blow
@@ -72,7 +73,7 @@ def test_what_earlier_runs_did_can_be_forgotten(attacks: Attacks, tmp_path: Path
         assert len(attacks.carried_out) == count
 
 
-@pytest.mark.parametrize("trouble", [UserError("no image"), AssertionError("no image")])
+@pytest.mark.parametrize("trouble", [UserError("no image"), AssertionError("no image"), QmpError("no image")])
 def test_what_cannot_be_carried_out_is_no_success(attacks: Attacks, trouble: Exception) -> None:
     attacks.trouble[2] = trouble
     done = carry_out()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
 
 MAC = bytes.fromhex("525400aabbcc")
 ADDRESS = "169.254.99.1"
@@ -65,6 +68,37 @@ class Link:
                 if b"\x00\x01\x80\x01" in message and b"\x00\x04" + socket.inet_aton(address) in message:
                     return True
         return False
+
+
+class Neighbour:
+    """Somebody at this end of a cable, who is there as long as it is entered."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._stay, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+    def _stay(self) -> None:
+        while not self._over.is_set():
+            self._speak()
+            for frame in self._link.frames(time.monotonic() + 0.05):
+                self._hear(frame)
+
+    def _speak(self) -> None:
+        """Say something unasked."""
+
+    def _hear(self, frame: bytes) -> None:
+        """What the device says."""
 
 
 def _mdns_question(name: str) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from types import TracebackType
+from typing import Self
 
 from tests.vm.driver import Device
-from tests.vm.link import Link, arp_answer, checksum, packet
+from tests.vm.link import Link, Neighbour, arp_answer, checksum, packet
 
 # They are behind a router, so that the device has one neighbour and not thousands.
 _DEVICE, _ROUTER, _NETWORK = "10.65.0.1", "10.65.0.2", "10.66.0.0/16"
@@ -19,46 +19,40 @@ _SYN, _ACK = 0x02, 0x10
 _BURST = 16
 
 
-class Strangers:
+class Strangers(Neighbour):
     """While it is entered they all have come, and keep what connections they got."""
 
     def __init__(self, machine: Device, link: Link, count: int) -> None:
+        super().__init__(link)
         self._machine = machine
-        self._link = link
         self._waiting = [f"10.66.{1 + n // 250}.{1 + n % 250}" for n in range(count)]
         self._came = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._knock, daemon=True)
         self._mac = b""
         # Those whose connection was taken.
         self.connected: set[str] = set()
 
-    def __enter__(self) -> Strangers:
+    def __enter__(self) -> Self:
         setup = f"ip address add {_DEVICE}/24 dev eth1; ip route add {_NETWORK} via {_ROUTER} dev eth1"
         mac = self._machine.succeed(f"{{ {setup}; }} >&2; cat /sys/class/net/eth1/address")
         self._mac = bytes.fromhex(mac.strip().replace(":", ""))
-        self._thread.start()
+        super().__enter__()
         self._came.wait(120)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join(10)
+        super().__exit__(kind, error, trace)
         self._machine.execute(f"ip route del {_NETWORK}; ip address del {_DEVICE}/24 dev eth1")
 
-    def _knock(self) -> None:
-        while not self._over.is_set():
-            for address in self._waiting[:_BURST]:
-                self._send(address, 1, 0, _SYN)
-            del self._waiting[:_BURST]
-            if not self._waiting:
-                self._came.set()
-            for frame in self._link.frames(time.monotonic() + 0.05):
-                self._answer(frame)
+    def _speak(self) -> None:
+        for address in self._waiting[:_BURST]:
+            self._send(address, 1, 0, _SYN)
+        del self._waiting[:_BURST]
+        if not self._waiting:
+            self._came.set()
 
-    def _answer(self, frame: bytes) -> None:
+    def _hear(self, frame: bytes) -> None:
         if answer := arp_answer(frame, _ROUTER):
             self._link.send(answer)
         elif frame[12:14] == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP:

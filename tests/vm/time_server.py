@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 import time
-from types import TracebackType
+from typing import Self
 
 from tests.vm.driver import Device
-from tests.vm.link import Link, arp_answer, packet
+from tests.vm.link import Link, Neighbour, arp_answer, packet
 
 ADDRESS = "10.67.0.1"
 _DEVICE = "10.67.0.2"
@@ -18,32 +17,21 @@ _PORT = struct.pack(">H", 123)
 _SINCE_1900 = 2_208_988_800
 
 
-class TimeServer:
+class TimeServer(Neighbour):
     """While it is entered it answers; its clock is so many seconds ahead of this machine's."""
 
     def __init__(self, machine: Device, link: Link, ahead: int) -> None:
+        super().__init__(link)
         self._machine = machine
-        self._link = link
         self._ahead = ahead
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> TimeServer:
+    def __enter__(self) -> Self:
         self._machine.succeed(f"ip address add {_DEVICE}/24 dev eth1")
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(10)
-
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            for frame in self._link.frames(time.monotonic() + 0.05):
-                if answer := arp_answer(frame, ADDRESS) or self._told(frame):
-                    self._link.send(answer)
+    def _hear(self, frame: bytes) -> None:
+        if answer := arp_answer(frame, ADDRESS) or self._told(frame):
+            self._link.send(answer)
 
     def _told(self, frame: bytes) -> bytes:
         """The answer to a question for the time, empty to all else."""

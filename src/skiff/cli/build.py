@@ -12,7 +12,16 @@ import click
 from skiff import pipeline
 from skiff.builders.buildroot.build import How
 from skiff.cli.common import print_json, resolve_recipe
-from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.cli.options import (
+    Choice,
+    Verb,
+    examples,
+    json_option,
+    recipe_options,
+    ui_option,
+    with_options,
+    workspace_option,
+)
 from skiff.host.dirs import cache_dir
 from skiff.host.files import at_home
 from skiff.host.lock import hold
@@ -65,15 +74,13 @@ def build_options(verb: Verb) -> Verb:
         source = How(_absolute(buildroot), strict, offline, _absolute(downloads))
         return verb(*args, how=pipeline.Options(mirror, locked, update, source), **kwargs)
 
-    decorated: Verb = wrapper
-    for option in (
-        *reversed(SOURCE_OPTIONS),
-        click.option("--update", is_flag=True, help="Fetch the package lists even if today's are there."),
-        click.option("--locked", is_flag=True, help="Use exactly the packages that `skiff lock` wrote down."),
+    return with_options(
+        wrapper,
         click.option("--mirror", metavar="URL", help="Debian mirror. [default: this host's own]"),
-    ):
-        decorated = option(decorated)
-    return decorated
+        click.option("--locked", is_flag=True, help="Use exactly the packages that `skiff lock` wrote down."),
+        click.option("--update", is_flag=True, help="Fetch the package lists even if today's are there."),
+        *SOURCE_OPTIONS,
+    )
 
 
 def build_image(

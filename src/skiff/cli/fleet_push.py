@@ -15,11 +15,20 @@ from skiff import pipeline
 from skiff.cli.build import build_image, build_options
 from skiff.cli.common import resolve_recipe
 from skiff.cli.fleet_work import Work, telling, work_options
-from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.cli.options import (
+    Choice,
+    Verb,
+    examples,
+    json_option,
+    recipe_options,
+    ui_option,
+    with_options,
+    workspace_option,
+)
 from skiff.cli.reach import Way, way_options
 from skiff.host.dirs import cache_dir
-from skiff.host.errors import UserError
 from skiff.host.files import at_home
+from skiff.host.keys import check_signer
 from skiff.host.ui import Ui
 from skiff.host.workspace import open_workspace
 from skiff.machine import push as update
@@ -42,10 +51,8 @@ class Source(msgspec.Struct, frozen=True):
     def slot(self, ui: Ui) -> Iterator[Path]:
         """Build, and give a folder with the files of a slot, for as long as the block runs."""
         key = self.sign or _usual_key()
-        if key is not None and not key.is_file():
-            raise UserError(
-                f"{key}: no such file", hint="a private SSH key, or the .pub of one that the agent has"
-            )
+        if key is not None:
+            check_signer(key)
         recipe = resolve_recipe(self.choice, self.workspace, ui)
         image, _ = build_image(recipe, self.workspace, ui, self.how)
         self.workspace.root.mkdir(parents=True, exist_ok=True)
@@ -62,13 +69,16 @@ class Source(msgspec.Struct, frozen=True):
 
 def update_options(verb: Verb) -> Verb:
     """The options of how an update goes."""
-    for option in (
+    return with_options(
+        verb,
         click.option(
-            "--patience",
-            default=900,
-            show_default=True,
-            metavar="SECONDS",
-            help="How long to wait for its return.",
+            "--sign",
+            type=click.Path(path_type=Path),
+            metavar="KEY",
+            help="Sign the image with this private SSH key. [default: SKIFF_SIGN_KEY]",
+        ),
+        click.option(
+            "--tries", default=3, show_default=True, help="Starts in which the new image has to come up."
         ),
         click.option(
             "--confirm-within",
@@ -78,17 +88,13 @@ def update_options(verb: Verb) -> Verb:
             help="After a start that nobody confirms the device waits so long, then goes back by itself.",
         ),
         click.option(
-            "--tries", default=3, show_default=True, help="Starts in which the new image has to come up."
+            "--patience",
+            default=900,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for its return.",
         ),
-        click.option(
-            "--sign",
-            type=click.Path(path_type=Path),
-            metavar="KEY",
-            help="Sign the image with this private SSH key. [default: SKIFF_SIGN_KEY]",
-        ),
-    ):
-        verb = option(verb)
-    return verb
+    )
 
 
 @click.command(

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from skiff.cli.common import print_json
-from skiff.cli.options import Verb
+from skiff.cli.options import Verb, with_options
 from skiff.cli.reach import Way
 from skiff.fleet import inventory, table
 from skiff.fleet.roll import Roll, judge
@@ -93,16 +93,16 @@ _ON = click.option(
     help="Names, groups, patterns, variable=value; with ! before it, not these. [default: all]",
 )
 _ORDER = (
-    click.option(
-        "-j", "--jobs", type=int, metavar="N", help="So many devices at the same time. [default: 16]"
-    ),
-    click.option("--max-failures", metavar="N|N%", help="With so many failures no further device begins."),
+    _ON,
     click.option(
         "--wave",
         metavar="SIZES",
         help="Devices of one wave after the other: 1,10,50%; the last size holds until the end.",
     ),
-    _ON,
+    click.option("--max-failures", metavar="N|N%", help="With so many failures no further device begins."),
+    click.option(
+        "-j", "--jobs", type=int, metavar="N", help="So many devices at the same time. [default: 16]"
+    ),
 )
 _INVENTORY = click.option(
     "-I",
@@ -149,7 +149,4 @@ def all_options(verb: Verb) -> Verb:
         work = Work(hosts, on, wave, max_failures, jobs) if hosts is not None else None
         return verb(*args, work=work, **kwargs)
 
-    decorated: Verb = wrapper
-    for option in _ORDER:
-        decorated = option(decorated)
-    return decorated
+    return with_options(wrapper, *_ORDER)

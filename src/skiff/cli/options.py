@@ -151,6 +151,13 @@ _RECIPE_PARAMETERS = [
 ]
 
 
+def with_options(verb: Verb, *options: Callable[[Verb], Verb]) -> Verb:
+    """The verb with these options and arguments of click, in the order in which its help shows them."""
+    for option in reversed(options):
+        verb = option(verb)
+    return verb
+
+
 def recipe_options(verb: Verb) -> Verb:
     """LAYERS and the options that say what the image is made of, as ``choice: Choice``."""
 
@@ -183,10 +190,7 @@ def recipe_options(verb: Verb) -> Verb:
         )
         return verb(*args, choice=choice, **kwargs)
 
-    decorated: Verb = wrapper
-    for parameter in reversed(_RECIPE_PARAMETERS):
-        decorated = parameter(decorated)
-    return decorated
+    return with_options(wrapper, *_RECIPE_PARAMETERS)
 
 
 def layers_dir_option(verb: Verb) -> Verb:

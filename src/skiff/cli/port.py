@@ -11,7 +11,7 @@ import msgspec
 
 from skiff import porting
 from skiff.cli.common import print_json
-from skiff.cli.options import Verb, examples, json_option, ui_option
+from skiff.cli.options import Verb, examples, json_option, ui_option, with_options
 from skiff.cli.port_options import building_options
 from skiff.host.dirs import cache_dir
 from skiff.host.files import write_atomic
@@ -28,8 +28,7 @@ def _platforms(ctx: click.Context, param: click.Parameter, value: tuple[str, ...
     try:
         return tuple(dict.fromkeys(Platform.known(name) for text in value for name in text.split(",")))
     except ValueError as error:
-        hint = "" if "did you mean" in str(error) else "; as in arm64, armhf or linux/arm/v6"
-        raise click.BadParameter(f"{error}{hint}") from error
+        raise click.BadParameter(str(error)) from error
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -114,10 +113,7 @@ def _planning_options(verb: Verb) -> Verb:
         )
         return verb(*args, wish=wish, **kwargs)
 
-    decorated: Verb = wrapper
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return with_options(wrapper, *_OPTIONS)
 
 
 @click.command(

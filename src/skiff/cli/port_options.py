@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from skiff import porting
-from skiff.cli.options import Verb
+from skiff.cli.options import Verb, with_options
 from skiff.port.build import How
 from skiff.port.distributions import distributions
 from skiff.port.engines import Remote
@@ -156,10 +156,7 @@ def building_options(verb: Verb) -> Verb:
         )
         return verb(*args, building=building, **kwargs)
 
-    decorated: Verb = wrapper
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return with_options(wrapper, *_OPTIONS)
 
 
 def _consent(said: bool | None) -> Callable[[str], bool]:

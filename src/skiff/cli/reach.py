@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from skiff.cli.options import Verb
+from skiff.cli.options import Verb, with_options
 from skiff.host.errors import UserError
 from skiff.host.run import Group
 from skiff.machine import bringup, lifecycle, remote, ssh
@@ -56,9 +56,9 @@ def way_options(verb: Verb) -> Verb:
     ) -> Any:
         return verb(*args, way=Way(port, identity, ssh_option), **kwargs)
 
-    decorated: Verb = wrapper
-    for option in (
-        click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="A further setting of ssh."),
+    return with_options(
+        wrapper,
+        click.option("-p", "--port", type=int, metavar="N", help="Port of its SSH. [default: as ssh has it]"),
         click.option(
             "-i",
             "--identity",
@@ -66,10 +66,8 @@ def way_options(verb: Verb) -> Verb:
             metavar="FILE",
             help="Private key to log in with.",
         ),
-        click.option("-p", "--port", type=int, metavar="N", help="Port of its SSH. [default: as ssh has it]"),
-    ):
-        decorated = option(decorated)
-    return decorated
+        click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="A further setting of ssh."),
+    )
 
 
 def confirm(what: str, yes: bool) -> None:

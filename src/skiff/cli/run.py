@@ -13,7 +13,16 @@ import msgspec
 from skiff import pipeline
 from skiff.cli.build import build_image, build_options
 from skiff.cli.common import print_json, resolve_recipe
-from skiff.cli.options import Choice, Verb, examples, json_option, recipe_options, ui_option, workspace_option
+from skiff.cli.options import (
+    Choice,
+    Verb,
+    examples,
+    json_option,
+    recipe_options,
+    ui_option,
+    with_options,
+    workspace_option,
+)
 from skiff.cli.status import print_lines, verb_form
 from skiff.host.dirs import cache_dir
 from skiff.host.files import at_home
@@ -127,10 +136,7 @@ def _machine_options(verb: Verb) -> Verb:
         wish = Wish(wait=wait, timeout=timeout, restart=restart)
         return verb(*args, machine=machine, wish=wish, **kwargs)
 
-    decorated: Verb = wrapper
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+    return with_options(wrapper, *_OPTIONS)
 
 
 @click.command(

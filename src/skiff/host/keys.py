@@ -66,6 +66,15 @@ def workspace_key(private: Path, comment: str) -> str:
     return read_key(public)
 
 
+_SIGNERS = "a private SSH key, or the .pub of one that the agent has"
+
+
+def check_signer(key: Path) -> None:
+    """Raise UserError when there is no such key to sign with."""
+    if not key.is_file():
+        raise UserError(f"{key}: no such file", hint=_SIGNERS)
+
+
 def sign(file: Path, key: Path, namespace: str) -> Path:
     """Sign a file as ``ssh-keygen -Y sign`` does; returns the signature. Raises UserError if it cannot."""
     signature = file.with_name(file.name + ".sig")
@@ -76,6 +85,6 @@ def sign(file: Path, key: Path, namespace: str) -> Path:
         said = error.output.strip().splitlines()
         raise UserError(
             f"{key}: cannot sign with it: {said[-1] if said else f'status {error.status}'}",
-            hint="a private SSH key, or the .pub of one that the agent has",
+            hint=_SIGNERS,
         ) from error
     return signature

@@ -30,6 +30,7 @@ _OTHER_NAMES = {
     "armv6l": "arm/v6",
     "arm32v6": "arm/v6",
 }
+_AS_IN = "as in arm64, armhf or linux/arm/v6"
 # CPUs of images that Debian has no packages for (Go's names, as all of OCI's).
 _WITHOUT_DEBIAN = ("mips", "mips64", "mipsle", "ppc64", "wasm")
 DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
@@ -60,7 +61,7 @@ class Platform(msgspec.Struct, frozen=True, order=True):
             cpu, *rest = rest
         variant = rest[0] if rest else ""
         if len(rest) > 1 or not re.fullmatch(r"[a-z0-9_]+", cpu) or not re.fullmatch(r"[a-z]+", os_name):
-            raise ValueError(f"not a platform: {text}")
+            raise ValueError(f"not a platform: {text}; {_AS_IN}")
         return cls.normal(os_name, cpu, variant)
 
     @classmethod
@@ -76,7 +77,7 @@ class Platform(msgspec.Struct, frozen=True, order=True):
         near = [
             name for names in (usual, _names()) for name in difflib.get_close_matches(written, names, n=1)
         ]
-        raise ValueError(f"there is no CPU {written}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise ValueError(f"there is no CPU {written}; {f'did you mean {near[0]}?' if near else _AS_IN}")
 
     @classmethod
     def normal(cls, os: str, arch: str, variant: str = "") -> Platform:

@@ -170,6 +170,8 @@ trial_watch() {
 
 guard_loop() {
 	report guard ok "SSH is looked at every $LOOK s"
+	# Of a guard before this one: who was to take it away may have been taken by what took that one.
+	rm -f "$RUN/guard.asks"
 	failures=0 well='' looks=0 ENDED=0 STARTED='' TRIAL=''
 	while :; do
 		next=$LOOK
