@@ -139,7 +139,7 @@ def after(wifi: Device, *events: str, before: str = "", then: str = "tell") -> l
 
 
 def test_a_joined_network_with_signal_and_address(wifi: Device) -> None:
-    wifi.put("proc/net/wireless", "Inter-|\n face |\n wlan0: 0000   70.  -40.  -256        0\n")
+    wifi.put("scan", "RSSI=-40\nLINKSPEED=54\nNOISE=9999\nFREQUENCY=2412\n")
     assert after(wifi, "joined") == ["wait", "home, -40 dBm, no address yet", ""]
     wifi.put("run/skiff/status/net.wlan0", "ok\t10.0.0.5/24 (DHCP)\t\n")
     assert after(wifi, "joined") == ["ok", "home, -40 dBm, 10.0.0.5/24 (DHCP)", ""]

@@ -78,12 +78,9 @@ joined_another() {
 	printf '%s\n' "$NETWORK" >"$WIFI/last"
 }
 
-# Signal in dBm, from the kernel's table. Sets REPLY, empty when it is not known.
+# Signal in dBm. Sets REPLY, empty when it is not known. Not from /proc/net/wireless, which small kernels do without.
 signal() {
-	REPLY=
-	while read -r name _ _ level _; do
-		[ "$name" != "$IFACE:" ] || REPLY="${level%.} dBm, "
-	done 2>/dev/null <"$PROC/net/wireless"
+	REPLY=$(wpa_cli -i "$IFACE" signal_poll 2>/dev/null | sed -n 's/^RSSI=\(-[0-9]*\)$/\1 dBm, /p')
 }
 
 # Names that the card sees: sets SEEN_NAMES, a line each, with what they offer behind a tab.
