@@ -91,8 +91,12 @@ def test_every_piece_has_its_place(layer: str, tmp_path: Path) -> None:
     card = disk_of(layer, tmp_path, {name: room for name, (_, room) in places.items()})
     table = json.loads(run(["sfdisk", "--json", card]).stdout)["partitiontable"]
     assert table["label"] == label
-    (partition,) = table["partitions"]
-    assert partition["start"] == 32768 and (label == "gpt" or partition["bootable"])
+    boot, spare = table["partitions"]
+    assert boot["start"] == 32768 and spare["start"] == 79 * 2048
+    assert all(
+        one["attrs"] == "LegacyBIOSBootable" if label == "gpt" else one["bootable"] for one in (boot, spare)
+    )
+    run(["mtype", "-i", f"{card}@@{79 * 2**20}", "::/boot.scr"])
     with card.open("rb") as file:
         for name, (start, room) in places.items():
             file.seek(start)

@@ -67,10 +67,9 @@ def inside(disk: Path, start: int, name: str) -> bytes:
     return run(["mtype", "-i", f"{disk}@@{start * MIB}", f"::/{name}"]).stdout
 
 
-def partitions(disk: Path) -> dict[str, object]:
+def partitions(disk: Path) -> list[dict[str, object]]:
     table = json.loads(run(["sfdisk", "--json", disk]).stdout)["partitiontable"]
-    assert len(table["partitions"]) == 1
-    return {"label": table["label"], **table["partitions"][0]}
+    return [{"label": table["label"], **partition} for partition in table["partitions"]]
 
 
 def check_manifest(disk: Path, start: int, names: list[str], *lines: str) -> None:
@@ -86,7 +85,7 @@ def check_manifest(disk: Path, start: int, names: list[str], *lines: str) -> Non
 
 def test_a_disk_for_uefi(tmp_path: Path) -> None:
     disk = unpack(write(tmp_path, UEFI), tmp_path / "disk")
-    found = partitions(disk)
+    (found,) = partitions(disk)
     assert (found["label"], found["name"], found["start"], found["size"]) == (
         "gpt",
         "SKIFFBOOT",
@@ -114,8 +113,11 @@ def test_a_disk_for_uefi(tmp_path: Path) -> None:
 
 def test_a_disk_for_u_boot(tmp_path: Path) -> None:
     disk = unpack(write(tmp_path, UBOOT), tmp_path / "disk")
-    found = partitions(disk)
+    found, spare = partitions(disk)
     assert (found["label"], found["type"], found["start"], found["bootable"]) == ("dos", "c", 8192, True)
+    # Its script is that of the boot partition; U-Boot looks at partitions that are marked.
+    assert (spare["type"], spare["start"], spare["size"], spare["bootable"]) == ("1", 137216, 2048, True)
+    assert inside(disk, 67, "boot.scr") == inside(disk, 4, "boot.scr")
     assert disk.read_bytes()[512 : 512 + 1100] == b"first stage" * 100
     assert len(gzip.decompress(inside(disk, 4, "a/kernel"))) == 5 * MIB
     assert inside(disk, 4, "a/dtbs/v/one.dtb") == b"a tree"
@@ -149,7 +151,7 @@ def test_what_the_block_map_leaves_out_does_not_matter(tmp_path: Path) -> None:
             source.seek(int(first) * 4096)
             target.seek(int(first) * 4096)
             target.write(source.read((int(last or first) + 1 - int(first)) * 4096))
-    assert partitions(card)["start"] == 8192
+    assert partitions(card)[0]["start"] == 8192
     assert inside(card, 4, "a/initramfs") == b"an initramfs"
     listing = run(["mdir", "-b", "-/", "-i", f"{card}@@{4 * MIB}", "::"]).stdout
     assert listing == run(["mdir", "-b", "-/", "-i", f"{plain}@@{4 * MIB}", "::"]).stdout

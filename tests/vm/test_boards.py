@@ -153,7 +153,7 @@ def test_the_disk_of_a_board(images: Images, device: MakeDevice, tmp_path: Path,
     assert machine.failed() == {}
     machine.cut_power()
     # Persist was made on the card, and the first stage was left alone when the table was written.
-    assert offset(card, 2) == 528 * MIB
+    assert offset(card, 3) == 528 * MIB
     check_first_stage(image, card)
 
 
@@ -242,9 +242,9 @@ def test_compiled_u_boot_starts_a_raspberry_pi(images: Images, tmp_path: Path) -
         machine.kill()
         machine.wait()
     assert b"Skiff: slot a" in said and b"Starting kernel" in said
-    # Made on the card, behind the boot partition that it was started from.
-    assert "/dev/mmcblk0p2 /mnt/persist ext4" in mounts
-    assert offset(card, 2) == 528 * MIB
+    # Made on the card, behind the partitions that it was started from.
+    assert "/dev/mmcblk0p3 /mnt/persist ext4" in mounts
+    assert offset(card, 3) == 528 * MIB
 
 
 def wait_for_persist(key: Path, port: int) -> str:

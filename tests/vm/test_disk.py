@@ -94,3 +94,11 @@ def test_u_boot_starts_arm64_and_takes_the_slot_that_is_named(from_disk: MakeDev
     machine.boot()
     assert "no tries left" in machine.console()
     assert "Skiff: slot b" not in machine.console()
+    # What chooses is there twice.
+    machine.cut_power()
+    card = machine.files.card
+    script = f"-i {card}@@{offset(card)} ::/boot.scr".split()
+    run(["mcopy", "-o", *script[:2], "-", script[2]], input=b"no script at all")
+    machine.boot()
+    assert "Wrong image format" in machine.console()
+    assert "skiff.slot=a" in machine.succeed("cat /proc/cmdline")

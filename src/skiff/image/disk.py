@@ -16,17 +16,28 @@ from skiff.host.run import require, run
 from skiff.image import boot_uboot, boot_uefi
 from skiff.image.boot_kernel import BootKernel, prepare
 from skiff.image.disk_fat import Fat
-from skiff.image.disk_layout import BOOT, boot_partition, check_load, check_slot, place, total_size
+from skiff.image.disk_layout import (
+    BOOT,
+    boot_partition,
+    check_load,
+    check_slot,
+    place,
+    spare_partition,
+    total_size,
+)
 from skiff.image.disk_pack import block_map, block_ranges, compress
 from skiff.image.slot import size, slot_files
 from skiff.model.arch import Arch
-from skiff.model.disk import BLOCK, BOOT_LABEL, SECTOR, DiskFile, DiskImage, DiskPlan, Placed
+from skiff.model.disk import BLOCK, BOOT_LABEL, SECTOR, SPARE_LABEL, DiskFile, DiskImage, DiskPlan, Placed
 from skiff.model.image import Image
 
 # A new disk starts from here; the other slot is for updates.
 _SLOT = "a"
 # EFI system partition; in a DOS table EF is that. 0C is FAT32: some boot ROMs read only that.
 _GPT_TYPE = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+# Basic data, and FAT12 in a DOS table.
+_GPT_SPARE = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
+_DOS_SPARE = "1"
 STEPS = 4
 
 
@@ -138,19 +149,28 @@ def _partition(raw: Path, plan: DiskPlan, fingerprint: str) -> None:
     """A file with holes, and its partition table; all ids come from the fingerprint."""
     with raw.open("wb") as file:
         file.truncate(total_size(plan))
-    area = boot_partition(plan)
-    where = f"start={area.start // SECTOR}, size={area.size // SECTOR}"
+    boot = "ef" if plan.loader == "uefi" else "c"
+    text = f"label: dos\nlabel-id: 0x{fingerprint[:8]}\n"
     if plan.table == "gpt":
-        disk, partition = (uuid.uuid5(uuid.NAMESPACE_OID, f"{fingerprint} {n}") for n in ("disk", "boot"))
-        # Marked bootable for U-Boot too.
-        text = (
-            f"label: gpt\nlabel-id: {disk}\n"
-            f'{where}, type={_GPT_TYPE}, uuid={partition}, name={BOOT_LABEL}, attrs="LegacyBIOSBootable"\n'
-        )
-    else:
-        kind = "ef" if plan.loader == "uefi" else "c"
-        text = f"label: dos\nlabel-id: 0x{fingerprint[:8]}\n{where}, type={kind}, bootable\n"
+        text = f"label: gpt\nlabel-id: {_uuid(fingerprint, 'disk')}\n"
+    for area, label, dos_type, gpt_type in (
+        (boot_partition(plan), BOOT_LABEL, boot, _GPT_TYPE),
+        (spare_partition(plan), SPARE_LABEL, _DOS_SPARE, _GPT_SPARE),
+    ):
+        if area is None:
+            continue
+        where = f"start={area.start // SECTOR}, size={area.size // SECTOR}"
+        # Marked bootable: where U-Boot looks.
+        if plan.table == "gpt":
+            name = _uuid(fingerprint, "boot" if area.name == BOOT else area.name)
+            text += f'{where}, type={gpt_type}, uuid={name}, name={label}, attrs="LegacyBIOSBootable"\n'
+        else:
+            text += f"{where}, type={dos_type}, bootable\n"
     run(["sfdisk", "--quiet", raw], input=text.encode())
+
+
+def _uuid(fingerprint: str, what: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{fingerprint} {what}")
 
 
 def _fill(
@@ -171,10 +191,14 @@ def _fill(
         name = boot_uefi.FILE[image.arch]
         files[f"EFI/BOOT/{name}"] = image.artefact(f"boot/{name}").path
         files.update(boot_uefi.files(_SLOT, image.cmdline))
-    if plan.loader == "uboot":
+    spare = spare_partition(plan)
+    if spare is not None:
         files["boot.scr"] = boot_uboot.script(boot_uboot.chooser(plan), "Skiff", image.arch, image.epoch)
+        other = Fat(raw, spare.start, spare.size, image.epoch)
+        other.format(int(fingerprint[16:24], 16), SPARE_LABEL)
+        other.write({"boot.scr": files["boot.scr"]})
     fat.write(files)
-    if plan.loader == "uboot":
+    if spare is not None:
         assert fat.reserved() > boot_uboot.STATE_SECTOR
         _write_at(raw, fat.start + boot_uboot.STATE_SECTOR * SECTOR, boot_uboot.state(_SLOT))
     return fat.used()

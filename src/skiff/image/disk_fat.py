@@ -1,4 +1,4 @@
-"""The boot partition: FAT32 inside the disk image, written with mtools, the same bytes each time."""
+"""Partitions that are FAT inside the disk image, written with mtools, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGE = 272 * MIB
 
 
 class Fat(msgspec.Struct, frozen=True):
-    """A FAT32 file system inside a file: where it begins and its size, in bytes."""
+    """A FAT file system inside a file: where it begins and its size, in bytes."""
 
     disk: Path
     start: int
@@ -35,12 +35,13 @@ class Fat(msgspec.Struct, frozen=True):
         }
         run([program, "-i", f"{self.disk}@@{self.start}", *words], env=env)
 
-    def format(self, serial: int) -> None:
-        """Make an empty file system; ``serial`` is its number (32 bits)."""
+    def format(self, serial: int, label: str = BOOT_LABEL) -> None:
+        """Make an empty file system, the boot partition FAT32; ``serial`` is its number (32 bits)."""
         sectors = "8" if self.size >= _LARGE else "1"
         self._mtools(
             "mformat",
-            *("-F", "-v", BOOT_LABEL, "-N", f"{serial:08x}", "-c", sectors),
+            *(("-F", "-c", sectors) if label == BOOT_LABEL else ()),
+            *("-v", label, "-N", f"{serial:08x}"),
             *("-T", str(self.size // SECTOR), "-h", "255", "-s", "63", "-H", str(self.start // SECTOR), "::"),
         )
 
@@ -63,7 +64,7 @@ class Fat(msgspec.Struct, frozen=True):
                 self._mtools("mcopy", source, f"::/{name}")
 
     def used(self) -> int:
-        """Bytes from its start to the end of its last cluster in use.
+        """Bytes from the start of a FAT32 to the end of its last cluster in use.
 
         Offsets of the boot sector's fields: Microsoft's FAT specification (fatgen103).
         """

@@ -12,8 +12,8 @@ from skiff.model.disk import GPT_COPY, MIB, SECTOR, DiskPlan, Placed
 _GPT_START = 34 * SECTOR
 # In a DOS partition table: disk id, four entries and signature. What lies before is the bootloader's.
 _DOS_START, _DOS_END = 440, 512
-# Of the boot partition, for the file system's own tables and the loaders.
-_OVERHEAD = 4 * MIB
+# Of the boot partition, for the file system's own tables, the loaders, and the spare partition.
+_OVERHEAD = 5 * MIB
 # FAT32 needs 65525 clusters at least; below this size not even the smallest clusters give that many.
 _SMALLEST = 64
 
@@ -21,6 +21,8 @@ _SMALLEST = 64
 SCRIPTS = 256 << 10
 
 BOOT = "boot partition"
+SPARE = "spare partition"
+_SPARE_SIZE = MIB
 
 
 def total_size(plan: DiskPlan) -> int:
@@ -32,8 +34,22 @@ def boot_partition(plan: DiskPlan) -> Placed:
     """The boot partition. The GPT's copy comes out of its end, not behind it: there persist begins, and a
     card that is written anew must not lose the start of what is on it.
     """
-    copy = GPT_COPY + SECTOR if plan.table == "gpt" else 0
-    return Placed(BOOT, plan.start * MIB, plan.size * MIB - copy)
+    behind = _SPARE_SIZE if plan.loader == "uboot" else _copy(plan)
+    return Placed(BOOT, plan.start * MIB, plan.size * MIB - behind)
+
+
+def spare_partition(plan: DiskPlan) -> Placed | None:
+    """The partition with a second one of the script that chooses the slot; None where U-Boot does not start.
+
+    U-Boot takes the first script that it can run, of one partition that is marked bootable after the other.
+    """
+    if plan.loader != "uboot":
+        return None
+    return Placed(SPARE, total_size(plan) - _SPARE_SIZE, _SPARE_SIZE - _copy(plan))
+
+
+def _copy(plan: DiskPlan) -> int:
+    return GPT_COPY + SECTOR if plan.table == "gpt" else 0
 
 
 def slot_size(plan: DiskPlan) -> int:
@@ -51,7 +67,7 @@ def place(plan: DiskPlan, pieces: Mapping[str, int]) -> list[Placed]:
             f"disk.start {plan.start}, disk.size {plan.size}: too small for a boot partition",
             hint=f"a start of 1 (MiB) and a size of {_SMALLEST} (MiB) are the least",
         )
-    placed = [boot_partition(plan)]
+    placed = [boot_partition(plan), *filter(None, [spare_partition(plan)])]
     if plan.table == "gpt":
         placed.append(Placed("partition table", 0, _GPT_START))
         placed.append(Placed("copy of the partition table", total_size(plan) - GPT_COPY, GPT_COPY))

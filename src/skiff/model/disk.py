@@ -17,6 +17,8 @@ GPT_COPY = 33 * SECTOR
 
 # Label of the boot partition, by which the device knows the disk it was started from.
 BOOT_LABEL = "SKIFFBOOT"
+# Label of the partition with the spare of U-Boot's script.
+SPARE_LABEL = "SKIFFSPARE"
 SLOTS = ("a", "b")
 
 
