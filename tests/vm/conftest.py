@@ -34,7 +34,9 @@ _DEVICES = pytest.StashKey[list[Device]]()
 
 # Several tests run at a time, on two cores as likely as not: a second thread for a machine is of no use.
 # And QEMU 7.2 has races between them: a guest that patches its code may panic, a timer may be lost.
+# Two virtual CPUs on one thread would only wait for each other.
 _THREADS = {Arch.AMD64: "single"}
+_CPUS = {Arch.AMD64: 1}
 
 # Files whose tests take minutes each.
 _LONG = ("test_power.py", "test_core.py", "test_crew.py", "test_update.py")
@@ -132,7 +134,8 @@ def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> It
         new = Device(image, tmp_path / name, images.key(*words), name=name)
         new.accel = kvm.choose(image, "auto", images.cache, lambda _: None)
         threads = _THREADS.get(image.arch, new.options.threads)
-        new.options = msgspec.structs.replace(new.options, threads=threads)
+        cpus = _CPUS.get(image.arch, new.options.cpus)
+        new.options = msgspec.structs.replace(new.options, threads=threads, cpus=cpus)
         made.append(new)
         return new
 

@@ -22,15 +22,16 @@ _MACHINE_SETTINGS = {Arch.ARMHF: ",highmem=off"}
 # panic at random in kmalloc); five-level page tables only cost time, and so do the fast string operations
 # (erms, fsrm): the kernel clears and copies pages by them, and QEMU does that byte by byte.
 _EMULATED_CPU = {
-    Arch.AMD64: "max,-cx16,-la57,-erms,-fsrm",
+    Arch.AMD64: "max,-cx16,-la57,-erms,-fsrm,-smap",
     Arch.ARM64: "cortex-a72",
     Arch.ARMHF: "cortex-a15",
     Arch.RISCV64: "rv64",
 }
 
 # Words for a kernel that is emulated. To clear all memory before it is given out is much of what a boot costs
-# there, and a CPU that does not speculate has nothing to be guarded against.
-_EMULATED = ("init_on_alloc=0", "mitigations=off")
+# there, and so are the kernel's trials of its own ciphers; a CPU that does not speculate has nothing to be
+# guarded against.
+_EMULATED = ("init_on_alloc=0", "mitigations=off", "cryptomgr.notests")
 # amd64: while the kernel patches its own code, as it does when the first
 # control group of a kind is made, QEMU before 8.1 may go on running a breakpoint that is gone, and the kernel
 # panics. The two that sit where every allocation of memory passes are kept from being patched.
