@@ -160,8 +160,10 @@ def test_a_wrong_word_is_refused(fine: Device) -> None:
 
 def test_a_time_program_without_a_socket_leaves_its_answer_in_a_file(fine: Device) -> None:
     assert as_json(fine)[1]["units"]["clock"]["text"].endswith(", not yet in step with network time")
-    fine.put("run/skiff/time", "Normal\n")
-    assert as_json(fine)[1]["units"]["clock"]["text"].endswith(" UTC, in step with network time")
+    fine.put("run/skiff/time", "Normal 10\n")
+    for uptime, told in (("5410.9", "in step"), ("7210.0", "last in step with network time 2 h 0 min ago")):
+        text = json.loads(status(fine, "--json", uptime=uptime)[1])["units"]["clock"]["text"]
+        assert f" UTC, {told}" in text
 
 
 @pytest.mark.parametrize(("leap", "told"), [("Normal", "in step"), ("Not synchronised", "not yet in step")])

@@ -16,6 +16,7 @@ def device(tmp_path: Path) -> Device:
     made = Device(tmp_path)
     made.put("run/skiff/net/ready", "")
     made.put("told", "")
+    made.put("proc/uptime", "71.25 99.00\n")
     return made
 
 
@@ -61,7 +62,7 @@ def test_the_first_answer_is_enough_for_half_an_hour(device: Device) -> None:
     lines = runs(device, "[ $1 = 192.0.2.8 ]")
     assert asked(lines) == ["192.0.2.7", "192.0.2.8"]
     assert lines[2:] == ["log: said of 192.0.2.8", "hwclock -u -w", "wait 1800"]
-    assert device.read("run/skiff/time") == "Normal\n"
+    assert device.read("run/skiff/time") == "Normal 71\n"
 
 
 def test_a_program_that_may_only_set_the_clock_asks(device: Device) -> None:
@@ -79,7 +80,7 @@ def test_a_program_that_may_only_set_the_clock_asks(device: Device) -> None:
 
 
 def test_without_an_answer_the_clock_is_not_in_step_and_questions_grow_rare(device: Device) -> None:
-    device.put("run/skiff/time", "Normal\n")
+    device.put("run/skiff/time", "Normal 5\n")
     lines = runs(device, "false", turns=6)
     assert [line for line in lines if line.startswith("wait")] == [
         f"wait {seconds}" for seconds in (8, 16, 32, 64, 64, 64)

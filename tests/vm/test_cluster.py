@@ -34,6 +34,11 @@ NATIVE = """FROM box
 RUN mkdir /w && uname -m >/w/built
 CMD ["sh", "-c", "echo VERSION $(cat /w/built) $(uname -m) >/w/index.html && exec httpd -f -p $PORT -h /w"]
 """
+# The page tells a secret, and the configuration that it came with.
+PROBE = """FROM box
+RUN mkdir /w
+CMD ["sh", "-c", "cat /run/secrets/word /etc/probe >/w/index.html && exec httpd -f -p $PORT -h /w"]
+"""
 REPLICAS = 6
 # Seconds after which something counts as never to come: three engines start on two cores.
 PATIENT = 900
@@ -339,6 +344,72 @@ def it_is_left(boards: list[Device]) -> None:
         assert "DROP" not in board.succeed("iptables -S SKIFF-CLUSTER")
         assert "2377" not in board.succeed("netstat -tln")
         assert board.failed() == {}
+
+
+@SLOW
+@pytest.mark.timeout(2400)
+def test_an_app_runs_where_it_is_told_with_its_secrets(device: MakeDevice, tmp_path: Path) -> None:
+    network = lan()
+    boards = [device(*IMAGE) for _ in range(2)]
+    for number, board in enumerate(boards, 1):
+        switch_on(board, number, network)
+    for number, board in enumerate(boards, 1):
+        settle(board, number)
+    one, two = boards
+    one.succeed(BOX, timeout=240)
+    crew(one, "cluster:init --interface eth1")
+    carry(one, two)
+    crew(one, "cluster:label board2 site=museum")
+    crew(one, "cluster:registry")
+    crew(one, "apps:create probe")
+    crew(one, "apps:set --cluster probe")
+    crew(one, "secrets:set probe word", stdin=b"first ")
+    crew(one, "configs:set --path /etc/probe probe settings", stdin=b"blue\n")
+    app = Repository(tmp_path / "probe")
+    app.commit(Dockerfile=PROBE)
+    status, shown = app.push(one, "probe")
+    assert status == 0, shown
+    tells(one, "first blue")
+    # One on each device, and on the other one alone.
+    crew(one, "apps:set --global web probe")
+    is_on(one, "board1 board2")
+    tells(one, "first blue")
+    crew(one, "apps:set --place node.labels.site==museum probe")
+    is_on(one, "board2")
+    tells(one, "first blue")
+    secrets_are_replaced(boards)
+    crew(one, "apps:destroy --force probe")
+    assert one.succeed("docker secret ls -q; docker config ls -q") == ""
+
+
+def secrets_are_replaced(boards: list[Device]) -> None:
+    """A new one comes by a rolling update, the old one by a rollback; neither is on a disk as it is."""
+    one, _ = boards
+    crew(one, "secrets:set probe word", stdin=b"second ")
+    tells(one, "second blue")
+    crew(one, "configs:set --path /etc/probe probe settings", stdin=b"green\n")
+    tells(one, "second green")
+    assert "second" not in crew(one, "secrets:report --json probe").stdout
+    for board in boards:
+        assert board.execute("grep -r second /mnt/persist/skiff/crew /run/log").status == 1
+    crew(one, "rollback probe")
+    tells(one, "second blue")
+
+
+def tells(board: Device, page: str) -> None:
+    """Wait until the router of a device leads to this page of probe, and to no other."""
+    ask = "wget -q -T 20 -O - --header 'Host: probe.board1.local' http://127.0.0.1/"
+    asked = f"for turn in $(seq 6); do {ask} || exit; done >/tmp/web"
+    board.wait_until_succeeds(f"{asked}; test \"$(sort -u /tmp/web)\" = '{page}'", PATIENT)
+
+
+def is_on(board: Device, nodes: str) -> None:
+    """Wait until probe has a running container on each of these devices, and no other."""
+    ask = "docker service ps --filter desired-state=running --format '{{.CurrentState}} {{.Node}}' probe_web"
+    seen = "sed -n 's/^Running .* //p' /tmp/tasks | sort | xargs"
+    board.wait_until_succeeds(
+        f"{ask} >/tmp/tasks; test \"$({seen})\" = '{nodes}' && ! grep -v ^Running /tmp/tasks", PATIENT
+    )
 
 
 @SLOW

@@ -95,6 +95,15 @@ gather_clock() {
 	*Normal*) synced="in step with network time" ;;
 	*) synced="not yet in step with network time" ;;
 	esac
+	# Three questions that nobody answered. Only the service without chronyd tells of the last answer.
+	last=${REPLY#Normal }
+	case $last in
+	'' | *[!0-9]*) ;;
+	*)
+		since=$((${uptime%%.*} - last))
+		[ "$since" -le 5400 ] || { span "$since" && synced="last in step with network time $REPLY ago"; }
+		;;
+	esac
 	reported clock
 	if [ "$STATE" = warn ]; then
 		add clock warn "$now, $synced; $TEXT" "$HINT"
