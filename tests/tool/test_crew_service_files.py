@@ -54,6 +54,10 @@ def test_a_rollback_takes_the_secrets_of_its_release(clustered: CrewDevice) -> N
     clustered.run("secrets:set", "shop", "key", stdin=b"old")
     roll_out(clustered)
     clustered.run("secrets:set", "shop", "key", stdin=b"new")
+    # All releases have the same image: which one is meant has to be said.
+    refused = clustered.run("rollback", "shop")
+    assert refused.status == 1 and "no release of shop has another image" in refused.err
+    assert "rollback shop NUMBER; kept are: 1, 2" in refused.err
     assert clustered.run("rollback", "shop", "1").status == 0
     assert held(clustered) == {"/run/secrets/key": "old"}
     # They are the app's from now on.

@@ -363,20 +363,20 @@ def test_an_app_runs_where_it_is_told_with_its_secrets(device: MakeDevice, tmp_p
     crew(one, "cluster:registry")
     crew(one, "apps:create probe")
     crew(one, "apps:set --cluster probe")
-    crew(one, "secrets:set probe word", stdin=b"first ")
+    crew(one, "secrets:set probe word", stdin=b"cherry ")
     crew(one, "configs:set --path /etc/probe probe settings", stdin=b"blue\n")
     app = Repository(tmp_path / "probe")
     app.commit(Dockerfile=PROBE)
     status, shown = app.push(one, "probe")
     assert status == 0, shown
-    tells(one, "first blue")
+    tells(one, "cherry blue")
     # One on each device, and on the other one alone.
     crew(one, "apps:set --global web probe")
     is_on(one, "board1 board2")
-    tells(one, "first blue")
+    tells(one, "cherry blue")
     crew(one, "apps:set --place node.labels.site==museum probe")
     is_on(one, "board2")
-    tells(one, "first blue")
+    tells(one, "cherry blue")
     secrets_are_replaced(boards)
     crew(one, "apps:destroy --force probe")
     assert one.succeed("docker secret ls -q; docker config ls -q") == ""
@@ -385,15 +385,19 @@ def test_an_app_runs_where_it_is_told_with_its_secrets(device: MakeDevice, tmp_p
 def secrets_are_replaced(boards: list[Device]) -> None:
     """A new one comes by a rolling update, the old one by a rollback; neither is on a disk as it is."""
     one, _ = boards
-    crew(one, "secrets:set probe word", stdin=b"second ")
-    tells(one, "second blue")
+    crew(one, "secrets:set probe word", stdin=b"apricot ")
+    tells(one, "apricot blue")
     crew(one, "configs:set --path /etc/probe probe settings", stdin=b"green\n")
-    tells(one, "second green")
-    assert "second" not in crew(one, "secrets:report --json probe").stdout
+    tells(one, "apricot green")
+    assert "apricot" not in crew(one, "secrets:report --json probe").stdout
     for board in boards:
-        assert board.execute("grep -r second /mnt/persist/skiff/crew /run/log").status == 1
-    crew(one, "rollback probe")
-    tells(one, "second blue")
+        assert board.execute("grep -r apricot /mnt/persist/skiff/crew /run/log").status == 1
+    # Releases: the push, where it runs (twice), the secret, the configuration.
+    assert "another image" in crew(one, "rollback probe", status=1).stderr
+    crew(one, "rollback probe 4")
+    tells(one, "apricot blue")
+    crew(one, "rollback probe 3")
+    tells(one, "cherry blue")
 
 
 def tells(board: Device, page: str) -> None:

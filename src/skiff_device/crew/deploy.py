@@ -95,7 +95,11 @@ def rollback(paths: Paths, app: str, number: int, say: Say) -> Release:
         old = releases.load(paths, app, number) if number else _before(paths, app)
         if old is None:
             there = ", ".join(map(str, releases.numbers(paths, app))) or "none"
-            raise DeviceError(f"{app} has no such release", f"kept are: {there}")
+            if number:
+                raise DeviceError(f"{app} has no such release", f"kept are: {there}")
+            raise DeviceError(
+                f"no release of {app} has another image", f"rollback {app} NUMBER; kept are: {there}"
+            )
         if Engine(paths).image(old.image) is None:
             raise DeviceError(f"the image of release {old.number} is gone", "push it again")
         again = _numbered(paths, app, old, f"rollback to {old.number}")
