@@ -37,6 +37,8 @@ _DEVICES = pytest.StashKey[list[Device]]()
 # Two virtual CPUs on one thread would only wait for each other.
 _THREADS = {Arch.AMD64: "single"}
 _CPUS = {Arch.AMD64: 1}
+# The kernel's trials of its own ciphers are a fifth of a start.
+_WORDS = ("cryptomgr.notests",)
 
 # Files whose tests take minutes each.
 _LONG = ("test_power.py", "test_core.py", "test_crew.py", "test_update.py")
@@ -135,7 +137,7 @@ def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> It
         new.accel = kvm.choose(image, "auto", images.cache, lambda _: None)
         threads = _THREADS.get(image.arch, new.options.threads)
         cpus = _CPUS.get(image.arch, new.options.cpus)
-        new.options = msgspec.structs.replace(new.options, threads=threads, cpus=cpus)
+        new.options = msgspec.structs.replace(new.options, threads=threads, cpus=cpus, append=_WORDS)
         made.append(new)
         return new
 
