@@ -143,6 +143,12 @@ def test_a_joined_network_with_signal_and_address(wifi: Device) -> None:
     assert after(wifi, "joined") == ["wait", "home, -40 dBm, no address yet", ""]
     wifi.put("run/skiff/status/net.wlan0", "ok\t10.0.0.5/24 (DHCP)\t\n")
     assert after(wifi, "joined") == ["ok", "home, -40 dBm, 10.0.0.5/24 (DHCP)", ""]
+    # A program is started for it, so not at each look; and again when a network is joined.
+    again = 'tell; printf "RSSI=-60\n" >"$ROOT/scan"; tell'
+    assert after(wifi, "joined", then=again)[1] == "home, -40 dBm, 10.0.0.5/24 (DHCP)"
+    wifi.put("scan", "RSSI=-40\n")
+    anew = f"{again}; event {EVENTS['joined']!r} || :; tell"
+    assert after(wifi, "joined", then=anew)[1] == "home, -60 dBm, 10.0.0.5/24 (DHCP)"
 
 
 def test_addresses_of_another_network_are_given_up(wifi: Device) -> None:

@@ -76,6 +76,16 @@ def settle(board: Device, number: int) -> None:
     board.wait_for_unit("crew", "no apps", PATIENT)
 
 
+def on_one_network(boards: list[Device]) -> str:
+    """Switch all on, and give each its name and address; the network, for a board that comes later."""
+    network = lan()
+    for number, board in enumerate(boards, 1):
+        switch_on(board, number, network)
+    for number, board in enumerate(boards, 1):
+        settle(board, number)
+    return network
+
+
 def seen_from(board: Device) -> dict[str, Any]:
     """The report of a device."""
     found: dict[str, Any] = json.loads(crew(board, "cluster:report --json").stdout)
@@ -141,12 +151,8 @@ SLOW = pytest.mark.skipif(
 @SLOW
 @pytest.mark.timeout(3000)
 def test_a_cluster_of_three(device: MakeDevice, tmp_path: Path) -> None:
-    network = lan()
     boards = [device(*IMAGE) for _ in range(3)]
-    for number, board in enumerate(boards, 1):
-        switch_on(board, number, network)
-    for number, board in enumerate(boards, 1):
-        settle(board, number)
+    network = on_one_network(boards)
     it_is_made(boards)
     images_come_from_one(boards)
     app = Repository(tmp_path / "shop")
@@ -349,12 +355,8 @@ def it_is_left(boards: list[Device]) -> None:
 @SLOW
 @pytest.mark.timeout(2400)
 def test_an_app_runs_where_it_is_told_with_its_secrets(device: MakeDevice, tmp_path: Path) -> None:
-    network = lan()
     boards = [device(*IMAGE) for _ in range(2)]
-    for number, board in enumerate(boards, 1):
-        switch_on(board, number, network)
-    for number, board in enumerate(boards, 1):
-        settle(board, number)
+    on_one_network(boards)
     one, two = boards
     one.succeed(BOX, timeout=240)
     crew(one, "cluster:init --interface eth1")
@@ -419,12 +421,9 @@ def is_on(board: Device, nodes: str) -> None:
 @SLOW
 @pytest.mark.timeout(2400)
 def test_each_cpu_builds_for_itself(device: MakeDevice, tmp_path: Path) -> None:
-    network = lan()
     boards = [device(*IMAGE), device("virt/qemu", "apps/cluster", "--arch", "arm64")]
-    for number, board in enumerate(boards, 1):
-        switch_on(board, number, network)
-    for number, board in enumerate(boards, 1):
-        settle(board, number)
+    on_one_network(boards)
+    for board in boards:
         board.succeed(BOX, timeout=PATIENT)
     one, two = boards
     crew(one, "cluster:init --interface eth1")

@@ -149,24 +149,27 @@ def _partition(raw: Path, plan: DiskPlan, fingerprint: str) -> None:
     """A file with holes, and its partition table; all ids come from the fingerprint."""
     with raw.open("wb") as file:
         file.truncate(total_size(plan))
-    boot = "ef" if plan.loader == "uefi" else "c"
     text = f"label: dos\nlabel-id: 0x{fingerprint[:8]}\n"
     if plan.table == "gpt":
         text = f"label: gpt\nlabel-id: {_uuid(fingerprint, 'disk')}\n"
-    for area, label, dos_type, gpt_type in (
-        (boot_partition(plan), BOOT_LABEL, boot, _GPT_TYPE),
-        (spare_partition(plan), SPARE_LABEL, _DOS_SPARE, _GPT_SPARE),
-    ):
-        if area is None:
-            continue
+    boot_type = "ef" if plan.loader == "uefi" else "c"
+    types = {BOOT_LABEL: (boot_type, _GPT_TYPE), SPARE_LABEL: (_DOS_SPARE, _GPT_SPARE)}
+    for area in _partitions(plan):
+        dos_type, gpt_type = types[area.name]
         where = f"start={area.start // SECTOR}, size={area.size // SECTOR}"
         # Marked bootable: where U-Boot looks.
         if plan.table == "gpt":
-            name = _uuid(fingerprint, "boot" if area.name == BOOT else area.name)
-            text += f'{where}, type={gpt_type}, uuid={name}, name={label}, attrs="LegacyBIOSBootable"\n'
+            own = _uuid(fingerprint, area.name)
+            text += f'{where}, type={gpt_type}, uuid={own}, name={area.name}, attrs="LegacyBIOSBootable"\n'
         else:
             text += f"{where}, type={dos_type}, bootable\n"
     run(["sfdisk", "--quiet", raw], input=text.encode())
+
+
+def _partitions(plan: DiskPlan) -> tuple[Placed, ...]:
+    """Those of the image, under their labels."""
+    areas = ((boot_partition(plan), BOOT_LABEL), (spare_partition(plan), SPARE_LABEL))
+    return tuple(msgspec.structs.replace(area, name=label) for area, label in areas if area is not None)
 
 
 def _uuid(fingerprint: str, what: str) -> uuid.UUID:
@@ -198,7 +201,7 @@ def _fill(
         other.format(int(fingerprint[16:24], 16), SPARE_LABEL)
         other.write({"boot.scr": files["boot.scr"]})
     fat.write(files)
-    if spare is not None:
+    if plan.loader == "uboot":
         assert fat.reserved() > boot_uboot.STATE_SECTOR
         _write_at(raw, fat.start + boot_uboot.STATE_SECTOR * SECTOR, boot_uboot.state(_SLOT))
     return fat.used()
@@ -247,7 +250,7 @@ def _finish(
         sha256=file_digest(raw),
         mapped=sum(last - first + 1 for first, last in ranges) * BLOCK,
         loader=plan.loader,
-        partitions=(msgspec.structs.replace(boot_partition(plan), name=BOOT_LABEL),),
+        partitions=_partitions(plan),
     )
     raw.unlink()
     return made

@@ -12,6 +12,8 @@ import msgspec
 from skiff.host.run import run
 from skiff.model.disk import BOOT_LABEL, MIB, SECTOR
 
+# FAT32 has 65525 clusters at least; what is smaller is FAT12 or FAT16, as mformat chooses.
+_FAT32 = 34 * MIB
 # From this size on clusters of 4 KiB are enough to make it FAT32 (65525 of them); below, of one sector.
 _LARGE = 272 * MIB
 
@@ -36,11 +38,11 @@ class Fat(msgspec.Struct, frozen=True):
         run([program, "-i", f"{self.disk}@@{self.start}", *words], env=env)
 
     def format(self, serial: int, label: str = BOOT_LABEL) -> None:
-        """Make an empty file system, the boot partition FAT32; ``serial`` is its number (32 bits)."""
+        """Make an empty file system; ``serial`` is its number (32 bits)."""
         sectors = "8" if self.size >= _LARGE else "1"
         self._mtools(
             "mformat",
-            *(("-F", "-c", sectors) if label == BOOT_LABEL else ()),
+            *(("-F", "-c", sectors) if self.size >= _FAT32 else ()),
             *("-v", label, "-N", f"{serial:08x}"),
             *("-T", str(self.size // SECTOR), "-h", "255", "-s", "63", "-H", str(self.start // SECTOR), "::"),
         )

@@ -31,8 +31,8 @@ def total_size(plan: DiskPlan) -> int:
 
 
 def boot_partition(plan: DiskPlan) -> Placed:
-    """The boot partition. The GPT's copy comes out of its end, not behind it: there persist begins, and a
-    card that is written anew must not lose the start of what is on it.
+    """The boot partition. What follows it comes out of its end, be it the spare partition or the GPT's copy:
+    where the image ends persist begins, and a card that is written anew must not lose the start of that.
     """
     behind = _SPARE_SIZE if plan.loader == "uboot" else _copy(plan)
     return Placed(BOOT, plan.start * MIB, plan.size * MIB - behind)

@@ -20,7 +20,8 @@ _MACHINE_SETTINGS = {Arch.ARMHF: ",highmem=off"}
 
 # CPU under emulation. amd64: QEMU 7.2 emulates cmpxchg16b wrongly on several CPUs (guest kernels
 # panic at random in kmalloc); five-level page tables only cost time, and so do the fast string operations
-# (erms, fsrm): the kernel clears and copies pages by them, and QEMU does that byte by byte.
+# (erms, fsrm): the kernel clears and copies pages by them, and QEMU does that byte by byte. With smap each
+# copy from or to a program ends two blocks of translated code.
 _EMULATED_CPU = {
     Arch.AMD64: "max,-cx16,-la57,-erms,-fsrm,-smap",
     Arch.ARM64: "cortex-a72",

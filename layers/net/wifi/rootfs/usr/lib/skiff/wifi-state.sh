@@ -6,10 +6,12 @@
 PATIENCE=15
 # Seconds after which a refusal is no news any more: wpa_supplicant tries again after 300 at most.
 STALE=400
+# Seconds between two questions for the signal, for which a program is started.
+SIGNAL_EVERY=30
 
 # What is known of the card's state: at its start nothing.
 forget() {
-	NETWORK='' TRYING='' REJECTED='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE=''
+	NETWORK='' TRYING='' REJECTED='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE='' SIGNAL_AT=''
 	seconds
 	SINCE=$REPLY
 }
@@ -26,7 +28,7 @@ event() {
 	*': CTRL-EVENT-CONNECTED '*'[id='*)
 		number=${1##*\[id=}
 		name_of "${number%% *}"
-		NETWORK=$REPLY REJECTED='' REFUSED='' ENDED=0
+		NETWORK=$REPLY REJECTED='' REFUSED='' ENDED=0 SIGNAL_AT=''
 		joined_another
 		;;
 	*': CTRL-EVENT-DISCONNECTED '*)
@@ -78,9 +80,17 @@ joined_another() {
 	printf '%s\n' "$NETWORK" >"$WIFI/last"
 }
 
-# Signal in dBm. Sets REPLY, empty when it is not known. Not from /proc/net/wireless, which small kernels do without.
-signal() {
-	REPLY=$(wpa_cli -i "$IFACE" signal_poll 2>/dev/null | sed -n 's/^RSSI=\(-[0-9]*\)$/\1 dBm, /p')
+# Sets SIGNAL in dBm, empty when it is not known. Not from /proc/net/wireless, which small kernels do without.
+look_at_signal() {
+	[ -z "$SIGNAL_AT" ] || [ $((now - SIGNAL_AT)) -ge $SIGNAL_EVERY ] || return 0
+	SIGNAL_AT=$now SIGNAL=''
+	REPLY=$(wpa_cli -i "$IFACE" signal_poll 2>/dev/null)
+	case $REPLY in
+	RSSI=-*)
+		REPLY=${REPLY#RSSI=}
+		SIGNAL="${REPLY%%"$NL"*} dBm, "
+		;;
+	esac
 }
 
 # Names that the card sees: sets SEEN_NAMES, a line each, with what they offer behind a tab.
@@ -142,10 +152,9 @@ tell() {
 }
 
 tell_joined() {
-	signal
-	level=$REPLY
+	look_at_signal
 	reported "net.$IFACE"
-	line_is "${STATE:-wait}" "$NETWORK, $level${TEXT:-no address yet}" "$HINT"
+	line_is "${STATE:-wait}" "$NETWORK, $SIGNAL${TEXT:-no address yet}" "$HINT"
 }
 
 tell_missing() {
