@@ -51,7 +51,7 @@ def against_bare(setting: Setting, figures: Sequence[Figure], builds: Sequence[B
     """
     bare: list[float] = []
     times: list[list[float]] = [[] for _ in builds]
-    rounds = setting.times(7, 3)
+    rounds = setting.times(15, 3)
     with ExitStack() as ends:
         options = Options(extra=("-no-reboot",))
         empty = ends.enter_context(setting.device(_bare(builds[0], setting), "bare", options))

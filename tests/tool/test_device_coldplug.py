@@ -80,3 +80,13 @@ def test_an_alias_is_never_a_glob(device: Device) -> None:
     _plug(device, "usb", "1-1", "*")
     _plug(device, "usb", "1-2", "usb:v0BDAp8153[a]")
     assert device.says(f"{COLDPLUG}coldplug_first") == ""
+
+
+def test_a_kernel_with_all_drivers_built_in_is_asked_for_none(device: Device) -> None:
+    _plug(device, "pci", "0000:00:01.0", CARD)
+    device.put("proc/sys/kernel/osrelease", "6.12.0\n")
+    aliases = "lib/modules/6.12.0/modules.alias"
+    device.put(aliases, "# Aliases extracted from modules themselves.\n")
+    assert device.says(f"{COLDPLUG}coldplug_first") == ""
+    device.put(aliases, f"# Aliases extracted from modules themselves.\nalias {CARD} virtio_pci\n")
+    assert device.says(f"{COLDPLUG}coldplug_first").split("\n")[0] == f"-abq {CARD}"

@@ -32,23 +32,23 @@ def _unpacked(folder: Path, target: Path) -> Path:
 
 def test_the_tables_of_mounts_hold_each_part_once_and_later_parts_over_earlier_ones(tmp_path: Path) -> None:
     unpacked = _unpacked(tmp_path, tmp_path / "unpacked")
-    parts = [line.split() for line in (unpacked / "parts.fstab").read_text().splitlines()]
+    first = [line.split() for line in (unpacked / "first.fstab").read_text().splitlines()]
     root = {line.split()[1]: line.split() for line in (unpacked / "root.fstab").read_text().splitlines()}
     names = ["0-system", "1-engine-x", "2-files"]
-    assert [fields[:3] for fields in parts if fields[2] == "squashfs"] == [
+    assert [fields[:3] for fields in root.values() if fields[2] == "squashfs"] == [
         [f"/parts/{name}.squashfs", f"/parts/{name}", "squashfs"] for name in names
     ]
     lower = "lowerdir=/parts/2-files:/parts/1-engine-x:/parts/0-system:/early"
     assert root["/root"][3].split(",")[0] == lower
     assert root["/root/run/skiff/image"][3] == f"ro,{lower}"
     # Six fields: the table is read by fstab's rules.
-    assert {len(fields) for fields in (*parts, *root.values())} == {6}
+    assert {len(fields) for fields in (*first, *root.values())} == {6}
 
 
 def test_the_places_of_all_mounts_are_there(tmp_path: Path) -> None:
     """Those below /run and /root come with what is mounted before."""
     unpacked = _unpacked(tmp_path, tmp_path / "unpacked")
-    for table in ("parts.fstab", "root.fstab"):
+    for table in ("first.fstab", "root.fstab"):
         for line in (unpacked / table).read_text().splitlines():
             place = line.split()[1]
             if not place.startswith(("/parts/", "/root/")):

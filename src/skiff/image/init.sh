@@ -30,26 +30,23 @@ die() {
 }
 
 # What is named without `busybox` is done by a copy of this shell, which is quicker. mount cannot be: the shell would
-# start it by /proc, which is not there yet.
+# start it by /proc, which is not there yet. The builder knows all mounts and writes two tables: one program mounts a
+# whole table.
 export PATH=/bin
-busybox mount -t devtmpfs dev /dev
-exec </dev/console >/dev/console 2>&1
 cd /parts || die "no parts"
-# What SSH needs, while the modules load. The other parts (sums in later.sha256) are checked by the services
+# What SSH needs, while all is made ready for it. The other parts (sums in later.sha256) are checked by the services
 # that use them.
 sha256sum -c -s first.sha256 &
 sums=$!
+busybox mount -a -T /first.fstab
+exec </dev/console >/dev/console 2>&1
 while read -r module; do
 	insmod "/modules/$module.ko" || say "module $module: not loaded"
 done </modules/order
-wait "$sums" || die "the image is damaged (checksum)"
-
-# The builder knows all mounts and writes two tables: one program mounts a whole table.
-busybox mount -a -T /parts.fstab || die "cannot mount the parts of the image"
 mkdir -p /ram/upper /ram/work /run/skiff/image /run/skiff/parts
-busybox mount -a -T /root.fstab
-[ -x /root/usr/bin/busybox ] || die "cannot mount overlay"
+wait "$sums" || die "the image is damaged (checksum)"
+busybox mount -a -T /root.fstab || die "cannot mount the parts of the image"
 # Not switch_root: it would delete /early, which lies below the new root. What is deleted here is all that
 # the running system needs no more.
-rm -rf /modules /init /parts.fstab /root.fstab
+rm -rf /modules /init /first.fstab /root.fstab
 cd /root && busybox mount --move . / && exec chroot . /sbin/init

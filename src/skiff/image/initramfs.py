@@ -23,16 +23,21 @@ def _dir() -> Entry:
     return Entry(Kind.DIR, 0o755, _ORIGIN)
 
 
-def _part_mounts(parts: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
-    """What is mounted once the parts are checked: themselves, and the RAM for all that is written later."""
+# What is mounted before the parts are checked: the devices, and the RAM for all that is written later.
+_FIRST_MOUNTS = (
+    ("dev", "/dev", "devtmpfs", "rw"),
+    ("ram", "/ram", "tmpfs", "mode=0755"),
+    ("run", "/run", "tmpfs", "mode=0755"),
+)
+
+
+def _root_mounts(parts: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """The parts, and of them the system with what it needs from its first program on.
+
+    Later parts lie over earlier ones.
+    """
     for name in parts:
         yield f"/parts/{name}.squashfs", f"/parts/{name}", "squashfs", "ro"
-    yield "ram", "/ram", "tmpfs", "mode=0755"
-    yield "run", "/run", "tmpfs", "mode=0755"
-
-
-def _root_mounts(parts: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
-    """The system, with what it needs from its first program on; later parts lie over earlier ones."""
     lower = "lowerdir=" + ":".join(reversed(["/early", *(f"/parts/{name}" for name in parts)]))
     yield "root", "/root", "overlay", f"{lower},upperdir=/ram/upper,workdir=/ram/work"
     yield "/run", "/root/run", "none", "move"
@@ -67,7 +72,7 @@ def write_initramfs(
     with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=target.parent) as scratch:
         plain, packed, whole = (Path(scratch) / name for name in ("plain", "packed", "whole"))
         with plain.open("wb") as out:
-            write_cpio(out, _first_archive(early, modules, parts), epoch)
+            write_cpio(out, _first_archive(early, modules, tuple(parts)), epoch)
         run(["zstd", "-q", "-19", "--check", "-o", packed, plain])
         with whole.open("wb") as out:
             out.write(packed.read_bytes())
@@ -79,15 +84,17 @@ def write_initramfs(
 
 
 def _first_archive(
-    early: Mapping[str, Entry], modules: Sequence[tuple[str, Path]], parts: Iterable[str]
+    early: Mapping[str, Entry], modules: Sequence[tuple[str, Path]], parts: Sequence[str]
 ) -> Iterator[tuple[str, Entry]]:
     """`/init`, what it reads and starts, and the ``early`` files."""
     for name in ("bin", "dev", "early", "modules", "ram", "root", "run"):
         yield name, _dir()
     yield "dev/console", Entry(Kind.CHAR, 0o600, _ORIGIN, device=(5, 1))
+    # The shell opens it for what it starts beside itself, before there is a devtmpfs.
+    yield "dev/null", Entry(Kind.CHAR, 0o666, _ORIGIN, device=(1, 3))
     yield "bin/busybox", Entry(Kind.LINK, 0o777, _ORIGIN, target="/early/usr/bin/busybox")
     yield "init", _file(resources.files("skiff.image").joinpath("init.sh").read_bytes(), 0o755)
-    yield "parts.fstab", _file(_fstab(_part_mounts(parts)))
+    yield "first.fstab", _file(_fstab(_FIRST_MOUNTS))
     yield "root.fstab", _file(_fstab(_root_mounts(parts)))
     yield "modules/order", _file("".join(f"{name}\n" for name, _ in modules).encode())
     for name, path in modules:

@@ -8,7 +8,7 @@ import socket
 import time
 
 # Seconds between two connections at first.
-_EVERY = 0.2
+_EVERY = 0.1
 # Later they come less often and may take longer: in relation to the time waited so far. A start is
 # noticed 2 % late at most, and a guest that needed long to start is given time to greet.
 _PART = 0.02
