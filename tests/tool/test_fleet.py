@@ -229,6 +229,9 @@ def test_an_update_in_waves_with_the_image_of_each_one_s_workspace(
     assert pushed == {f"root@device-{n:02}": "kiosk" if n < 3 else "default" for n in range(6)}
     assert told["device-04"]["value"]["slot"] == "b" and told["device-05"]["text"] == "runs slot a again"
     assert [told[f"device-{n:02}"]["wave"] for n in range(7)] == [1, 2, 2, 2, 2, 3, 0]
+    built.clear()
+    assert main(["push", "--all", str(fleet.inventory), "--wave", "1,x"]) == 2
+    assert "wave: 'x'" in capsys.readouterr().err and built == []
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing())

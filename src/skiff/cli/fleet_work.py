@@ -15,7 +15,7 @@ from skiff.cli.options import Verb, with_options
 from skiff.cli.reach import Way
 from skiff.fleet import inventory, table
 from skiff.fleet.roll import Roll, judge
-from skiff.fleet.waves import ordered
+from skiff.fleet.waves import check, ordered
 from skiff.host.errors import UserError
 from skiff.host.run import Group
 from skiff.host.ui import Ui
@@ -36,7 +36,8 @@ class Work(msgspec.Struct, frozen=True):
     jobs: int | None = None
 
     def load(self, ui: Ui) -> tuple[Inventory, tuple[Host, ...]]:
-        """The inventory, and the devices of it that are meant."""
+        """The inventory, and the devices of it that are meant. Raises UserError before any work is done."""
+        check(self.wave, self.failures, self.jobs)
         found = inventory.load(self.file)
         for notice in found.notices:
             ui.notice(notice)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from skiff.fleet import waves
 from skiff.fleet.merge import Group, Levels, Settings, hosts_of, spread
 from skiff.host import toml
 from skiff.host.errors import UserError
@@ -72,7 +73,12 @@ def load(path: Path) -> Inventory:
             levels.hosts.setdefault(host_name, settings)
         levels.groups[name] = Group([host for host, _ in found], list(group.groups), _settings(group))
     hosts, groups = hosts_of(levels)
-    return Inventory(hosts, groups, str(file.wave), str(file.failures), file.jobs)
+    wave, failures = str(file.wave), str(file.failures)
+    try:
+        waves.check(wave, failures, file.jobs)
+    except UserError as error:
+        raise UserError(f"{levels.file}: {error.message}", hint=error.hint) from None
+    return Inventory(hosts, groups, wave, failures, file.jobs)
 
 
 def _settings(level: _Level) -> Settings:

@@ -49,6 +49,11 @@ def ordered(
     return plan(hosts, wave or "", failures or "", said)
 
 
+def check(wave: str | None, failures: str | None, jobs: int | None) -> None:
+    """Raises UserError for words that say nothing, however many devices there are."""
+    plan((), wave or "", failures or "", 1 if jobs is None else jobs)
+
+
 def plan(hosts: Sequence[Host], wave: str, failures: str, jobs: int) -> Plan:
     """The plan for what was asked. Raises UserError for words that say nothing."""
     if jobs < 1:
