@@ -90,3 +90,31 @@ def test_a_kernel_with_all_drivers_built_in_is_asked_for_none(device: Device) ->
     assert device.says(f"{COLDPLUG}coldplug_first") == ""
     device.put(aliases, f"# Aliases extracted from modules themselves.\nalias {CARD} virtio_pci\n")
     assert device.says(f"{COLDPLUG}coldplug_first").split("\n")[0] == f"-abq {CARD}"
+
+
+def test_a_disk_that_hangs_is_waited_for_once_and_kept_from_what_comes_later(device: Device) -> None:
+    _plug(device, "pci", "0000:00:01.0", CARD)
+    network = CARD.replace("1001", "1000").replace("bc01", "bc02")
+    _plug(device, "pci", "0000:00:02.0", network)
+    device.put("etc/skiff/modules", "")
+    script = """. "$LIB/coldplug.sh"
+DISKS_LIMIT=1
+say() { echo "said $*"; }
+modprobe() {
+	case $* in
+	*bc01*) read -r _ <>"$RUN/hangs" ;;
+	*) echo "$*" ;;
+	esac
+}
+mkfifo "$RUN/hangs"
+coldplug_first
+echo late
+coldplug_rest
+echo >"$RUN/hangs"
+"""
+    assert device.says(script).split("\n") == [
+        f"-abq {network}",
+        "said the driver of a disk is not done within 1 seconds: started without it",
+        "late",
+        f"-abq {network}",
+    ]

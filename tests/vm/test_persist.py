@@ -139,3 +139,18 @@ def test_a_disk_made_elsewhere_brings_names_and_keys(device: MakeDevice) -> None
     assert machine.succeed("hostname") == "roof-7\n"
     machine.log_in_with(other)
     assert machine.succeed("hostname") == "roof-7\n"
+
+
+def test_a_disk_that_hangs_from_the_start_costs_seconds(device: MakeDevice) -> None:
+    machine = device("virt/qemu")
+    machine.boot()
+    machine.wait_for_persist()
+    machine.shut_down()
+    machine.start()
+    # Long before the kernel is there.
+    machine.hang_disk(hang=True)
+    machine.wait_for_ssh(90)
+    machine.wait_for_unit("persist", "the first look at the disk is not over yet")
+    machine.hang_disk(hang=False)
+    machine.wait_for_persist()
+    machine.succeed("test -d /mnt/persist/skiff/keys")

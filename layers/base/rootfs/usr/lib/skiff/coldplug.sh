@@ -1,10 +1,14 @@
 # Loads the drivers of what is plugged in, by the names that the hardware gives itself (modalias).
 # Sourced by boot (network and disks, before SSH) and by late (everything else, after SSH).
 # shellcheck shell=sh
+# shellcheck disable=SC3045  # ash has read -t
 
 # Every modalias asked for so far, one a line, so that none is asked for twice.
 ASKED=$NL
 LOOKED_AT=
+# How long boot waits for drivers of disks, in seconds, and whether one was not done by then.
+DISKS_LIMIT=10
+LATE_DISKS=
 
 # Adds an alias to WANTED that was not asked for yet.
 want() {
@@ -78,7 +82,8 @@ coldplug_first() {
 }
 
 # Loads drivers of disks beside all others: a signature takes a CPU longer than all else that loading a module does.
-# Cards keep their order, and so their names.
+# Cards keep their order, and so their names. A driver may read its disks before it is done (virtio), so a disk that
+# hangs is waited for once, and not for long.
 load_first() {
 	disks='' others=''
 	for alias in $WANTED; do
@@ -90,14 +95,36 @@ load_first() {
 	done
 	# shellcheck disable=SC2086  # one word per alias
 	{
-		[ -z "$disks" ] || modprobe -abq $disks &
+		[ -z "$disks" ] || load_disks $disks
 		[ -z "$others" ] || modprobe -abq $others
-		wait $!
 	} 2>/dev/null
+	[ -z "$disks" ] || disks_loaded
 }
 
+load_disks() {
+	[ -p "$RUN/disks" ] || mkfifo "$RUN/disks"
+	# Opened for both directions: neither side waits for the other one to open it.
+	exec 3<>"$RUN/disks"
+	{
+		modprobe -abq "$@"
+		echo >&3
+	} &
+}
+
+disks_loaded() {
+	if [ -z "$LATE_DISKS" ] && ! IFS= read -r -t $DISKS_LIMIT _ <&3; then
+		LATE_DISKS=yes
+		# shellcheck disable=SC2086  # one word per alias
+		printf '%s\n' $disks >"$RUN/late-disks"
+		say "the driver of a disk is not done within $DISKS_LIMIT seconds: started without it"
+	fi
+	exec 3>&-
+}
+
+# All again, for an overlay may have brought drivers; but nothing that waits for a disk.
 coldplug_rest() {
 	WANTED=
+	[ ! -r "$RUN/late-disks" ] || ASKED=$NL$(cat "$RUN/late-disks")$NL
 	collect want "$SYS"/bus/*/devices/*/modalias
 	# shellcheck disable=SC2086  # one word per alias
 	[ -z "$WANTED" ] || modprobe -abq $WANTED 2>/dev/null
