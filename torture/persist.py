@@ -62,9 +62,10 @@ def damage_persist(machine: Device, folder: Path, course: Course) -> None:
     Afterwards the machine is off, and its persist is as it was.
     """
     found = machine.succeed("sync; cd /mnt/persist && find skiff -type f -size +0").splitlines()
-    files = _by_folder(found)
     machine.cut_power()
     pristine = disks.copy(machine.persist, folder / "pristine")
+    # What was made last may be in the journal alone, and what was there a moment ago may be gone.
+    files = _by_folder([name for name in found if _sizes(pristine, name)])
     for number in course.left:
         disk = disks.copy(pristine, machine.persist)
         what = f"damage {number}: {_damage(disk, files, course.chance(number))}"
@@ -130,7 +131,12 @@ def _blocks(disk: Path, name: str) -> list[Place]:
 
 
 def _size(disk: Path, name: str) -> int:
-    return int(re.findall(r"Size: (\d+)", _ask(disk, f'stat "{name}"'))[0])
+    return _sizes(disk, name)[0]
+
+
+def _sizes(disk: Path, name: str) -> list[int]:
+    """Of a file, in bytes; empty when there is none of that name."""
+    return [int(size) for size in re.findall(r"Size: (\d+)", _ask(disk, f'stat "{name}"'))]
 
 
 def _ask(disk: Path, request: str, *, write: bool = False) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.tool.device import Device
 
 # Prints what modprobe is asked for, a line each time. A controller's driver brings the disk behind it.
@@ -92,29 +94,38 @@ def test_a_kernel_with_all_drivers_built_in_is_asked_for_none(device: Device) ->
     assert device.says(f"{COLDPLUG}coldplug_first").split("\n")[0] == f"-abq {CARD}"
 
 
-def test_a_disk_that_hangs_is_waited_for_once_and_kept_from_what_comes_later(device: Device) -> None:
-    _plug(device, "pci", "0000:00:01.0", CARD)
+@pytest.mark.parametrize(("hangs", "kind"), [("bc01", "disks"), ("bc02", "others")])
+def test_a_driver_that_hangs_is_waited_for_once_and_kept_from_what_comes_later(
+    device: Device, hangs: str, kind: str
+) -> None:
     network = CARD.replace("1001", "1000").replace("bc01", "bc02")
+    _plug(device, "pci", "0000:00:01.0", CARD)
     _plug(device, "pci", "0000:00:02.0", network)
     device.put("etc/skiff/modules", "")
-    script = """. "$LIB/coldplug.sh"
-DISKS_LIMIT=1
-say() { echo "said $*"; }
-modprobe() {
+    # What is loaded brings one more of the kind that hangs.
+    more = CARD.replace("1001", "1009").replace("bc01", hangs)
+    script = f"""
+. "$LIB/coldplug.sh"
+DRIVERS_LIMIT=1
+say() {{ echo "said $*"; }}
+modprobe() {{
 	case $* in
-	*bc01*) read -r _ <>"$RUN/hangs" ;;
-	*) echo "$*" ;;
+	*{hangs}*) read -r _ <>"$RUN/hangs" ;;
+	*)
+		echo "$*"
+		mkdir -p "$SYS/bus/pci/devices/0000:00:03.0"
+		echo {more} >"$SYS/bus/pci/devices/0000:00:03.0/modalias"
+		;;
 	esac
-}
+}}
 mkfifo "$RUN/hangs"
 coldplug_first
 echo late
 coldplug_rest
-echo >"$RUN/hangs"
+for _ in 1 2; do echo >"$RUN/hangs"; done
 """
     assert device.says(script).split("\n") == [
-        f"-abq {network}",
-        "said the driver of a disk is not done within 1 seconds: started without it",
+        f"-abq {network if kind == 'disks' else CARD}",
+        f"said drivers of {kind} are not done within 1 seconds: started without them",
         "late",
-        f"-abq {network}",
     ]

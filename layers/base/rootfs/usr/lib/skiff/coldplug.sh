@@ -6,9 +6,9 @@
 # Every modalias asked for so far, one a line, so that none is asked for twice.
 ASKED=$NL
 LOOKED_AT=
-# How long boot waits for drivers of disks, in seconds, and whether one was not done by then.
-DISKS_LIMIT=10
-LATE_DISKS=
+# How long boot waits for drivers, in seconds, and which were not done by then: disks, others.
+DRIVERS_LIMIT=10
+LATE=' '
 
 # Adds an alias to WANTED that was not asked for yet.
 want() {
@@ -79,11 +79,11 @@ coldplug_first() {
 		[ -n "$WANTED" ] || break
 		load_first
 	done
+	[ "$LATE" = ' ' ] || printf %s "$ASKED" >"$RUN/late-drivers"
 }
 
 # Loads drivers of disks beside all others: a signature takes a CPU longer than all else that loading a module does.
-# Cards keep their order, and so their names. A driver may read its disks before it is done (virtio), so a disk that
-# hangs is waited for once, and not for long.
+# Cards keep their order, and so their names.
 load_first() {
 	disks='' others=''
 	for alias in $WANTED; do
@@ -93,38 +93,52 @@ load_first() {
 		*) others="$others $alias" ;;
 		esac
 	done
-	# shellcheck disable=SC2086  # one word per alias
-	{
-		[ -z "$disks" ] || load_disks $disks
-		[ -z "$others" ] || modprobe -abq $others
-	} 2>/dev/null
-	[ -z "$disks" ] || disks_loaded
-}
-
-load_disks() {
-	[ -p "$RUN/disks" ] || mkfifo "$RUN/disks"
+	[ -p "$RUN/drivers" ] || mkfifo "$RUN/drivers"
 	# Opened for both directions: neither side waits for the other one to open it.
-	exec 3<>"$RUN/disks"
-	{
-		modprobe -abq "$@"
-		echo >&3
-	} &
-}
-
-disks_loaded() {
-	if [ -z "$LATE_DISKS" ] && ! IFS= read -r -t $DISKS_LIMIT _ <&3; then
-		LATE_DISKS=yes
-		# shellcheck disable=SC2086  # one word per alias
-		printf '%s\n' $disks >"$RUN/late-disks"
-		say "the driver of a disk is not done within $DISKS_LIMIT seconds: started without it"
-	fi
+	exec 3<>"$RUN/drivers"
+	LOADING=' '
+	# shellcheck disable=SC2086  # one word per alias
+	load_beside disks $disks
+	# shellcheck disable=SC2086
+	load_beside others $others
+	until_loaded
 	exec 3>&-
 }
 
-# All again, for an overlay may have brought drivers; but nothing that waits for a disk.
+load_beside() { # disks|others ALIAS…
+	[ $# != 1 ] || return 0
+	case $LATE in
+	*" $1 "*) ;;
+	*) LOADING="$LOADING$1 " ;;
+	esac
+	{
+		kind=$1
+		shift
+		modprobe -abq "$@"
+		echo "$kind" >&3
+	} 2>/dev/null &
+}
+
+# A driver may hang with its device: virtio's reads the partition table of a disk before it is done. Those that are
+# not done in time are waited for no more, in later rounds neither.
+until_loaded() {
+	while [ "$LOADING" != ' ' ]; do
+		if IFS= read -r -t $DRIVERS_LIMIT kind <&3; then
+			case $LOADING in
+			*" $kind "*) LOADING=${LOADING%%" $kind "*}' '${LOADING#*" $kind "} ;;
+			esac
+			continue
+		fi
+		LATE="$LATE$LOADING"
+		say "drivers of${LOADING% } are not done within $DRIVERS_LIMIT seconds: started without them"
+		return
+	done
+}
+
+# All again, for an overlay may have brought drivers; but nothing that may still hang.
 coldplug_rest() {
 	WANTED=
-	[ ! -r "$RUN/late-disks" ] || ASKED=$NL$(cat "$RUN/late-disks")$NL
+	[ ! -r "$RUN/late-drivers" ] || ASKED=$(cat "$RUN/late-drivers")$NL
 	collect want "$SYS"/bus/*/devices/*/modalias
 	# shellcheck disable=SC2086  # one word per alias
 	[ -z "$WANTED" ] || modprobe -abq $WANTED 2>/dev/null
