@@ -6,7 +6,7 @@
 # Every modalias asked for so far, one a line, so that none is asked for twice.
 ASKED=$NL
 LOOKED_AT=
-# How long boot waits for drivers, in seconds, and which were not done by then: disks, others.
+# How long boot waits for another driver to be done, in seconds, and which were not by then: disks, others.
 DRIVERS_LIMIT=10
 LATE=' '
 
