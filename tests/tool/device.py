@@ -33,6 +33,8 @@ class Device:
             "proc",
         ):
             (root / name).mkdir(parents=True, exist_ok=True)
+        for name in ("drivers", "early", "never"):
+            os.mkfifo(root / "run/skiff" / name)
         self.cmdline("quiet")
 
     def put(self, path: str, text: str | bytes) -> Path:

@@ -24,6 +24,8 @@ def test_boots_answers_and_lives_in_ram(device: MakeDevice) -> None:
     from_disk = {line.split()[1] for line in mounts if line.startswith(("/dev/vd", "/dev/sd"))}
     assert from_disk <= {"/mnt/persist"}
     assert any(line.split()[1:3] == ["/", "overlay"] for line in mounts)
+    # The start is over: the kernel hurries no more.
+    machine.wait_until_succeeds("grep -qx 0 /sys/kernel/rcu_expedited")
 
 
 def test_files_on_persist_survive_a_power_cut_and_others_do_not(device: MakeDevice) -> None:

@@ -6,6 +6,8 @@
 # Every modalias asked for so far, one a line, so that none is asked for twice.
 ASKED=$NL
 LOOKED_AT=
+# What loadable drivers answer to, as globs: all that there is, until find_drivers knows better.
+DRIVERS='*'
 # How long boot waits for another driver to be done, in seconds, and which were not by then: disks, others.
 DRIVERS_LIMIT=10
 LATE=' '
@@ -19,6 +21,7 @@ want() {
 	case $ASKED in
 	*"$NL$1$NL"*) return ;;
 	esac
+	any_driver "$1" || return 0
 	ASKED=$ASKED$1$NL
 	WANTED="$WANTED $1"
 }
@@ -60,20 +63,40 @@ collect_first() {
 	collect want_first "$@"
 }
 
-# Whether any driver is a module that some device may ask for: a kernel from source may have them all built in.
-any_alias() {
+# A kernel from source has nearly all of its drivers built in: the few that are modules are known here then, and
+# modprobe is not started for nothing. Where there are more, it is asked.
+find_drivers() {
 	line_of "$PROC/sys/kernel/osrelease" || return 0
 	aliases=$ROOT/lib/modules/$REPLY/modules.alias
 	[ -r "$aliases" ] || return 0
-	while read -r word _; do
-		[ "$word" != alias ] || return 0
+	DRIVERS=
+	few=8
+	while read -r word alias _; do
+		[ "$word" = alias ] || continue
+		few=$((few - 1))
+		if [ $few -lt 0 ]; then
+			DRIVERS='*'
+			break
+		fi
+		DRIVERS="$DRIVERS $alias"
 	done <"$aliases"
+}
+
+# Whether there is a driver to load for an alias. Runs without globs of files (collect).
+any_driver() {
+	for pattern in $DRIVERS; do
+		# shellcheck disable=SC2254  # a glob it is
+		case $1 in
+		$pattern) return 0 ;;
+		esac
+	done
 	return 1
 }
 
 # A driver brings new devices (a bus, a hub), so it is asked again until nothing new turns up, four times at most.
 coldplug_first() {
-	any_alias || return 0
+	find_drivers
+	[ -n "$DRIVERS" ] || return 0
 	for _ in 1 2 3 4; do
 		collect_first
 		[ -n "$WANTED" ] || break
@@ -93,7 +116,6 @@ load_first() {
 		*) others="$others $alias" ;;
 		esac
 	done
-	[ -p "$RUN/drivers" ] || mkfifo "$RUN/drivers"
 	# Opened for both directions: neither side waits for the other one to open it.
 	exec 3<>"$RUN/drivers"
 	LOADING=' '

@@ -78,8 +78,6 @@ early_look() {
 	! cmdline skiff.safe || : >"$RUN/safe"
 	cmdline_number skiff.persist_wait 3
 	limit=$((REPLY + 5))
-	# The second is the one that pause waits at: made here, it costs the programs on the way to SSH none of their own.
-	mkfifo "$RUN/early" "$RUN/never"
 	# Open before there can be an answer: one that is given while nobody has the FIFO open is lost.
 	exec 3<>"$RUN/early"
 	early_copy </dev/null >/dev/null 2>&1 3>&- &
