@@ -16,7 +16,7 @@ def test_three_ends_in_a_row_name_a_remedy(device: Device) -> None:
     device.put("run/skiff/persist", "")
     for _ in range(2):
         ended(device)
-        assert device.status("engine")[:2] == ["warn", "dockerd ended with status 1 and is started again"]
+        assert device.status("engine")[:2] == ["wait", "dockerd ended with status 1 and is started again"]
     ended(device)
     state, text, hint = device.status("engine")
     assert (state, text) == ("fail", "dockerd ended 3 times in a row (status 1)")
@@ -45,7 +45,7 @@ def test_damaged_databases_are_set_aside_once_and_nothing_else(device: Device) -
     for _ in range(3):
         ended(device)
     text = "dockerd ended 3 times in a row; its damaged databases are set aside"
-    assert device.status("engine")[:2] == ["warn", text]
+    assert device.status("engine")[:2] == ["wait", text]
     (aside,) = (device.root / "mnt/persist/skiff").glob("docker.databases.2*")
     for name in DATABASES:
         assert (aside / name).read_text() == name
@@ -55,6 +55,16 @@ def test_damaged_databases_are_set_aside_once_and_nothing_else(device: Device) -
     ended(device)
     state, _, hint = device.status("engine")
     assert (state, hint) == ("fail", "skiff-doctor")
+
+
+def test_a_network_that_a_broken_update_left_half_made_is_set_aside_alone(device: Device) -> None:
+    with_data(device, "1 (docker0): conflicts with network 2 (docker0): networks have same bridge name")
+    for _ in range(3):
+        ended(device)
+    (aside,) = (device.root / "mnt/persist/skiff").glob("docker.databases.2*")
+    assert [str(path.relative_to(aside)) for path in aside.rglob("*.db")] == [DATABASES[0]]
+    for name in (*KEPT, *DATABASES[1:]):
+        assert device.read(f"mnt/persist/skiff/docker/{name}") == name
 
 
 def test_where_there_are_no_databases_none_are_said_to_be_set_aside(device: Device) -> None:

@@ -13,6 +13,7 @@ from skiff.host.ui import Ui
 from skiff.machine.push import Wish, push, rollback
 from tests.vm.conftest import Images
 from tests.vm.driver import Device
+from tests.vm.sources import QUICK
 from tests.vm.updates import boot_and_keep_key, damage, remote, running, slot_of, with_words
 
 MakeDevice = Callable[..., Device]
@@ -70,6 +71,22 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
     machine.boot(180)
     assert running(machine) == "b"
     assert machine.wait_for_unit("slot", "did not start", 180).state == "warn"
+
+
+@pytest.mark.timeout(600)
+def test_one_whose_engine_does_not_start_goes_back(
+    from_disk: MakeDevice, images: Images, tmp_path: Path
+) -> None:
+    machine = from_disk("pc/uefi", "engine/docker", QUICK)
+    boot_and_keep_key(machine)
+    machine.wait_for_engine()
+    slot = slot_of(machine.image, tmp_path / "slot", images.cache)
+    # dockerd ends when it cannot make its network.
+    broken = with_words(slot, tmp_path / "broken", "module_blacklist=bridge")
+    with pytest.raises(UserError, match=r"not as well as before: engine: .* runs slot a again"):
+        push(remote(machine), broken, wish(confirm_within=80), UI)
+    assert running(machine) == "a"
+    machine.wait_for_engine()
 
 
 @pytest.mark.timeout(600)

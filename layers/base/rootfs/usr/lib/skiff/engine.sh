@@ -100,7 +100,8 @@ engine_back_off() {
 	pause $((REPLY * 3))
 }
 
-# Counts ends in a row, and from the third on says what the engine said last.
+# Counts ends in a row, and from the third on says what the engine said last. Until it answers it is never well: an
+# update would be confirmed that broke it.
 engine_ended() { # NAME PROGRAM STATUS
 	# The engine mounts its folder on itself and leaves it so, which would keep anyone from moving it.
 	umount "$PERSIST/skiff/$1" 2>/dev/null
@@ -128,13 +129,13 @@ engine_ended() { # NAME PROGRAM STATUS
 	echo "$ends" >"$RUN/engine.ends"
 	if [ "$ends" -ge 3 ]; then
 		if [ "$1" = docker ] && engine_set_databases_aside; then
-			report engine warn "$2 ended $ends times in a row; its damaged databases are set aside"
+			report engine wait "$2 ended $ends times in a row; its damaged databases are set aside"
 			return
 		fi
 		last=$(engine_said "$1" | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
 		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" "skiff-doctor"
 	else
-		report engine warn "$2 ended with status $3 and is started again"
+		report engine wait "$2 ended with status $3 and is started again"
 	fi
 }
 
@@ -148,11 +149,17 @@ engine_said() { # NAME
 # and caches of builds. So it is done once in a boot, only when docker itself names such a damage, and nothing is deleted.
 engine_set_databases_aside() {
 	[ ! -e "$RUN/engine.aside" ] || return 1
+	cd "$PERSIST/skiff/docker" 2>/dev/null || return 1
+	set -- network/files/local-kv.db
 	# What bbolt says of a file that is not, or no longer, its own.
-	engine_said docker | grep -q -E 'invalid database|checksum error|file size too small|unexpected fault address' || return 1
+	if engine_said docker | grep -q -E 'invalid database|checksum error|file size too small|unexpected fault address'; then
+		set -- "$@" volumes/metadata.db buildkit/*.db containerd/daemon/io.containerd.metadata.v1.bolt/meta.db
+	# A start that could not make docker's own network, for want of a driver in the kernel, leaves half of it behind.
+	elif ! engine_said docker | grep -q 'docker0): networks have same bridge name'; then
+		return 1
+	fi
 	aside=$PERSIST/skiff/docker.databases.$(date -u +%Y%m%d-%H%M%S)
-	cd "$PERSIST/skiff/docker" || return 1
-	for file in network/files/local-kv.db volumes/metadata.db buildkit/*.db containerd/daemon/io.containerd.metadata.v1.bolt/meta.db; do
+	for file; do
 		[ -f "$file" ] || continue
 		mkdir -p "$aside/${file%/*}" && mv "$file" "$aside/$file" || return 1
 	done
