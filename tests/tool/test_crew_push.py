@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from skiff_device.common import run
-from skiff_device.crew import cleanup, release, repo, restore, status, store
+from skiff_device.crew import cleanup, containers, release, repo, restore, status, store
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import SOURCE, CrewDevice
 
@@ -115,3 +115,15 @@ def test_a_boot_leaves_alone_who_is_at_work_already(
         path.name for path in (*crew.paths.app("old").glob("incoming.*"), *crew.paths.crew.glob("import.*"))
     ]
     assert sorted(left) == ["import.5", "incoming.5", "incoming.5.archive"]
+
+
+def test_two_first_pushes_make_one_network(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(crew.paths)
+    look = engine.network
+
+    def looked_too_early(name: str) -> None:
+        monkeypatch.setattr(engine, "network", look)
+        engine.create_network(name, "172.30.0.0/16")
+
+    monkeypatch.setattr(engine, "network", looked_too_early)
+    assert str(containers.ensure_network(engine)) == "172.30.0.0/16"

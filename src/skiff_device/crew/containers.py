@@ -43,6 +43,9 @@ def ensure_network(engine: Engine) -> ipaddress.IPv4Network:
                 engine.create_network(NETWORK, subnet)
                 break
             except DeviceError:
+                # Another first push may be making it at this moment.
+                if engine.network(NETWORK) is not None:
+                    break
                 if subnet == SUBNETS[-1]:
                     raise
         found = engine.network(NETWORK) or {}
