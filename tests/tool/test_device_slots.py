@@ -22,6 +22,8 @@ boot_mount() { boot_loader; }
 boot_umount() { :; }
 boot_repair() { :; }
 sync() { :; }
+pause() { :; }
+sv() { cat "$2/supervise/said"; }
 """
 
 
@@ -359,3 +361,39 @@ def test_own_checks(slots: Slots) -> None:
         0o755
     )
     assert "check 20-bad failed: the pump is off" in slots.refuses("slots_check")
+
+
+def test_a_service_that_does_not_stay_up(slots: Slots) -> None:
+    def service(name: str, state: str, pid: int, since: float = 0) -> None:
+        slots.device.put(f"etc/service/{name}/supervise/stat", f"{state}\n")
+        slots.device.put(f"etc/service/{name}/supervise/pid", f"{pid}\n")
+        fields = " ".join(["0"] * 18)
+        slots.device.put(f"proc/{pid}/stat", f"{pid} (a b) S {fields} {since * 100:.0f} 0\n")
+
+    slots.device.put("proc/uptime", "30.25 11.00\n")
+    service("pump", "run", 7, 12.5)
+    service("valve", "down", 8)
+    slots.device.put("etc/service/valve/supervise/said", "down: valve: 20s, normally up")
+    service("spare", "run", 9, 30)
+    slots.device.put("etc/service/spare/idle", "")
+    slots.does("slots_check")
+    # Started anew for a reason: that is waited for.
+    service("sensor", "run", 10, 27)
+    slots.does('pause() { echo "$((31 + turns)).25 0" >"$PROC/uptime"; }\nslots_check')
+    assert slots.device.read("proc/uptime").startswith("32")
+    # It ends every other second; at some looks it is up, at some it is between two starts.
+    service("sensor", "down", 10)
+    slots.device.put("etc/service/sensor/supervise/said", "down: sensor: 0s, normally up, want up")
+    again = """pause() {
+        echo "$((31 + turns)).25 0" >"$PROC/uptime"
+        echo "11 (a b) S $(seq -s ' ' 18) $((30 + turns))00 0" >"$PROC/11/stat"
+        echo 11 >"$ETC/service/sensor/supervise/pid"
+        echo "run: sensor: (pid 11) 0s" >"$ETC/service/sensor/supervise/said"
+        case $((turns % 2)) in
+        0) echo run >"$ETC/service/sensor/supervise/stat" ;;
+        *) echo down >"$ETC/service/sensor/supervise/stat" ;;
+        esac
+    }
+    """
+    (slots.device.root / "proc/11").mkdir()
+    assert "the service sensor does not stay up" in slots.refuses(f"{again}slots_check")

@@ -223,6 +223,26 @@ def test_a_device_that_is_less_well_goes_back(fake: FakeDevice, slot: Path, stat
     assert (fake.root / "boot_id").read_text().count("again") == 2
 
 
+def test_what_warns_with_it_is_told(fake: FakeDevice, slot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.status("status", {**STATUS, "clock": "warn", "swap": "ok"})
+    fake.status("then", {**STATUS, "clock": "warn", "swap": "warn", "wifi": "warn"})
+    done = push(fake.remote, slot, WISH, UI)
+    assert done.warnings == {"swap": "swap is warn", "wifi": "wifi is warn"}
+    assert "device: with slot b, swap: swap is warn\n" in capsys.readouterr().err
+    assert fake.asked[-1] == "confirm"
+
+
+def test_what_fails_while_its_checks_run_counts(fake: FakeDevice, slot: Path) -> None:
+    worse = {
+        unit: {"state": state, "text": "", "hint": ""} for unit, state in {**STATUS, "net": "fail"}.items()
+    }
+    (fake.root / "worse.json").write_text(json.dumps({"ok": False, "units": worse}))
+    fake.program("skiff-slots", f'[ "$1" != check ] || cp "$ROOT/worse.json" "$ROOT/status.json"\n{SLOTS}')
+    with pytest.raises(UserError, match="not as well as before: net"):
+        push(fake.remote, slot, WISH, UI)
+    assert fake.asked[-1] == "rollback" and "confirm" not in fake.asked
+
+
 def test_what_failed_before_may_fail_after(fake: FakeDevice, slot: Path) -> None:
     fake.status("status", {**STATUS, "net": "fail"})
     assert push(fake.remote, slot, WISH, UI).slot == "b"

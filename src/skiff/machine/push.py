@@ -51,6 +51,8 @@ class Done(msgspec.Struct, frozen=True):
     seconds: float
     bytes: int = 0
     sent: int = 0
+    # Lines of its skiff-status that warn now and did not before: name and text.
+    warnings: dict[str, str] = {}
 
 
 def push(remote: Remote, folder: Path, wish: Wish, ui: Ui) -> Done:
@@ -158,7 +160,7 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
             )
         try:
             with ui.step("check") as step:
-                _check(near, before, min(deadline, time.monotonic() + wish.confirm_within / 2), step)
+                now = _check(near, before, min(deadline, time.monotonic() + wish.confirm_within / 2), step)
         except UserError as error:
             with ui.step(f"back to slot {found.other}"):
                 near.run(["skiff-slots", "rollback"], timeout=600)
@@ -167,7 +169,10 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
                 f"{error.message}; {remote.host} runs slot {found.other} again", hint=error.hint
             ) from error
         near.run(["skiff-slots", "confirm"])
-    return Done(wanted, time.monotonic() - started)
+    done = Done(wanted, time.monotonic() - started, warnings=_new_warnings(before, now))
+    for name, text in done.warnings.items():
+        ui.warn(f"{remote.host}: with slot {wanted}, {name}: {text}")
+    return done
 
 
 def restart_only(remote: Remote, deadline: float) -> float:
@@ -192,19 +197,28 @@ def restart_only(remote: Remote, deadline: float) -> float:
     )
 
 
-def _check(remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step) -> None:
-    """Wait until nothing fails that did not before, then run the device's own checks."""
+def _check(
+    remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step
+) -> dict[str, slots.Unit]:
+    """Wait until nothing fails that did not before, and have it run its own checks; how it is then."""
     wait_until_well(remote, before, deadline, step)
     remote.run(["skiff-slots", "check"], timeout=600)
+    # That may have taken a while.
+    return wait_until_well(remote, before, deadline, step)
 
 
-def wait_until_well(remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step) -> None:
-    """Wait until nothing fails that did not before. Raises UserError when that is not so at the deadline."""
+def wait_until_well(
+    remote: Remote, before: dict[str, slots.Unit], deadline: float, step: Step
+) -> dict[str, slots.Unit]:
+    """Wait until nothing fails that did not before; the lines of its skiff-status.
+
+    ``deadline`` is a time of the monotonic clock. Raises UserError when something fails still.
+    """
     while True:
         now = slots.units(remote)
         bad = _worse(before, now)
         if not bad:
-            break
+            return now
         step.detail(", ".join(bad))
         if time.monotonic() >= deadline:
             name = bad[0]
@@ -218,3 +232,9 @@ def _worse(before: dict[str, slots.Unit], now: dict[str, slots.Unit]) -> list[st
     """Names of lines that are not well (or not yet), though they were before or are new."""
     bad = [name for name, unit in now.items() if unit.state in ("wait", "fail") and name != "slot"]
     return [name for name in bad if name not in before or before[name].state in ("ok", "warn")]
+
+
+def _new_warnings(before: dict[str, slots.Unit], now: dict[str, slots.Unit]) -> dict[str, str]:
+    """What warns now, was well before or not there, and keeps no update from being confirmed."""
+    old = [name for name, unit in before.items() if unit.state in ("warn", "fail")]
+    return {name: unit.text for name, unit in now.items() if unit.state == "warn" and name not in old}

@@ -299,7 +299,46 @@ slots_confirm() {
 }
 
 # Executables of the image and of persist, in the order of their names. The first that fails ends it.
+# A service that ends again and again is up at nearly every single look. So each has to have been up for so many
+# seconds, within a time that is enough for those that are started anew for a reason, such as keys that came from persist.
+STEADY=5
+STEADY_WITHIN=60
+
+# Sets UNSTEADY to the first service that has not been up long enough. The kernel tells when a process began, in
+# hundredths of a second since it started itself (proc(5)), as it does its own age: clocks may have been set meanwhile.
+services_unsteady() {
+	line_of "$PROC/uptime"
+	now=${REPLY%% *}
+	now=${now%.*}${now#*.}
+	for path in "$ETC"/service/*; do
+		UNSTEADY=${path##*/}
+		# Idle: it says itself that it has nothing to do.
+		[ ! -e "$path/idle" ] && line_of "$path/supervise/stat" || continue
+		case $REPLY in
+		run*) ;;
+		finish*) return 0 ;;
+		# Between an end and the next start, or up again meanwhile; or stopped by somebody, which is no fault of its own.
+		*) case $(sv status "$path") in run* | finish* | *"want up"*) return 0 ;; *) continue ;; esac ;;
+		esac
+		line_of "$path/supervise/pid" && line_of "$PROC/$REPLY/stat" || return 0
+		# shellcheck disable=SC2086  # numbers, behind the program's name
+		set -- ${REPLY##*) }
+		[ $((now - ${20})) -ge $((STEADY * 100)) ] || return 0
+	done
+	return 1
+}
+
+services_settle() {
+	turns=0
+	while services_unsteady; do
+		turns=$((turns + 1))
+		[ $turns -le $STEADY_WITHIN ] || refuse "the service $UNSTEADY does not stay up; its log: less /run/log/messages"
+		pause 1
+	done
+}
+
 slots_check() {
+	services_settle
 	for path in "$ETC"/skiff/checks/* "$PERSIST"/skiff/checks/*; do
 		if [ ! -x "$path" ] || [ ! -f "$path" ]; then
 			continue
