@@ -14,7 +14,7 @@ from skiff.model.image import Image
 from tests.tool.fake_machine import small_image
 
 FILES = MachineFiles(Path("/ws/machine"))
-EMULATED = "init_on_alloc=0 mitigations=off cgroup.memory=nokmem cgroup_disable=cpuset"
+EMULATED = "init_on_alloc=0 mitigations=off norandmaps cgroup.memory=nokmem cgroup_disable=cpuset"
 
 
 @pytest.fixture
