@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -40,8 +41,8 @@ _CPUS = {Arch.AMD64: 1}
 # The kernel's trials of its own ciphers are a fifth of a start.
 _WORDS = ("cryptomgr.notests",)
 
-# Files whose tests take minutes each.
-_LONG = ("test_power.py", "test_core.py", "test_crew.py", "test_update.py")
+# Files of tests in which engines work for minutes, the longest first.
+_LONG = ("test_power.py", "test_crew.py", "test_core.py", "test_update.py", "test_engine.py")
 
 # Last lines of a console in a report.
 _TAIL = 60
@@ -184,19 +185,23 @@ def pytest_runtest_makereport(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Every test in this folder boots a machine. Of those that are chosen the longest come first.
 
-    Each worker begins at its part of the list, and then takes from another's end.
+    They keep a processor busy all along, of which there may be two: the last worker has none of them, but
+    tests that often wait. Each worker begins at its part of the list, and then takes from another's end.
     """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
     yield
-    long = [item for item in items if item.path.name in _LONG]
-    rest = [item for item in items if item.path.name not in _LONG]
+    long = sorted(
+        (item for item in items if item.path.name in _LONG), key=lambda item: _LONG.index(item.path.name)
+    )
+    rest = iter([item for item in items if item.path.name not in _LONG])
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    part = -(-len(rest) // workers)
+    size = -(-len(items) // workers)
+    parts = [long[number :: max(1, workers - 1)] for number in range(max(1, workers - 1))]
     items[:] = [
         item
-        for number in range(workers)
-        for item in (*long[number::workers], *rest[number * part : (number + 1) * part])
-    ]
+        for part in (*parts, *([] for _ in range(workers - len(parts))))
+        for item in (*part, *islice(rest, max(0, size - len(part))))
+    ] + [*rest]
