@@ -41,8 +41,10 @@ _CPUS = {Arch.AMD64: 1}
 # The kernel's trials of its own ciphers are a fifth of a start.
 _WORDS = ("cryptomgr.notests",)
 
-# Files of tests in which engines work for minutes, the longest first.
-_LONG = ("test_power.py", "test_crew.py", "test_core.py", "test_update.py", "test_engine.py")
+# Files of tests that keep a processor busy for minutes, the longest first; and of those that wait as long for
+# clocks, limits and chance.
+_BUSY = ("test_crew.py", "test_core.py", "test_update.py", "test_engine.py")
+_WAITING = ("test_power.py", "test_wifi.py", "test_guard.py", "test_torture.py")
 
 # Last lines of a console in a report.
 _TAIL = 60
@@ -185,23 +187,23 @@ def pytest_runtest_makereport(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Every test in this folder boots a machine. Of those that are chosen the longest come first.
 
-    They keep a processor busy all along, of which there may be two: the last worker has none of them, but
-    tests that often wait. Each worker begins at its part of the list, and then takes from another's end.
+    There may be two processors: the last worker begins with tests that wait, and the others share those that
+    work. Each worker begins at its part of the list, and then takes from another's end.
     """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.vm)
     yield
-    long = sorted(
-        (item for item in items if item.path.name in _LONG), key=lambda item: _LONG.index(item.path.name)
+    busy, waiting = (
+        sorted(
+            (item for item in items if item.path.name in files), key=lambda item: files.index(item.path.name)
+        )
+        for files in (_BUSY, _WAITING)
     )
-    rest = iter([item for item in items if item.path.name not in _LONG])
+    rest = iter([item for item in items if item.path.name not in (*_BUSY, *_WAITING)])
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    size = -(-len(items) // workers)
-    parts = [long[number :: max(1, workers - 1)] for number in range(max(1, workers - 1))]
-    items[:] = [
-        item
-        for part in (*parts, *([] for _ in range(workers - len(parts))))
-        for item in (*part, *islice(rest, max(0, size - len(part))))
-    ] + [*rest]
+    others = max(1, workers - 1)
+    parts = [*(busy[number::others] for number in range(others)), waiting]
+    size = -(-len(items) // len(parts))
+    items[:] = [item for part in parts for item in (*part, *islice(rest, max(0, size - len(part))))] + [*rest]
