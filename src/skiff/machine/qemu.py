@@ -31,7 +31,7 @@ _EMULATED_CPU = {
 
 # Words for a kernel that is emulated. To clear all memory before it is given out is much of what a boot costs
 # there, and a CPU that does not speculate has nothing to be guarded against. QEMU before 8.0 translates a
-# program anew for each address that it is loaded at: with random ones `docker ps` takes five times as long.
+# program anew for each address that it is loaded at, which random ones make a new one at every start.
 _EMULATED = ("init_on_alloc=0", "mitigations=off", "norandmaps")
 # amd64: while the kernel patches its own code, as it does when the first
 # control group of a kind is made, QEMU before 8.1 may go on running a breakpoint that is gone, and the kernel

@@ -39,18 +39,12 @@ slots() {
 	return "$REPLY"
 }
 
-# Seconds since the start. Sets REPLY.
-guard_now() {
-	read -r REPLY _ <"$PROC/uptime"
-	REPLY=${REPLY%%.*}
-}
-
 # What a connection to port 22 says. Sets REPLY: banner, closed (it ended without one), or silent.
 ssh_says() {
-	guard_now
+	seconds_up
 	began=$REPLY
 	heard=$(timeout $PATIENCE nc 127.0.0.1 22 </dev/null 2>/dev/null | head -c 4)
-	guard_now
+	seconds_up
 	if [ "$heard" = SSH- ]; then
 		REPLY=banner
 	elif [ $((REPLY - began)) -lt $((PATIENCE - 1)) ]; then
@@ -138,7 +132,7 @@ guard_start() {
 		return
 	fi
 	disk_settled || return 0
-	guard_now
+	seconds_up
 	# shellcheck disable=SC2046
 	set -- $(slots started)
 	[ $# -gt 0 ] || return 0
@@ -160,7 +154,7 @@ trial_watch() {
 		TRIAL=
 		return
 	fi
-	guard_now
+	seconds_up
 	[ "$REPLY" -ge "$TRIAL" ] || return 0
 	report slot fail "not confirmed in time: the other slot is started again"
 	slots rollback >/dev/null

@@ -100,3 +100,22 @@ memory() { # NAME
 	done <"$PROC/meminfo"
 	REPLY=0
 }
+
+# Seconds since the kernel started, whatever happens to the clock. Sets REPLY.
+seconds_up() {
+	read -r REPLY _ <"$PROC/uptime"
+	REPLY=${REPLY%%.*}
+}
+
+# How many seconds ago a process started. Sets AGE.
+age() { # PID
+	line_of "$PROC/$1/stat" || return 1
+	# After the name, which is in brackets; ticks are hundredths of a second for every program.
+	# shellcheck disable=SC2086
+	set -- ${REPLY##*) }
+	[ $# -ge 20 ] || return 1
+	shift 19
+	started=$(($1 / 100))
+	seconds_up
+	AGE=$((REPLY - started))
+}

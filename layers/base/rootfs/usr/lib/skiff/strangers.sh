@@ -29,19 +29,6 @@ opened() { # PID
 	done
 } 2>/dev/null
 
-# How many seconds ago a process started. Sets AGE.
-age() { # PID
-	line_of "$PROC/$1/stat" || return 1
-	# After the name, which is in brackets; ticks are hundredths of a second for every program.
-	# shellcheck disable=SC2086
-	set -- ${REPLY##*) }
-	[ $# -ge 20 ] || return 1
-	shift 19
-	started=$(($1 / 100))
-	guard_now
-	AGE=$((REPLY - started))
-}
-
 # The server and the processes of its connections: sets SERVER and CONNECTIONS. False when they are no crowd; two
 # small files tell.
 is_crowded() {
@@ -84,12 +71,12 @@ strangers_make_room() {
 
 # Wait SECONDS; a crowd that comes meanwhile is seen to.
 strangers_watch() { # SECONDS
-	guard_now
+	seconds_up
 	ends=$((REPLY + $1))
 	while [ "$REPLY" -lt "$ends" ]; do
 		pause $GLANCE
 		strangers_make_room
-		guard_now
+		seconds_up
 	done
 	[ "$ENDED" = 0 ] || say "guard: $ENDED connections to SSH were ended: they were many and did not log in"
 	ENDED=0

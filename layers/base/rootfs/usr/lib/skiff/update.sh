@@ -304,12 +304,8 @@ slots_confirm() {
 STEADY=5
 STEADY_WITHIN=60
 
-# Sets UNSTEADY to the first service that has not been up long enough. The kernel tells when a process began, in
-# hundredths of a second since it started itself (proc(5)), as it does its own age: clocks may have been set meanwhile.
+# Sets UNSTEADY to the first service that has not been up long enough.
 services_unsteady() {
-	line_of "$PROC/uptime"
-	now=${REPLY%% *}
-	now=${now%.*}${now#*.}
 	for path in "$ETC"/service/*; do
 		UNSTEADY=${path##*/}
 		# Idle: it says itself that it has nothing to do.
@@ -320,10 +316,7 @@ services_unsteady() {
 		# Between an end and the next start, or up again meanwhile; or stopped by somebody, which is no fault of its own.
 		*) case $(sv status "$path") in run* | finish* | *"want up"*) return 0 ;; *) continue ;; esac ;;
 		esac
-		line_of "$path/supervise/pid" && line_of "$PROC/$REPLY/stat" || return 0
-		# shellcheck disable=SC2086  # numbers, behind the program's name
-		set -- ${REPLY##*) }
-		[ $((now - ${20})) -ge $((STEADY * 100)) ] || return 0
+		line_of "$path/supervise/pid" && age "$REPLY" && [ "$AGE" -ge $STEADY ] || return 0
 	done
 	return 1
 }

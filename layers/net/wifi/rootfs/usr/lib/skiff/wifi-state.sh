@@ -12,14 +12,8 @@ SIGNAL_EVERY=30
 # What is known of the card's state: at its start nothing.
 forget() {
 	NETWORK='' TRYING='' REJECTED='' REFUSED='' REFUSED_FIX='' LOOKED='' TWICE='' SIGNAL_AT=''
-	seconds
+	seconds_up
 	SINCE=$REPLY
-}
-
-# Since boot. Sets REPLY.
-seconds() {
-	read -r REPLY _ <"$PROC/uptime"
-	REPLY=${REPLY%%.*}
 }
 
 # One message. False when it is news, so that skiff-status tells it at once.
@@ -33,7 +27,7 @@ event() {
 		;;
 	*': CTRL-EVENT-DISCONNECTED '*)
 		NETWORK='' TWICE=''
-		seconds
+		seconds_up
 		SINCE=$REPLY
 		;;
 	*': SME: Trying to authenticate with '*"SSID='"* | *': Trying to associate with '*"SSID='"*)
@@ -69,7 +63,7 @@ wrong_password() {
 
 refuse() { # TEXT HINT
 	REFUSED=$1 REFUSED_FIX=$2
-	seconds
+	seconds_up
 	REFUSED_AT=$REPLY
 }
 
@@ -128,7 +122,7 @@ line_is() { # STATE TEXT [HINT]
 }
 
 tell() {
-	seconds
+	seconds_up
 	now=$REPLY
 	if [ -z "$NAMES" ] && [ -n "${BAD-}" ]; then
 		line_is fail "no usable file in skiff/wifi/" "see wifi-files"
