@@ -364,21 +364,28 @@ def test_own_checks(slots: Slots) -> None:
 
 
 def test_a_service_that_does_not_stay_up(slots: Slots) -> None:
-    def service(name: str, state: str, pid: int, since: float = 0) -> None:
+    def process(pid: int, parent: int, since: float) -> None:
+        fields = " ".join(["0"] * 17)
+        slots.device.put(f"proc/{pid}/stat", f"{pid} (a b) S {parent} {fields} {since * 100:.0f} 0\n")
+
+    def service(name: str, state: str, pid: int, since: float = 0, runsv: int = 1) -> None:
         slots.device.put(f"etc/service/{name}/supervise/stat", f"{state}\n")
         slots.device.put(f"etc/service/{name}/supervise/pid", f"{pid}\n")
-        fields = " ".join(["0"] * 18)
-        slots.device.put(f"proc/{pid}/stat", f"{pid} (a b) S {fields} {since * 100:.0f} 0\n")
+        process(pid, runsv, since)
 
     slots.device.put("proc/uptime", "30.25 11.00\n")
+    process(1, 0, 12)
+    process(2, 0, 28.5)
     service("pump", "run", 7, 12.5)
     service("valve", "down", 8)
     slots.device.put("etc/service/valve/supervise/said", "down: valve: 20s, normally up")
     service("spare", "run", 9, 30)
     slots.device.put("etc/service/spare/idle", "")
-    slots.does("slots_check")
+    # It came late, and has been up ever since.
+    service("late", "run", 12, 29, runsv=2)
+    slots.does("pause() { false; }\nslots_check")
     # Started anew for a reason: that is waited for.
-    service("sensor", "run", 10, 27)
+    service("sensor", "run", 10, 29)
     slots.does('pause() { echo "$((31 + turns)).25 0" >"$PROC/uptime"; }\nslots_check')
     assert slots.device.read("proc/uptime").startswith("32")
     # It ends every other second; at some looks it is up, at some it is between two starts.
@@ -386,7 +393,7 @@ def test_a_service_that_does_not_stay_up(slots: Slots) -> None:
     slots.device.put("etc/service/sensor/supervise/said", "down: sensor: 0s, normally up, want up")
     again = """pause() {
         echo "$((31 + turns)).25 0" >"$PROC/uptime"
-        echo "11 (a b) S $(seq -s ' ' 18) $((30 + turns))00 0" >"$PROC/11/stat"
+        echo "11 (a b) S 1 $(seq -s ' ' 17) $((30 + turns))00 0" >"$PROC/11/stat"
         echo 11 >"$ETC/service/sensor/supervise/pid"
         echo "run: sensor: (pid 11) 0s" >"$ETC/service/sensor/supervise/said"
         case $((turns % 2)) in

@@ -299,12 +299,13 @@ slots_confirm() {
 }
 
 # Executables of the image and of persist, in the order of their names. The first that fails ends it.
-# A service that ends again and again is up at nearly every single look. So each has to have been up for so many
-# seconds, within a time that is enough for those that are started anew for a reason, such as keys that came from persist.
-STEADY=5
+# A service that ends again and again is up at nearly every single look. So one that was started anew has to have been
+# up for so many seconds, within a time that is enough when that had a reason, such as keys that came from persist.
+# Every second more makes every update longer.
+STEADY=2
 STEADY_WITHIN=60
 
-# Sets UNSTEADY to the first service that has not been up long enough.
+# Sets UNSTEADY to the first service that was started anew and has not been up long enough.
 services_unsteady() {
 	for path in "$ETC"/service/*; do
 		UNSTEADY=${path##*/}
@@ -316,7 +317,13 @@ services_unsteady() {
 		# Between an end and the next start, or up again meanwhile; or stopped by somebody, which is no fault of its own.
 		*) case $(sv status "$path") in run* | finish* | *"want up"*) return 0 ;; *) continue ;; esac ;;
 		esac
-		line_of "$path/supervise/pid" && age "$REPLY" && [ "$AGE" -ge $STEADY ] || return 0
+		line_of "$path/supervise/pid" && age "$REPLY" || return 0
+		[ "$AGE" -lt $STEADY ] || continue
+		# At its first start it is as old as its runsv.
+		young=$AGE
+		line_of "$path/supervise/pid" && line_of "$PROC/$REPLY/stat" || return 0
+		REPLY=${REPLY##*) ? }
+		age "${REPLY%% *}" && [ "$AGE" -le $((young + 1)) ] || return 0
 	done
 	return 1
 }
