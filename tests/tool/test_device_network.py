@@ -125,6 +125,19 @@ def test_a_wrong_file_falls_back_to_dhcp_and_is_told(device: Device) -> None:
     assert "ADDRESS=" in hint
 
 
+def test_static_addresses_are_told_to_those_who_wait_for_one(device: Device) -> None:
+    interface(device, "eth0")
+    device.put("run/skiff/seen/network/eth0.conf", "ADDRESS=192.168.1.10/24\n")
+    assert device.says(LOAD + 'ip() { echo "$*"; }; interface_start eth0').split("\n") == [
+        "link set eth0 up",
+        "addr add 192.168.1.10/24 dev eth0",
+    ]
+    changed = device.root / "run/skiff/net/changed"
+    changed.unlink()
+    device.says(LOAD + "ip() { :; }; interface_stop eth0")
+    assert changed.exists()
+
+
 def test_a_client_at_work_ends_before_its_interface_is_set_anew(device: Device) -> None:
     interface(device, "eth0")
     # As udhcpc does: what it was told to do is done first.
@@ -178,7 +191,12 @@ def test_a_renewed_lease_changes_nothing(device: Device) -> None:
     interface(device, "eth0")
     lease = {"ip": "10.0.2.15", "mask": "24", "router": "10.0.2.2"}
     dhcp(device, "bound", **lease)
+    changed = device.root / "run/skiff/net/changed"
+    changed.unlink()
     assert dhcp(device, "renew", **lease) == []
+    assert not changed.exists()
+    assert dhcp(device, "deconfig") == ["ip addr flush dev eth0"]
+    assert changed.exists()
 
 
 def test_another_lease_takes_the_old_address_away(device: Device) -> None:
@@ -195,6 +213,7 @@ def test_no_answer_gives_a_link_local_address(device: Device) -> None:
     assert dhcp(device, "leasefail") == ["ifconfig eth0 169.254.17.32 netmask 255.255.0.0"]
     assert device.status("net.eth0")[0] == "warn"
     assert "169.254.17.32" in device.status("net.eth0")[1]
+    assert device.read("run/skiff/net/changed")
 
 
 def test_a_link_local_address_in_use_is_not_taken(device: Device) -> None:

@@ -58,6 +58,7 @@ def test_an_engine_that_dies_is_set_wrong_and_is_damaged(device: MakeDevice) -> 
     _its_programs_die(machine)
     _a_setting_is_not_valid(machine)
     _its_databases_are_garbage(machine)
+    _its_networks_do_not_hear_the_name(machine)
 
 
 def _its_programs_die(machine: Device) -> None:
@@ -98,3 +99,10 @@ def _its_databases_are_garbage(machine: Device) -> None:
     machine.wait_for_unit("engine", "damaged databases are set aside", 180)
     running(machine, "keeper")
     machine.wait_for_engine()
+
+
+def _its_networks_do_not_hear_the_name(machine: Device) -> None:
+    """Multicast DNS, 224.0.0.251 as /proc writes it, is for the device's own interfaces alone."""
+    assert "docker0" in machine.succeed("ip -o -4 addr")
+    words = 'awk \'$3 == ":" { name = $2 } $1 == "FB0000E0" { print name }\' /proc/net/igmp'
+    assert machine.succeed(words).split() == ["eth0"]

@@ -31,6 +31,9 @@ def test_a_static_address(device: MakeDevice) -> None:
     assert "default via 10.0.2.2" in machine.succeed("ip route")
     assert "nameserver 10.0.2.3" in machine.succeed("cat /etc/resolv.conf")
     machine.fail("pidof udhcpc")
+    # Those who wait for an address know that there is one.
+    machine.wait_for_unit("mdns", ".local")
+    machine.wait_until_succeeds("grep -q 'time: rdate: pool.ntp.org' /run/log/messages")
 
 
 def test_a_static_address_by_hardware_address(device: MakeDevice) -> None:

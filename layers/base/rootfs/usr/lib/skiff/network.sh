@@ -170,6 +170,9 @@ neighbours_last() {
 	done
 }
 
+# For the network service, which tells those who must know.
+address_changed() { echo changed >"$NET/changed"; }
+
 start_static() {
 	for word in $ADDRESSES; do
 		ip addr add "$word" dev "$1"
@@ -185,6 +188,7 @@ start_static() {
 	done
 	write_resolv
 	echo static >"$NET/$1.mode"
+	address_changed
 	report "net.$1" ok "${ADDRESSES# } (static)"
 }
 
@@ -235,6 +239,7 @@ interface_stop() {
 		ip addr flush dev "$1" 2>/dev/null
 	fi
 	write_resolv
+	address_changed
 }
 
 network_start() {
