@@ -26,7 +26,7 @@ def runs(device: Device, answers: str, turns: int = 1) -> list[str]:
 timeout() {{
 	echo "$*" >>"$ROOT/told"
 	for server in "$@"; do :; done
-	echo "said of $server"
+	echo "said of $server" >&2
 	set -- "$server"
 	{answers}
 }}
