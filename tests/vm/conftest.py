@@ -27,6 +27,7 @@ from skiff.model.firmware import Boot
 from skiff.model.image import Image
 from tests.vm.disks import MIB
 from tests.vm.driver import Device, HarnessError
+from tests.vm.kernels import unpacked
 from tests.vm.mirrors import mirror_for
 from tests.vm.sources import chosen
 
@@ -61,15 +62,18 @@ class Images:
         self._mirrors = ExitStack()
         self._mirror: dict[Arch, str | None] = {}
 
-    def workspace(self, *words: str) -> Path:
-        """Folder of the workspace for these words of `skiff build`."""
+    def workspace(self, *words: str, shipped: bool = False) -> Path:
+        """Folder of the workspace for these words."""
+        words = chosen(words, shipped=shipped)
         name = "".join(char if char.isalnum() else "-" for char in "_".join(words)).strip("-")
         return self.workspaces / name
 
-    def build(self, *words: str) -> Image:
-        """The image for layers and options, as they are given to `skiff build`."""
+    def build(self, *words: str, shipped: bool = False) -> Image:
+        """The image for layers and options, as they are given to `skiff build`; packed as users have it when
+        it is to be as ``shipped``, and else so that emulated machines start sooner."""
+        folder = self.workspace(*words, shipped=shipped)
+        words = chosen(words, shipped=shipped)
         if words not in self._built:
-            folder = self.workspace(*words)
             environment = {
                 "SKIFF_WORKSPACES": str(self.workspaces),
                 "SKIFF_WORKSPACE": folder.name,
@@ -108,9 +112,9 @@ class Images:
         """End the mirrors."""
         self._mirrors.close()
 
-    def key(self, *words: str) -> Path:
+    def key(self, *words: str, shipped: bool = False) -> Path:
         """Private key that logs in to that image."""
-        return self.workspace(*words) / "keys" / "id_ed25519"
+        return self.workspace(*words, shipped=shipped) / "keys" / "id_ed25519"
 
 
 def _arch(words: tuple[str, ...]) -> Arch:
@@ -129,18 +133,22 @@ def images() -> Iterator[Images]:
 
 @pytest.fixture
 def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Device]]:
-    """Makes devices: `device("virt/qemu", "engine/docker")`, switched off at first. All end with the test."""
+    """Makes devices: `device("virt/qemu", "engine/docker")`, switched off at first. All end with the test.
+
+    With `shipped=True` kernel and image are as users have them, which takes longer.
+    """
     made: list[Device] = request.node.stash.setdefault(_DEVICES, [])
 
-    def make(*words: str) -> Device:
-        words = chosen(words)
-        image = images.build(*words)
+    def make(*words: str, shipped: bool = False) -> Device:
+        image = images.build(*words, shipped=shipped)
         name = f"device{len(made) + 1}" if made else "device"
-        new = Device(image, tmp_path / name, images.key(*words), name=name)
+        new = Device(image, tmp_path / name, images.key(*words, shipped=shipped), name=name)
         new.accel = kvm.choose(image, "auto", images.cache, lambda _: None)
         threads = _THREADS.get(image.arch, new.options.threads)
         cpus = _CPUS.get(image.arch, new.options.cpus)
         new.options = msgspec.structs.replace(new.options, threads=threads, cpus=cpus, append=_WORDS)
+        if new.accel == "tcg" and not shipped:
+            new.image = unpacked(image, images.cache)
         made.append(new)
         return new
 
@@ -155,8 +163,9 @@ def device(images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> It
 def from_disk(device: Callable[..., Device], images: Images, tmp_path: Path) -> Callable[..., Device]:
     """Makes devices that have their disk image on a card which is 512 MiB larger."""
 
-    def make(*words: str) -> Device:
-        machine = device(*words)
+    def make(*words: str, shipped: bool = False) -> Device:
+        machine = device(*words, shipped=shipped)
+        machine.image = images.build(*words, shipped=shipped)
         ui = Ui(quiet=True)
         made, _ = write_disk(tmp_path / "disk", machine.image, {}, images.cache, lambda _: None)
         options = pipeline.Options(images.mirror(machine.image.arch))

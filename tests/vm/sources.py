@@ -7,7 +7,7 @@ import os
 from skiff.model.arch import Arch
 
 LAYERS = ("virt/qemu",)
-# For tests that are long because engines start in them: a third less to emulate each time.
+# What tests have besides, unless they are about the image as it is shipped.
 QUICK = "util/zstd"
 # Debian's compiler for it is a cross compiler on most machines, and can be taken.
 CPU = Arch.ARM64
@@ -20,19 +20,21 @@ def words_for_source() -> tuple[str, ...]:
     return (*layers, "--arch", CPU.value, "--builder", "buildroot")
 
 
-def chosen(words: tuple[str, ...]) -> tuple[str, ...]:
-    """What a test gets for ``words``.
+def chosen(words: tuple[str, ...], *, shipped: bool = False) -> tuple[str, ...]:
+    """The words of `skiff build` for what a test asks for by ``words``.
 
-    With SKIFF_TEST_FROM_SOURCE set, virt/qemu is the compiled one. With SKIFF_TEST_WITH set, images for QEMU
-    have the layer that it names besides, such as util/slim; for CPUs that it is not for they do not build.
+    An emulated machine takes a third less until it is up when its image is packed with zstd, so all are
+    that are not ``shipped``. With SKIFF_TEST_FROM_SOURCE set, virt/qemu is the compiled one. With
+    SKIFF_TEST_WITH set, images for QEMU have the layer that it names besides, such as util/slim; for CPUs
+    that it is not for they do not build.
     """
     if words == LAYERS and os.environ.get("SKIFF_TEST_FROM_SOURCE"):
         return words_for_source()
-    layer = os.environ.get("SKIFF_TEST_WITH")
-    if not layer or layer in words or words[0] not in LAYERS:
-        return words
+    wanted = [] if shipped else [QUICK]
+    if words[0] in LAYERS:
+        wanted += filter(None, [os.environ.get("SKIFF_TEST_WITH")])
     options = next((place for place, word in enumerate(words) if word.startswith("--")), len(words))
-    return (*words[:options], layer, *words[options:])
+    return (*words[:options], *(layer for layer in wanted if layer not in words), *words[options:])
 
 
 def workspace_name(words: tuple[str, ...]) -> str:

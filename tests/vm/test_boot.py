@@ -18,7 +18,7 @@ MakeDevice = Callable[..., Device]
 
 
 def test_boots_answers_and_lives_in_ram(device: MakeDevice) -> None:
-    machine = device("virt/qemu")
+    machine = device("virt/qemu", shipped=True)
     machine.boot()
     mounts = machine.succeed("cat /proc/mounts").splitlines()
     from_disk = {line.split()[1] for line in mounts if line.startswith(("/dev/vd", "/dev/sd"))}

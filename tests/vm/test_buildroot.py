@@ -26,7 +26,7 @@ PATIENT = 300
 def compiled(device: MakeDevice) -> Device:
     if not os.environ.get("BUILDROOT"):
         pytest.skip("BUILDROOT names no tree of Buildroot")
-    return device(*words_for_source())
+    return device(*words_for_source(), shipped=True)
 
 
 def test_an_image_from_source_boots_and_keeps_its_promises(compiled: Device) -> None:

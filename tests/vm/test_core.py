@@ -20,7 +20,6 @@ from tests.vm.environments import BOX, CONFIG, ONE, configure, enter
 from tests.vm.mirrors import mirror_for_devices
 from tests.vm.port_world import registry_in
 from tests.vm.programs import programs_that_fail
-from tests.vm.sources import QUICK
 from tests.vm.terminal import Terminal
 
 MakeDevice = Callable[..., Device]
@@ -124,7 +123,7 @@ def inits(images: Images) -> Path:
 
 def core_device(device: MakeDevice, engine: str) -> Device:
     """A machine of that engine whose user core is in a container of the image box."""
-    machine = device("virt/qemu", f"engine/{engine}", "core/debian", QUICK)
+    machine = device("virt/qemu", f"engine/{engine}", "core/debian")
     # The environment of the image would be built, for which there is no registry.
     machine.start(memory=1024)
     machine.wait_for_ssh()
@@ -147,7 +146,7 @@ def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
 
 
 def test_init_systems_on_docker(device: MakeDevice, inits: Path) -> None:
-    machine = device("virt/qemu", "engine/docker", "core/debian", QUICK)
+    machine = device("virt/qemu", "engine/docker", "core/debian")
     machine.start(memory=1024)
     machine.wait_for_ssh()
     machine.wait_for_engine()
@@ -452,7 +451,7 @@ def _a_pushed_environment(machine: Device, tmp_path: Path) -> None:
 # 71 MB of packages are unpacked and configured by an emulated machine.
 @pytest.mark.timeout(1500)
 def test_debian_from_packages_alone(device: MakeDevice, tmp_path: Path) -> None:
-    machine = device("virt/qemu", "engine/docker", "core/debian", QUICK)
+    machine = device("virt/qemu", "engine/docker", "core/debian")
     machine.start(memory=768)
     machine.wait_for_ssh()
     machine.wait_for_persist()

@@ -62,7 +62,7 @@ def _build_on(machine: Device, net: World) -> None:
 
 @pytest.mark.parametrize("arch", [Arch.ARMHF, Arch.RISCV64], ids=lambda arch: arch.value)
 def test_ssh_and_persist(device: MakeDevice, arch: Arch) -> None:
-    machine = device("virt/qemu", "--arch", arch.value)
+    machine = device("virt/qemu", "--arch", arch.value, shipped=True)
     machine.boot(PATIENT)
     assert machine.succeed("uname -m").strip() == arch.machine
     machine.wait_for_persist(PATIENT)
@@ -72,7 +72,7 @@ def test_ssh_and_persist(device: MakeDevice, arch: Arch) -> None:
 
 @pytest.mark.parametrize("arch", [Arch.ARMHF, Arch.RISCV64], ids=lambda arch: arch.value)
 def test_u_boot_starts_it_from_a_disk(from_disk: MakeDevice, arch: Arch) -> None:
-    machine = from_disk("virt/qemu", "--arch", arch.value)
+    machine = from_disk("virt/qemu", "--arch", arch.value, shipped=True)
     machine.boot(PATIENT)
     assert "skiff.slot=a" in machine.succeed("cat /proc/cmdline")
     machine.wait_for_persist(PATIENT)

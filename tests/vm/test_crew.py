@@ -22,7 +22,6 @@ from tests.vm import disks
 from tests.vm.apps import SNAKE, Repository, crew, is_whole, page, tunnel
 from tests.vm.driver import Device
 from tests.vm.environments import BOX, configure, enter
-from tests.vm.sources import QUICK
 
 MakeDevice = Callable[..., Device]
 
@@ -120,7 +119,7 @@ def serve(version: str) -> str:
 @pytest.fixture
 def crewed(device: MakeDevice) -> Callable[..., Device]:
     def make(*layers: str) -> Device:
-        machine = device("virt/qemu", *layers, "apps/crew", QUICK)
+        machine = device("virt/qemu", *layers, "apps/crew")
         machine.start(memory=1024)
         machine.wait_for_ssh()
         machine.wait_for_engine()

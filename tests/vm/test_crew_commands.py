@@ -25,7 +25,6 @@ from tests.tool.acme_server import AS_SEEN_BY_DEVICES, Authority
 from tests.vm.apps import Repository, crew, page, tunnel
 from tests.vm.driver import Device
 from tests.vm.environments import BOX, enter
-from tests.vm.sources import QUICK
 
 MakeDevice = Callable[..., Device]
 
@@ -71,7 +70,7 @@ class Commands:
 @pytest.mark.skipif(not os.environ.get("SKIFF_TEST_COMMANDS"), reason="SKIFF_TEST_COMMANDS=1 asks for it")
 @pytest.mark.timeout(3600)
 def test_every_command(device: MakeDevice, tmp_path: Path) -> None:
-    machine = device("virt/qemu", "engine/docker", "apps/crew", QUICK)
+    machine = device("virt/qemu", "engine/docker", "apps/crew")
     machine.start(memory=1024)
     machine.wait_for_ssh()
     machine.wait_for_engine()

@@ -20,7 +20,6 @@ from tests.vm import disks
 from tests.vm.apps import Repository, crew, is_whole, page
 from tests.vm.driver import Device
 from tests.vm.environments import BOX, enter
-from tests.vm.sources import QUICK
 
 MakeDevice = Callable[..., Device]
 
@@ -157,7 +156,7 @@ class Backups:
 @pytest.mark.timeout(180 * CUTS + 900)
 def test_power_cuts_of_pushes_and_backups(device: MakeDevice, tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    machine = device("virt/qemu", "engine/docker", "apps/crew", QUICK)
+    machine = device("virt/qemu", "engine/docker", "apps/crew")
     machine.start(memory=1024)
     boot = machine.wait_for_ssh()
     machine.wait_for_engine()

@@ -14,7 +14,7 @@ MakeDevice = Callable[..., Device]
 
 
 def test_uefi_starts_a_pc_and_persist_is_on_the_same_disk(from_disk: MakeDevice) -> None:
-    machine = from_disk("pc/uefi")
+    machine = from_disk("pc/uefi", shipped=True)
     machine.boot()
     machine.wait_for_persist()
     machine.succeed("test -d /sys/firmware/efi")
@@ -35,7 +35,7 @@ def test_uefi_starts_a_pc_and_persist_is_on_the_same_disk(from_disk: MakeDevice)
 
 
 def test_uefi_starts_arm64(from_disk: MakeDevice) -> None:
-    machine = from_disk("pc/uefi", "--arch", "arm64")
+    machine = from_disk("pc/uefi", "--arch", "arm64", shipped=True)
     machine.boot()
     machine.wait_for_persist()
     machine.succeed("test -d /sys/firmware/efi")

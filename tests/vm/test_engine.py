@@ -8,7 +8,6 @@ import pytest
 
 from tests.vm.containers import IMAGE, make_image, running
 from tests.vm.driver import Device
-from tests.vm.sources import QUICK
 from torture.course import Course
 from torture.floods import CASES, flood
 from torture.verdict import verdict
@@ -25,7 +24,7 @@ SERVICE = (
 # Docker also with as little memory as it is meant for.
 @pytest.mark.parametrize(("engine", "memory"), [("docker", 384), ("podman", 512)])
 def test_a_container_survives_a_power_cut_with_its_data(device: MakeDevice, engine: str, memory: int) -> None:
-    machine = device("virt/qemu", f"engine/{engine}")
+    machine = device("virt/qemu", f"engine/{engine}", shipped=True)
     machine.start(memory=memory)
     machine.wait_for_ssh()
     machine.succeed("skiff-selftest --network", timeout=300)
@@ -44,14 +43,14 @@ def test_a_container_survives_a_power_cut_with_its_data(device: MakeDevice, engi
 
 
 def test_newcomers_log_in_during_floods(device: MakeDevice) -> None:
-    machine = device("virt/qemu", "engine/docker", QUICK)
+    machine = device("virt/qemu", "engine/docker")
     course = Course("floods", CASES, 1, print)
     flood(machine, course)
     assert verdict([course.attack]) == "verdict: all 6 attacks stood"
 
 
 def test_an_engine_that_dies_is_set_wrong_and_is_damaged(device: MakeDevice) -> None:
-    machine = device("virt/qemu", "engine/docker", QUICK)
+    machine = device("virt/qemu", "engine/docker")
     machine.boot()
     machine.wait_for_engine()
     make_image(machine)

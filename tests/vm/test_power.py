@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.vm.driver import Device
-from tests.vm.sources import QUICK
 from torture.cache import lose_caches
 from torture.course import Course
 from torture.engine import cut_writes, furnish
@@ -27,7 +26,7 @@ SEED = int(os.environ.get("SKIFF_SEED", "1"))
 
 @pytest.mark.timeout(90 * CUTS + 600)
 def test_power_cuts_at_random_moments(device: MakeDevice, tmp_path: Path) -> None:
-    machine = device("virt/qemu", "engine/docker", QUICK)
+    machine = device("virt/qemu", "engine/docker")
     boot = furnish(machine)
     kinds = (("cuts", CUTS), ("damage", 4), ("lost caches", CUTS))
     cuts, damage, lost = (Course(name, count, SEED, print) for name, count in kinds)

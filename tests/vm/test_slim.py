@@ -42,7 +42,7 @@ PERSIST = ("skiff.persist=/dev/vda",)
 def test_the_small_image_runs_containers(device: Callable[..., Device], name: str) -> None:
     if name not in WANTED:
         pytest.skip(f"compiles a kernel, which takes minutes: SKIFF_TEST_SLIM={name} makes it")
-    machine = device(*IMAGES[name])
+    machine = device(*IMAGES[name], shipped=True)
     machine.start(memory=512, append=PERSIST)
     machine.wait_for_ssh(PATIENT)
     assert machine.succeed("uname -r").strip().endswith("-skiff")

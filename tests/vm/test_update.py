@@ -13,7 +13,6 @@ from skiff.host.ui import Ui
 from skiff.machine.push import Wish, push, rollback
 from tests.vm.conftest import Images
 from tests.vm.driver import Device
-from tests.vm.sources import QUICK
 from tests.vm.updates import boot_and_keep_key, damage, remote, running, slot_of, with_words
 
 MakeDevice = Callable[..., Device]
@@ -77,7 +76,7 @@ def test_good_and_bad_updates_with_uefi(from_disk: MakeDevice, images: Images, t
 def test_one_whose_engine_does_not_start_goes_back(
     from_disk: MakeDevice, images: Images, tmp_path: Path
 ) -> None:
-    machine = from_disk("pc/uefi", "engine/docker", QUICK)
+    machine = from_disk("pc/uefi", "engine/docker")
     boot_and_keep_key(machine)
     machine.wait_for_engine()
     slot = slot_of(machine.image, tmp_path / "slot", images.cache)
