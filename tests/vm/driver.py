@@ -31,10 +31,6 @@ from skiff.model.image import Image
 # Where the device keeps the services it supervises.
 SERVICES = "/run/skiff/services"
 
-# Seconds until a command is given up, or something that has to happen: many times what it takes. Machines are
-# emulated, several at a time, and how quick the host is changes from day to day.
-PATIENCE = 120.0
-
 
 class ProductFailure(AssertionError):
     """The device does not do what it should."""
@@ -206,18 +202,16 @@ class Device:
             self._fail(error.message)
         return answer.at - self._power_on
 
-    def execute(
-        self, command: str, *, timeout: float = PATIENCE, input: bytes = b"", user: str = "root"
-    ) -> Result:
+    def execute(self, command: str, *, timeout: float = 60, input: bytes = b"", user: str = "root") -> Result:
         """Run a shell command on the device, whatever its status. ``timeout`` is in seconds."""
         return self._execute(["sh", "-c", command], command, timeout, input, user)
 
-    def ask(self, command: str, *, user: str, timeout: float = PATIENCE, input: bytes = b"") -> Result:
+    def ask(self, command: str, *, user: str, timeout: float = 60, input: bytes = b"") -> Result:
         """Hand words to the log-in program of a user that has no shell, whatever its status."""
         return self._execute(shlex.split(command), command, timeout, input, user)
 
     def connect(
-        self, words: Sequence[str | Path], *, timeout: float = PATIENCE, input: bytes = b""
+        self, words: Sequence[str | Path], *, timeout: float = 60, input: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a program that connects by SSH, whatever its status; again while the server hangs up at once.
 
@@ -245,16 +239,14 @@ class Device:
             self._fail(f"the connection failed or the command was killed: {command}\n{stderr}")
         return Result(command, done.returncode, done.stdout.decode(errors="replace"), stderr)
 
-    def succeed(
-        self, command: str, *, timeout: float = PATIENCE, input: bytes = b"", user: str = "root"
-    ) -> str:
+    def succeed(self, command: str, *, timeout: float = 60, input: bytes = b"", user: str = "root") -> str:
         """Run a command that must end with status 0; what it printed."""
         done = self.execute(command, timeout=timeout, input=input, user=user)
         if done.status != 0:
             self._fail(f"status {done.status}: {command}\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def fail(self, command: str, *, timeout: float = PATIENCE, user: str = "root") -> str:
+    def fail(self, command: str, *, timeout: float = 60, user: str = "root") -> str:
         """Run a command that must end with another status than 0; what it printed, errors too.
 
         A program that is not there at all (status 127) proves nothing: that is a failure of the test.
@@ -264,7 +256,7 @@ class Device:
             self._fail(f"should have failed, ended with {done.status}: {command}\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
 
-    def wait_until_succeeds(self, command: str, timeout: float = PATIENCE) -> str:
+    def wait_until_succeeds(self, command: str, timeout: float = 60) -> str:
         """Run a command again and again until it ends with status 0; what it printed then.
 
         The repeating is done on the device, which costs one log-in however long it takes.
@@ -277,7 +269,7 @@ class Device:
             self._fail(f"not within {timeout:.0f} s: {command}\n{(done.stdout + done.stderr)[-2000:]}")
         return done.stdout
 
-    def wait_for_service(self, name: str, timeout: float = PATIENCE) -> None:
+    def wait_for_service(self, name: str, timeout: float = 60) -> None:
         """Wait until a supervised service is up."""
         self.wait_until_succeeds(f"sv status {SERVICES}/{name} | grep -q ^run:", timeout)
 
@@ -359,7 +351,7 @@ class Device:
         except FileNotFoundError:
             return ""
 
-    def wait_for_console(self, text: str, timeout: float = PATIENCE) -> None:
+    def wait_for_console(self, text: str, timeout: float = 60) -> None:
         """Wait until its console says something."""
         self._wait(lambda: text in self.console(), timeout, f"the console does not say {text!r}")
 
