@@ -39,7 +39,7 @@ def furnish(machine: Device) -> float:
     How many seconds it took until SSH answered. Raises ProductFailure.
     """
     boot = machine.boot()
-    machine.wait_for_engine()
+    machine.wait_for_engine_to_answer()
     machine.succeed(
         "mkdir -p /mnt/persist/skiff/overlay/etc/mine && cd /mnt/persist/skiff/overlay/etc/mine &&"
         f" for n in $(seq {_OVERLAY}); do echo $n >$n; done; sync"

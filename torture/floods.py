@@ -72,7 +72,7 @@ def flood(machine: Device, course: Course) -> None:
         # The less containers may take, the sooner they have it.
         machine.start(append=("skiff.guard=10", "skiff.reserve=900"), extra=link.card)
         machine.wait_for_ssh()
-        machine.wait_for_engine(300)
+        machine.wait_for_engine_to_answer(300)
         make_image(machine)
         _attack(machine, link, course)
 

@@ -37,7 +37,7 @@ def furnish(machine: Device, folder: Path) -> None:
     Raises ProductFailure.
     """
     machine.boot()
-    machine.wait_for_engine()
+    machine.wait_for_engine_to_answer()
     machine.succeed(BOX, timeout=240)
     machine.succeed(
         "cd /mnt/persist/skiff && mkdir -p overlay/etc/profile.d overlay/usr/bin network &&"

@@ -29,7 +29,7 @@ from tests.vm.disks import MIB
 from tests.vm.driver import Device, HarnessError
 from tests.vm.kernels import unpacked
 from tests.vm.mirrors import mirror_for
-from tests.vm.sources import chosen
+from tests.vm.sources import chosen, workspace_name
 
 # Devices of the test that runs, for its report.
 _DEVICES = pytest.StashKey[list[Device]]()
@@ -62,18 +62,12 @@ class Images:
         self._mirrors = ExitStack()
         self._mirror: dict[Arch, str | None] = {}
 
-    def workspace(self, *words: str, shipped: bool = False) -> Path:
-        """Folder of the workspace for these words."""
-        words = chosen(words, shipped=shipped)
-        name = "".join(char if char.isalnum() else "-" for char in "_".join(words)).strip("-")
-        return self.workspaces / name
-
     def build(self, *words: str, shipped: bool = False) -> Image:
         """The image for layers and options, as they are given to `skiff build`; packed as users have it when
         it is to be as ``shipped``, and else so that emulated machines start sooner."""
-        folder = self.workspace(*words, shipped=shipped)
         words = chosen(words, shipped=shipped)
         if words not in self._built:
+            folder = self.workspaces / workspace_name(words)
             environment = {
                 "SKIFF_WORKSPACES": str(self.workspaces),
                 "SKIFF_WORKSPACE": folder.name,
@@ -114,7 +108,8 @@ class Images:
 
     def key(self, *words: str, shipped: bool = False) -> Path:
         """Private key that logs in to that image."""
-        return self.workspace(*words, shipped=shipped) / "keys" / "id_ed25519"
+        name = workspace_name(chosen(words, shipped=shipped))
+        return self.workspaces / name / "keys" / "id_ed25519"
 
 
 def _arch(words: tuple[str, ...]) -> Arch:
@@ -165,6 +160,7 @@ def from_disk(device: Callable[..., Device], images: Images, tmp_path: Path) -> 
 
     def make(*words: str, shipped: bool = False) -> Device:
         machine = device(*words, shipped=shipped)
+        # Firmware starts a kernel as it is in the image.
         machine.image = images.build(*words, shipped=shipped)
         ui = Ui(quiet=True)
         made, _ = write_disk(tmp_path / "disk", machine.image, {}, images.cache, lambda _: None)

@@ -23,7 +23,7 @@ _PVH = tuple(struct.pack("<III4s", 4, length, 18, b"Xen\0") for length in (4, 8)
 def unpacked(image: Image, cache: Path) -> Image:
     """The image with its kernel as QEMU starts it at once, when it has such an entry; else as it is.
 
-    Unpacking is a quarter of what an emulated amd64 machine does until SSH answers. Other CPUs' kernels are
+    To unpack it is much of what an emulated amd64 machine does until SSH answers. Other CPUs' kernels are
     plain, or know no other way.
     """
     if image.arch is not Arch.AMD64:
@@ -45,5 +45,5 @@ def _unpack(packed: bytes) -> bytes:
         return packed
     start, length = struct.unpack_from("<II", packed, _PAYLOAD)
     start += 512 * (packed[_SECTORS] + 1)
-    # It knows gzip, xz and LZ4 too.
+    # It knows gzip and xz too.
     return run(["zstd", "-dqc"], input=packed[start : start + length - 4]).stdout

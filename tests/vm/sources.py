@@ -23,10 +23,9 @@ def words_for_source() -> tuple[str, ...]:
 def chosen(words: tuple[str, ...], *, shipped: bool = False) -> tuple[str, ...]:
     """The words of `skiff build` for what a test asks for by ``words``.
 
-    An emulated machine takes a third less until it is up when its image is packed with zstd, so all are
-    that are not ``shipped``. With SKIFF_TEST_FROM_SOURCE set, virt/qemu is the compiled one. With
-    SKIFF_TEST_WITH set, images for QEMU have the layer that it names besides, such as util/slim; for CPUs
-    that it is not for they do not build.
+    An emulated machine is up sooner when its image is packed with zstd, so all are that are not ``shipped``.
+    With SKIFF_TEST_FROM_SOURCE set, virt/qemu is the compiled one. With SKIFF_TEST_WITH set, images for QEMU
+    have the layer that it names besides, such as util/slim; for CPUs that it is not for they do not build.
     """
     if words == LAYERS and os.environ.get("SKIFF_TEST_FROM_SOURCE"):
         return words_for_source()

@@ -127,7 +127,7 @@ def core_device(device: MakeDevice, engine: str) -> Device:
     # The environment of the image would be built, for which there is no registry.
     machine.start(memory=1024)
     machine.wait_for_ssh()
-    machine.wait_for_engine()
+    machine.wait_for_engine_to_answer()
     machine.succeed(BOX, timeout=180)
     configure(machine, ONE)
     machine.wait_for_unit("core", "running")
@@ -149,7 +149,7 @@ def test_init_systems_on_docker(device: MakeDevice, inits: Path) -> None:
     machine = device("virt/qemu", "engine/docker", "core/debian")
     machine.start(memory=1024)
     machine.wait_for_ssh()
-    machine.wait_for_engine()
+    machine.wait_for_engine_to_answer()
     _init_systems(machine, inits, _SYSTEMD.replace("PRIVILEGED", "true").replace("users:\n", _OPENRC))
     machine.wait_until_succeeds("docker exec rc rc-status -r | grep default", 120)
     machine.succeed("docker exec rc rc-status --all", timeout=60)

@@ -21,6 +21,7 @@ def test_arm64_runs_containers(device: MakeDevice) -> None:
     machine = device("virt/qemu", "engine/docker", "--arch", "arm64")
     machine.boot(PATIENT)
     assert machine.succeed("uname -m").strip() == Arch.ARM64.machine
+    machine.wait_for_engine(PATIENT)
     machine.succeed("skiff-selftest --network", timeout=PATIENT)
     assert machine.failed() == {}
     with world() as net:

@@ -122,7 +122,7 @@ def crewed(device: MakeDevice) -> Callable[..., Device]:
         machine = device("virt/qemu", *layers, "apps/crew")
         machine.start(memory=1024)
         machine.wait_for_ssh()
-        machine.wait_for_engine()
+        machine.wait_for_engine_to_answer()
         machine.succeed(BOX, timeout=180)
         if "apps/core" in layers:
             configure(machine)

@@ -73,7 +73,7 @@ def test_every_command(device: MakeDevice, tmp_path: Path) -> None:
     machine = device("virt/qemu", "engine/docker", "apps/crew")
     machine.start(memory=1024)
     machine.wait_for_ssh()
-    machine.wait_for_engine()
+    machine.wait_for_engine_to_answer()
     machine.succeed(BOX, timeout=180)
     ask = Commands(machine)
     shop = settings_before_a_push(ask, tmp_path)

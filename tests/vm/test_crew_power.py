@@ -159,7 +159,7 @@ def test_power_cuts_of_pushes_and_backups(device: MakeDevice, tmp_path: Path) ->
     machine = device("virt/qemu", "engine/docker", "apps/crew")
     machine.start(memory=1024)
     boot = machine.wait_for_ssh()
-    machine.wait_for_engine()
+    machine.wait_for_engine_to_answer()
     machine.succeed(BOX, timeout=180)
     apps = [App(name, tmp_path) for name in APPS]
     for app in apps:

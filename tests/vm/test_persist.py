@@ -112,7 +112,7 @@ def test_a_full_disk(device: MakeDevice) -> None:
     assert machine.wait_for_unit("persist", "full").state == "fail"
     machine.succeed("rm /mnt/persist/all /mnt/persist/rest")
     # With room again the engine comes up without a restart of the device.
-    machine.succeed("skiff-selftest", timeout=300)
+    machine.wait_for_engine()
     assert machine.failed() == {}
 
 

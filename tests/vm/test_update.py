@@ -85,7 +85,7 @@ def test_one_whose_engine_does_not_start_goes_back(
     with pytest.raises(UserError, match=r"not as well as before: engine: .* runs slot a again"):
         push(remote(machine), broken, wish(confirm_within=80), UI)
     assert running(machine) == "a"
-    machine.succeed("skiff-selftest", timeout=300)
+    machine.wait_for_engine()
 
 
 @pytest.mark.timeout(600)
