@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from skiff.host.errors import UserError
 from skiff.host.run import run
 from skiff.image.initramfs import write_initramfs
 from skiff.model.tree import Entry, Kind
@@ -22,6 +25,7 @@ def _unpacked(folder: Path, target: Path) -> Path:
         parts=parts,
         first_parts={"0-system", "2-files"},
         epoch=1_700_000_000,
+        cache=folder / "cache",
     )
     plain = run(["zstd", "-dcq"], input=(folder / "initramfs").read_bytes()[:first]).stdout
     target.mkdir()
@@ -53,3 +57,26 @@ def test_the_places_of_all_mounts_are_there(tmp_path: Path) -> None:
             place = line.split()[1]
             if not place.startswith(("/parts/", "/root/")):
                 assert (unpacked / place.lstrip("/")).is_dir(), place
+
+
+def test_the_first_archive_is_compressed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes most of a build of which only an overlay changed."""
+
+    def made(busybox: bytes, part: str) -> bytes:
+        (tmp_path / "files.squashfs").write_text(part)
+        first = write_initramfs(
+            tmp_path / "initramfs",
+            early={"usr/bin/busybox": Entry(Kind.FILE, 0o755, "busybox", source=busybox)},
+            modules=[],
+            parts={"files": tmp_path / "files.squashfs"},
+            first_parts={"files"},
+            epoch=1_700_000_000,
+            cache=tmp_path / "cache",
+        )
+        return (tmp_path / "initramfs").read_bytes()[:first]
+
+    before = made(b"x", "before")
+    monkeypatch.setenv("PATH", "")
+    assert made(b"x", "after") == before
+    with pytest.raises(UserError, match="zstd"):
+        made(b"y", "after")

@@ -62,6 +62,7 @@ def assemble(
             parts=packed,
             first_parts={part.name for part in parts if part.first},
             epoch=epoch,
+            cache=cache,
         )
         artefacts = [_artefact(name, new / name, target) for name in ("kernel", "initramfs", *boot)]
         image = _image(recipe, fingerprint, artefacts, epoch)

@@ -61,19 +61,20 @@ def write_initramfs(
     parts: Mapping[str, Path],
     first_parts: Set[str],
     epoch: int,
+    cache: Path,
 ) -> int:
     """Write the initramfs atomically; returns the bytes of its first archive.
 
     ``early`` files lie unpacked in RAM, below all parts; ``modules`` are inserted in order;
     ``parts`` are squashfs files by name, lowest first; `/init` checks those in ``first_parts``.
-    The first archive is compressed; the second holds the parts, which are compressed already.
+    The first archive is compressed, and kept in the cache by its content; the second holds the parts, which
+    are compressed already.
     """
-    require("zstd")
     with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=target.parent) as scratch:
-        plain, packed, whole = (Path(scratch) / name for name in ("plain", "packed", "whole"))
+        plain, whole = Path(scratch, "plain"), Path(scratch, "whole")
         with plain.open("wb") as out:
             write_cpio(out, _first_archive(early, modules, tuple(parts)), epoch)
-        run(["zstd", "-q", "-19", "--check", "-o", packed, plain])
+        packed = _packed(plain, cache)
         with whole.open("wb") as out:
             out.write(packed.read_bytes())
             # The kernel looks for the next archive on a boundary of four bytes.
@@ -81,6 +82,20 @@ def write_initramfs(
             write_cpio(out, _second_archive(parts, first_parts), epoch)
         whole.replace(target)
         return packed.stat().st_size
+
+
+def _packed(plain: Path, cache: Path) -> Path:
+    """The compressed archive, from the cache when it was made before."""
+    made = cache / "initramfs" / f"{file_digest(plain)}.zst"
+    if not made.exists():
+        require("zstd")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=made.parent) as scratch:
+            partial = Path(scratch, "packed")
+            run(["zstd", "-q", "-19", "--check", "-o", partial, plain])
+            partial.replace(made)
+    made.touch()
+    return made
 
 
 def _first_archive(
