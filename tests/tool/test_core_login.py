@@ -85,6 +85,21 @@ class Login:
             check=False,
         )
 
+    def start(self, command: str, stdin: bytes) -> subprocess.Popen[bytes]:
+        """A log-in that goes on, which has been told all of its input."""
+        env = {"SKIFF_ROOT": str(self.device.root), "USER": "core", "PATH": "/usr/bin:/bin"}
+        process = subprocess.Popen(
+            [self.device.busybox, "sh", str(self.program), "-c", command],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(stdin)
+        process.stdin.close()
+        return process
+
 
 @pytest.fixture
 def login(device: Device) -> Login:
@@ -219,27 +234,34 @@ def test_an_engine_that_is_away_is_told_in_one_line_with_its_hint(login: Login) 
 
 
 def test_an_engine_that_is_starting_is_waited_for(login: Login) -> None:
+    """And not asked: each time would take from its start."""
+    login.device.put("run/skiff/status/engine", "wait\tdocker is starting\t\n")
+    with login.start("cat", b"input") as process:
+        assert process.stderr is not None and process.stdout is not None
+        told = process.stderr.readline()
+        assert told == b"skiff: docker is starting; waiting for it (Ctrl-C ends this)\n"
+        login.device.put("run/skiff/status/engine", "ok\tdocker 1\t\n")
+        assert process.stdout.read() == b"input"
+        assert process.wait(30) == 0
+    assert "version" not in login.argv()
+
+
+def test_an_engine_that_does_not_come_up_is_told(login: Login) -> None:
     login.device.put("run/skiff/status/engine", "wait\tdocker is starting\t\n")
     login.device.put("away", "")
-    done = login.run("cat", stdin=b"input")
-    assert (done.returncode, done.stdout) == (0, b"input")
-    assert done.stderr == b"skiff: docker is starting; waiting for it (Ctrl-C ends this)\n"
+    with login.start("cat", b"input") as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        login.device.put("run/skiff/status/engine", "fail\tdockerd ended 3 times\tskiff-doctor\n")
+        assert b"does not answer: dockerd ended 3 times" in process.stderr.readline()
+        assert process.wait(30) == 75
 
 
 def test_while_it_is_built_progress_is_shown_and_the_input_kept(login: Login) -> None:
     login.container("wait\tbuilding box\t", running=False)
     log = login.device.put("run/skiff/core/log/box", "step 1\n")
-    env = {"SKIFF_ROOT": str(login.device.root), "USER": "core", "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(
-        [login.device.busybox, "sh", str(login.program), "-c", "cat"],
-        env=env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdin is not None and process.stderr is not None and process.stdout is not None
-        process.stdin.write(b"input")
-        process.stdin.close()
+    with login.start("cat", b"input") as process:
+        assert process.stderr is not None and process.stdout is not None
         told = process.stderr.readline() + process.stderr.readline()
         assert told == b"skiff: building box; waiting for it (Ctrl-C ends this)\nstep 1\n"
         log.write_text("step 1\nstep 2\n")

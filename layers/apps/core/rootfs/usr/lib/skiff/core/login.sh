@@ -83,21 +83,22 @@ wait_for_container() {
 		"root sees more: docker logs $CONTAINER"
 }
 
-# A container may run while the engine is away, but there is no way into it. An engine that is well costs no program.
+# A container may run while the engine is away, but there is no way into it. An engine that is well costs no program,
+# and one that is starting is not asked either: that would take a slow CPU's time from its start.
 wait_for_engine() {
 	reported engine
-	case $STATE in
-	'' | ok) return ;;
-	esac
 	told=
-	until docker version >/dev/null 2>&1 </dev/null; do
-		reported engine
-		[ "$STATE" = wait ] || refuse "the container engine does not answer${TEXT:+: $TEXT}" \
-			"root sees more: skiff-status engine"
+	while [ "$STATE" = wait ]; do
 		[ -n "$told" ] || note "$TEXT; waiting for it (Ctrl-C ends this)"
 		told=yes
 		IFS= read -r -t 0.5 _ <>"$CORE/never" || :
+		reported engine
 	done
+	case $STATE in
+	'' | ok) return ;;
+	esac
+	docker version >/dev/null 2>&1 </dev/null ||
+		refuse "the container engine does not answer${TEXT:+: $TEXT}" "root sees more: skiff-status engine"
 }
 
 # While the engine starts a container its control group is there already, but nobody is let in yet.
