@@ -24,6 +24,7 @@ def make_image(machine: Device) -> None:
 
 def running(machine: Device, name: str, timeout: float = 400) -> None:
     """Wait until a container runs that was not asked for since boot."""
+    machine.wait_for_engine_to_answer(timeout)
     machine.wait_until_succeeds(
         f"test \"$(docker inspect -f '{{{{.State.Running}}}}' {name})\" = true", timeout
     )

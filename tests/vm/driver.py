@@ -259,9 +259,10 @@ class Device:
     def wait_until_succeeds(self, command: str, timeout: float = 60) -> str:
         """Run a command again and again until it ends with status 0; what it printed then.
 
-        The repeating is done on the device, which costs one log-in however long it takes.
+        The repeating is done on the device, which costs one log-in however long it takes; once a second, for
+        an emulated machine that is asked all the time gets on slowly with what is waited for.
         """
-        loop = f"until ({command}); do sleep 0.3; done"
+        loop = f"until ({command}); do sleep 1; done"
         # Ended by `timeout`, a shell of its own has a status to tell.
         words = f"timeout {timeout:.0f} sh -c {shlex.quote(loop)} || exit"
         done = self.execute(words, timeout=timeout + 30)

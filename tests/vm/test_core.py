@@ -134,7 +134,8 @@ def core_device(device: MakeDevice, engine: str) -> Device:
     return machine
 
 
-def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
+@pytest.mark.timeout(1500)
+def test_on_docker(device: MakeDevice, inits: Path, tmp_path: Path) -> None:
     machine = core_device(device, "docker")
     _log_in(machine, tmp_path)
     _agent(machine, tmp_path)
@@ -143,13 +144,6 @@ def test_log_in(device: MakeDevice, tmp_path: Path) -> None:
     _second_user(machine)
     _pulled(machine, tmp_path)
     _after_a_power_cut(machine)
-
-
-def test_init_systems_on_docker(device: MakeDevice, inits: Path) -> None:
-    machine = device("virt/qemu", "engine/docker", "core/debian")
-    machine.start(memory=1024)
-    machine.wait_for_ssh()
-    machine.wait_for_engine_to_answer()
     _init_systems(machine, inits, _SYSTEMD.replace("PRIVILEGED", "true").replace("users:\n", _OPENRC))
     machine.wait_until_succeeds("docker exec rc rc-status -r | grep default", 120)
     machine.succeed("docker exec rc rc-status --all", timeout=60)
