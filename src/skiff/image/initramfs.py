@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from skiff.host.files import file_digest
+from skiff.host.files import digest, file_digest
 from skiff.host.run import require, run
 from skiff.image.cpio import write_cpio
 from skiff.model.tree import Entry, Kind
 
 _ORIGIN = "initramfs"
+
+_PACK = ("zstd", "-q", "-19", "--check")
 
 
 def _file(data: bytes | Path, mode: int = 0o644) -> Entry:
@@ -86,13 +88,13 @@ def write_initramfs(
 
 def _packed(plain: Path, cache: Path) -> Path:
     """The compressed archive, from the cache when it was made before."""
-    made = cache / "initramfs" / f"{file_digest(plain)}.zst"
+    made = cache / "initramfs" / f"{digest(f'{_PACK} {file_digest(plain)}')}.zst"
     if not made.exists():
-        require("zstd")
+        require(_PACK[0])
         made.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=made.parent) as scratch:
             partial = Path(scratch, "packed")
-            run(["zstd", "-q", "-19", "--check", "-o", partial, plain])
+            run([*_PACK, "-o", partial, plain])
             partial.replace(made)
     made.touch()
     return made
