@@ -75,7 +75,7 @@ def measure(setting: Setting) -> Iterator[Figure]:
 
 def _prepare(device: Device) -> None:
     device.boot(300)
-    device.wait_until_succeeds("docker version >/dev/null 2>&1", 300)
+    device.wait_for_engine_to_answer(300)
     device.succeed(_MAKE_IMAGE, timeout=300)
 
 

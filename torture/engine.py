@@ -48,7 +48,7 @@ def furnish(machine: Device) -> float:
     # An image that was just made is whole afterwards, or not there.
     machine.cut_power()
     machine.boot()
-    machine.wait_until_succeeds("docker version", 180)
+    machine.wait_for_engine_to_answer(180)
     if not _is_whole_if_there(machine, IMAGE, "/bin/busybox"):
         make_image(machine)
     machine.succeed(f"docker run --rm --network none -v numbers:/data {IMAGE} sh -c 'echo 0 >/data/numbers'")

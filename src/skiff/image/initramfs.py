@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from skiff.host.files import digest, file_digest
+from skiff.host.files import digest, file_digest, write_atomic
 from skiff.host.run import require, run
 from skiff.image.cpio import write_cpio
 from skiff.model.tree import Entry, Kind
@@ -91,12 +91,7 @@ def _packed(plain: Path, cache: Path) -> Path:
     made = cache / "initramfs" / f"{digest(f'{_PACK} {file_digest(plain)}')}.zst"
     if not made.exists():
         require(_PACK[0])
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=made.parent) as scratch:
-            partial = Path(scratch, "packed")
-            run([*_PACK, "-o", partial, plain])
-            partial.replace(made)
-    made.touch()
+        write_atomic(made, run([*_PACK, "--stdout", plain]).stdout)
     return made
 
 
