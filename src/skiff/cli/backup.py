@@ -18,9 +18,10 @@ from skiff.model.workspace import Workspace
 @way_options
 @workspace_option
 def command(device: str, file: Path, way: Way, workspace: Workspace) -> None:
-    """Write a device's settings on persist to a file: keys, names, networks, overlay, checks, environments.
+    """Write a device's settings on persist to a file.
 
-    Data of container engines and apps is not in it. Passwords of Wi-Fi and the device's private host key are.
+    In it are keys, names, host key, networks, Wi-Fi with its passwords, overlay, checks, docker.json and
+    core's config.yaml. Environments that were pushed, apps and data of container engines are not.
     """
     size = backup(way.to(device, workspace), file)
     click.echo(f"{size / 1e3:.0f} KB in {file}")
