@@ -152,10 +152,49 @@ def test_the_engine_is_shown_when_the_image_has_one(fine: Device) -> None:
     assert as_json(fine)[0] == 1
 
 
-def test_a_wrong_word_is_refused(fine: Device) -> None:
-    done = fine.raw('set -- --jsn; . "$SKIFF_ROOT/usr/bin/skiff-status"')
+@pytest.mark.parametrize("words", ["--jsn", "persist --jsn", "-j"])
+def test_a_wrong_word_is_refused(fine: Device, words: str) -> None:
+    done = fine.raw(f'set -- {words}; . "$SKIFF_ROOT/usr/bin/skiff-status"')
     assert done.returncode == 2
     assert "usage" in done.stderr
+
+
+def test_only_the_lines_that_are_named_are_shown(fine: Device) -> None:
+    """In the order of the screen; the status is that of what is shown."""
+    code, text = status(fine, "persist hostname")
+    assert code == 0
+    assert [line.split()[0] for line in text.splitlines()] == ["hostname", "persist"]
+    fine.put("run/skiff/status/overlay", "fail\tskipped\tlook at it\n")
+    fine.put("run/skiff/status/net.eth1", "ok\tno cable\t\n")
+    assert status(fine, "persist")[0] == 0
+    code, text = status(fine, "overlay")
+    assert code == 1
+    assert text.startswith("X overlay       skipped\n                → look at it\n")
+    # A line with a name behind its own: all of them, or one.
+    assert status(fine, "network")[1].count("\n") == 2
+    assert status(fine, "'network eth1'")[1] == "  network eth1  no cable\n"
+
+
+@pytest.mark.parametrize("words", ["--json persist network", "persist --json network"])
+def test_named_lines_as_json(fine: Device, words: str) -> None:
+    fine.put("run/skiff/status/overlay", "fail\tskipped\tlook at it\n")
+    code, text = status(fine, words)
+    assert code == 0
+    answer = json.loads(text)
+    assert answer["ok"] is True
+    assert list(answer["units"]) == ["network eth0", "persist"]
+    code, text = status(fine, "--json overlay")
+    assert (code, json.loads(text)["ok"]) == (1, False)
+
+
+@pytest.mark.parametrize("words", ["persist cluster", "--json cluster", "netw", "'*'", "''"])
+def test_a_line_that_is_not_there_is_told(fine: Device, words: str) -> None:
+    status(fine)
+    done = fine.raw(f'{STUBS}set -- {words}\n. "$SKIFF_ROOT/usr/bin/skiff-status"', env={"FREE": "800"})
+    assert (done.returncode, done.stdout) == (2, "")
+    name = words.split()[-1].strip("'")
+    assert done.stderr.startswith(f"skiff-status: there is no line {name}")
+    assert "hostname, memory, network eth0, ssh, persist" in done.stderr
 
 
 def test_a_time_program_without_a_socket_leaves_its_answer_in_a_file(fine: Device) -> None:

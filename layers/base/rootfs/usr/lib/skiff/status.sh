@@ -202,6 +202,34 @@ each_line() {
 	done
 }
 
+# Leaves these lines alone; `network` means each `network NAME`. False when one is not there: REPLY is its name then,
+# and NAMES are those that are.
+only_lines() { # LINE...
+	NAMES='' KEPT='' FAILED='' WANTED=$NL
+	for REPLY in "$@"; do
+		case $NL$LINES in
+		*"$NL$REPLY$TAB"* | *"$NL$REPLY "*) WANTED=$WANTED$REPLY$NL ;;
+		*)
+			each_line name_line
+			return 1
+			;;
+		esac
+	done
+	each_line keep_line
+	LINES=$KEPT
+}
+
+name_line() { NAMES="$NAMES${NAMES:+,} $1"; }
+
+keep_line() { # UNIT STATE TEXT HINT
+	case $WANTED in
+	*"$NL$1$NL"* | *"$NL${1%% *}$NL"*) ;;
+	*) return 0 ;;
+	esac
+	KEPT="$KEPT$1$TAB$2$TAB$3$TAB$4$NL"
+	[ "$2" != fail ] || FAILED=yes
+}
+
 print_line() {
 	case $2 in
 	ok) mark=' ' ;;
