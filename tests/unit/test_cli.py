@@ -50,6 +50,14 @@ def test_help_ends_with_examples(name: str, capsys: Capture) -> None:
     assert lines and all("skiff " in line for line in lines)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_needs_a_device_has_no_workspace(verb: str) -> None:
+    """It would change nothing: a workspace stands for its machine where no device is named."""
+    found = command(verb).params
+    if any(isinstance(one, click.Argument) and one.name == "device" and one.required for one in found):
+        assert not any("--workspace" in one.opts for one in found)
+
+
 def test_help_of_the_whole_loads_no_verb_and_no_bars() -> None:
     script = (
         "import sys; from skiff.__main__ import main; main(['-h']);"

@@ -1,4 +1,4 @@
-"""How the verbs for updates reach a device; without an address the workspace's machine is meant."""
+"""How verbs reach a device; where it need not be named, the workspace's machine is meant."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ class Way:
         self.key = key
         self.options = options
 
+    def named(self, address: str) -> Remote:
+        """The device of that address."""
+        return remote.device(address, self.port, self.key, self.options)
+
     def to(self, address: str | None, workspace: Workspace) -> Remote:
         """The device of that address, else the workspace's machine. Raises UserError when none runs."""
         if address is not None:
-            return remote.device(address, self.port, self.key, self.options)
+            return self.named(address)
         files = MachineFiles(workspace.machine)
         state = bringup.running(files)
         if state is None:
