@@ -39,17 +39,17 @@ def test_the_disks_that_can_be_taken_out_are_listed(
     disks.add("mmcblk8", f"{SLOT}/x", {"device/type": "MMC", "device/name": "eMMC"})
     disks.add("mmcblk7boot0", f"{SLOT}/b", {"removable": "1"})
     disks.add("sr7", f"{USB}/y", {"removable": "1"})
-    assert main(["flash"]) == 2
+    assert main(["flash"]) == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()] == ["/dev/mmcblk7", "/dev/sdq", "/dev/sds"]
     assert "/dev/sdq          32.0 GB  usb    Generic SD/MMC" in out
-    assert "no DEVICE is named" in err and "skiff flash /dev/mmcblk7" in err
+    assert err == "to write one: skiff flash /dev/mmcblk7\n"
 
 
 def test_the_list_as_json_tells_why_not(disks: FakeDisks, capsys: pytest.CaptureFixture[str]) -> None:
     card_reader(disks)
     disks.mount("sdq1", "/media/my\\040card")
-    assert main(["flash", "--json"]) == 2
+    assert main(["flash", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {
             "path": "/dev/sdq",
@@ -63,9 +63,38 @@ def test_the_list_as_json_tells_why_not(disks: FakeDisks, capsys: pytest.Capture
 
 def test_no_removable_disk(disks: FakeDisks, capsys: pytest.CaptureFixture[str]) -> None:
     disks.add("sdp", SATA)
-    assert main(["flash"]) == 2
+    assert main(["flash"]) == 0
     out, err = capsys.readouterr()
     assert out == "" and "no disk that can be taken out is here" in err
+    assert main(["flash", "--json"]) == 0
+    assert capsys.readouterr().out == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pc/uefi"],
+        ["pc/uefi", ""],
+        [""],
+        ["--image", "x.img.zst"],
+        ["--yes"],
+        ["--verify-only"],
+        ["--wipe-persist"],
+        ["--allow-internal"],
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_who_wants_to_write_has_to_name_a_device(
+    disks: FakeDisks, capsys: pytest.CaptureFixture[str], words: list[str], there: bool
+) -> None:
+    """The disks are listed then too, but a script has to see that nothing was written."""
+    if there:
+        card_reader(disks)
+    assert main(["flash", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("/dev/sdq") == there
+    assert "error: no DEVICE is named" in err
+    assert ("skiff flash /dev/sdq" in err) == there
 
 
 Case = Callable[[FakeDisks], None]

@@ -91,14 +91,20 @@ def command(
 ) -> None:
     """Build the disk image, write it to a card, and read it back.
 
-    DEVICE is a whole disk, as /dev/sdX. Without it, the disks that can be taken out are listed.
+    DEVICE is a whole disk, as /dev/sdX. Without it, the disks that can be taken out are listed, and nothing
+    is built or written.
 
     Refused are disks in use: mounted ones, and the one that this machine runs from. A persist partition on
     the card is kept; all else there is lost. Before that, one question is asked.
     """
     choice, named = _words(choice, device)
     if named is None and to is None:
-        _list(as_json)
+        found = _list(as_json)
+        if device is not None or image is not None or yes or wipe_persist or verify_only or allow_internal:
+            # A list alone would look as if it had been done.
+            raise _not_named(found)
+        _tell_how(found, ui)
+        return
     if image is not None and choice.layers:
         raise click.UsageError("LAYERS and --image exclude each other.")
     order = _order(named, to, allow_internal, Order(Path(), None, yes, wipe_persist, verify_only, eject))
@@ -119,29 +125,42 @@ def _words(choice: Choice, last: str | None) -> tuple[Choice, str | None]:
     if last is None or last.startswith("/dev/"):
         return choice, last
     # A layer may be given by its path too.
-    if "/" not in last and Host().block(last).exists():
+    if last and "/" not in last and Host().block(last).exists():
         raise UserError(f"{last}: write it as a path", hint=f"/dev/{last}")
     return msgspec.structs.replace(choice, layers=(*choice.layers, *split_names(last))), None
 
 
-def _list(as_json: bool) -> None:
-    """Print the disks that can be taken out, and end: no device was named."""
+def _list(as_json: bool) -> list[HostDisk]:
+    """Print the disks that can be taken out."""
     found = removable_disks(Host())
     if as_json:
         print_json([_as_json(disk) for disk in found])
-    else:
-        for disk in found:
-            refusal = disk.refusal()
-            note = f"not now: {refusal[0]}" if refusal else ""
-            row = f"{disk.path!s:14} {size_words(disk.bytes):>10}  {disk.transport:6} {disk.model:24} {note}"
-            click.echo(row.rstrip())
+        return found
+    for disk in found:
+        refusal = disk.refusal()
+        note = f"not now: {refusal[0]}" if refusal else ""
+        row = f"{disk.path!s:14} {size_words(disk.bytes):>10}  {disk.transport:6} {disk.model:24} {note}"
+        click.echo(row.rstrip())
+    return found
+
+
+_NO_DISK = "no disk that can be taken out is here"
+_PLUG_IN = "plug one in; for a disk inside this machine name it, with --allow-internal"
+
+
+def _tell_how(found: list[HostDisk], ui: Ui) -> None:
+    good = next((disk for disk in found if not disk.refusal()), None)
+    if good is not None:
+        ui.notice(f"to write one: skiff flash {good.path}")
+    elif not found:
+        ui.notice(f"{_NO_DISK}: {_PLUG_IN}")
+
+
+def _not_named(found: list[HostDisk]) -> UserError:
     if not found:
-        raise UserError(
-            "no DEVICE is named, and no disk that can be taken out is here",
-            hint="plug one in; for a disk inside this machine name it, with --allow-internal",
-        )
+        return UserError(f"no DEVICE is named, and {_NO_DISK}", hint=_PLUG_IN)
     good = next((disk for disk in found if not disk.refusal()), found[0])
-    raise UserError("no DEVICE is named", hint=f"write for instance `skiff flash {good.path}`")
+    return UserError("no DEVICE is named", hint=f"write for instance `skiff flash {good.path}`")
 
 
 def _as_json(disk: HostDisk) -> dict[str, object]:
