@@ -25,6 +25,8 @@ Layers are merged in order: `base` first, each layer after those it requires, `o
 
 - Lists grow. What is in already is not added again. In a later layer `-word` takes an earlier layer's
   word away; that there is none is a mistake, unless it is written `-?word`.
+- Lists of tables, as `[[disk.raw]]`, grow too. Entries are known by `name`, those of `[[debian.base]]` by
+  `path`: a later layer's replaces an earlier one of that name.
 - In tables of single values, and for single values, the later layer wins. `debian.keep` is a table of
   lists: these grow.
 - A package that any layer asks for in `debian.packages` is unpacked, even when another layer names it in

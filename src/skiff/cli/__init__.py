@@ -47,9 +47,9 @@ VERBS = {
 
 EPILOG = """\b
 Examples:
-  skiff run virt/qemu,engine/docker    build, boot, wait until it answers
-  skiff ssh                            log in to it
-  skiff build --help                   all about one verb"""
+  skiff run -d virt/qemu,engine/docker    build, boot, wait until it answers
+  skiff ssh                               log in to it
+  skiff build --help                      all about one verb"""
 
 
 def _module(verb: str) -> str:

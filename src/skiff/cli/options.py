@@ -131,7 +131,7 @@ _RECIPE_PARAMETERS = [
         type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE",
-        help="A file with public keys that may log in. Can be given several times.",
+        help="A file with one public key that may log in. Can be given several times.",
     ),
     click.option(
         "--user-keys/--no-user-keys",
