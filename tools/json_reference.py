@@ -24,9 +24,9 @@ from skiff.model.disk import DiskImage
 from skiff.model.fleet import Host, Outcome
 from skiff.model.image import Image, PackageFact, PartFact
 from skiff.model.packages import PackageSet
-from skiff.model.port import Plan
 from skiff.model.ported import Ported
 from skiff.model.recipe import Recipe
+from skiff.port.show import Told
 
 _LIST = "a list of tables: "
 _OF_DEVICES = "`devices`, by each one's name a table: "
@@ -86,7 +86,7 @@ ANSWERS = {
     "audit": _LIST + _keys(Finding),
     "boot-chart": _keys(Boot),
     "import-skiffos": f"`layer`, {_told('parts', PartReport)}",
-    "port": _keys(Ported) + "; with `--plan` " + _keys(Plan),
+    "port": _keys(Ported) + "; with `--plan` " + _keys(Told),
 }
 
 

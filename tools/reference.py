@@ -140,7 +140,10 @@ def _help(context: click.Context) -> str:
 def crew_page() -> str:
     """docs/reference/crew-commands.md."""
     head = "What `ssh crew@DEVICE COMMAND`, `skiff crew DEVICE COMMAND` and, for root, `crew COMMAND` take."
-    roles = "Keys of admins may use all of them, the others what names them here."
+    roles = (
+        "Keys of admins may use all of them, the others what names them here. `--all` and `--global` are for "
+        "admins,\nwhatever the line says."
+    )
     return "\n\n".join(["# Commands of crew", f"{_MADE}\n{head}\n{roles}", crew_reference.page()]) + "\n"
 
 

@@ -127,8 +127,8 @@ def test_paths_of_the_checkout_exist(page: Path) -> None:
 
 
 def kernel_words(text: str) -> set[str]:
-    # `skiff.local` is a device's name.
-    return set(re.findall(r"\bskiff\.(?!local\b)[a-z]+(?:_[a-z]+)*", text))
+    # `skiff.local` is a device's name, `skiff.gone/` a folder.
+    return set(re.findall(r"\bskiff\.(?!local\b)[a-z]+(?:_[a-z]+)*\b(?!/)", text))
 
 
 def test_words_of_the_kernel_command_line_are_those_that_the_device_reads() -> None:

@@ -40,14 +40,22 @@ SOURCE_OPTIONS = (
         metavar="DIR",
         help="Buildroot's source, for --builder buildroot. [default: BUILDROOT, else fetched once]",
     ),
-    click.option("--strict", is_flag=True, help="Fail when a setting for Buildroot has no effect."),
-    click.option("--offline", is_flag=True, help="Compile from sources that are there, and fetch none."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Fail when a setting for Buildroot, or for a kernel from source, has no effect.",
+    ),
+    click.option(
+        "--offline",
+        is_flag=True,
+        help="With --builder buildroot: compile from sources that are there, and fetch none.",
+    ),
     click.option(
         "--downloads",
         type=_FOLDER,
         envvar="BR2_DL_DIR",
         metavar="DIR",
-        help="Folder of sources to compile. [default: BR2_DL_DIR, else one in the cache]",
+        help="Buildroot's folder of sources. [default: BR2_DL_DIR, else one in the cache]",
     ),
 )
 
