@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,11 @@ def layer_page() -> str:
 
 
 def _section(title: str, kind: dict[str, Any], types: dict[str, Any]) -> list[str]:
-    parts = [f"## {title}", kind["description"], _table(kind["properties"], kind.get("required", []))]
+    parts = [
+        f"## {title}",
+        inspect.cleandoc(kind["description"]),
+        _table(kind["properties"], kind.get("required", [])),
+    ]
     for key, value in kind["properties"].items():
         item = _reference(value.get("items", {}))
         if item:
