@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,9 @@ import pytest
 
 from skiff.host.errors import UserError
 from skiff.host.files import digest, file_digest
+from skiff.host.json import encode
 from skiff.host.run import CommandError, run
+from skiff.image.assemble import load
 from skiff.image.boot_uboot import STATE_SECTOR
 from skiff.image.disk import load_disk, write_disk
 from skiff.model.arch import Arch
@@ -181,6 +184,20 @@ def test_nothing_is_done_twice(tmp_path: Path) -> None:
     made.packed.path.write_bytes(b"cut off")
     assert load_disk(target) is None
     assert write_disk(target, image, {}, cache, lambda _: None) == (made, True)
+
+
+def test_a_copy_of_a_workspace_has_images_of_its_own(tmp_path: Path) -> None:
+    write(tmp_path, UEFI, "one")
+    image = make_image(tmp_path / "one/image", UEFI)
+    (tmp_path / "one/image/image.json").write_bytes(encode(image))
+    copy = shutil.copytree(tmp_path / "one", tmp_path / "two")
+    loaded, made = load(copy / "image"), load_disk(copy / "disk")
+    assert loaded and made
+    sums = [(item.path, item.sha256) for item in loaded.artefacts]
+    for path, sha256 in (*sums, *((item.path, item.sha256) for item in made.files)):
+        assert path.is_relative_to(copy) and file_digest(path) == sha256
+    shutil.rmtree(tmp_path / "one")
+    assert (load(copy / "image"), load_disk(copy / "disk")) == (loaded, made)
 
 
 @pytest.mark.parametrize(

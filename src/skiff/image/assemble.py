@@ -143,11 +143,14 @@ def _files(
 
 
 def load(folder: Path) -> Image | None:
-    """The image in a folder; None when there is none that is whole."""
+    """The image in a folder; None when there is none that is whole. Its files are those there."""
     try:
         image = json.decode((folder / "image.json").read_bytes(), Image)
     except (OSError, msgspec.DecodeError):
         return None
+    # It may be a copy of the folder that is named there.
+    here = [msgspec.structs.replace(item, path=folder / item.name) for item in image.artefacts]
+    image = msgspec.structs.replace(image, artefacts=tuple(here))
     whole = all(item.path.exists() and item.path.stat().st_size == item.bytes for item in image.artefacts)
     return image if whole else None
 

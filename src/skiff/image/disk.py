@@ -100,11 +100,14 @@ def check_fits(image: Image, cache: Path, beside: Mapping[str, Path]) -> dict[st
 
 
 def load_disk(folder: Path) -> DiskImage | None:
-    """The disk image in a folder; None when there is none that is whole."""
+    """The disk image in a folder; None when there is none that is whole. Its files are those there."""
     try:
         made = json.decode((folder / "disk.json").read_bytes(), DiskImage)
     except (OSError, msgspec.DecodeError):
         return None
+    # It may be a copy of the folder that is named there.
+    here = [msgspec.structs.replace(item, path=folder / item.path.name) for item in made.files]
+    made = msgspec.structs.replace(made, packed=here[0], checksum=here[1], block_map=here[2])
     whole = all(item.path.exists() and item.path.stat().st_size == item.bytes for item in made.files)
     return made if whole else None
 
