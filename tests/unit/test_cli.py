@@ -483,6 +483,39 @@ def test_clean_cache(project: Path, tmp_path: Path, capsys: Capture) -> None:
     assert not sealed.exists()
 
 
+def test_clean_empties_a_cache_that_is_a_mount_point(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, rmdir = cache_dir(), os.rmdir
+    outside = tmp_path / "outside"
+    outside.touch(0o640)
+    (cache / "folder").mkdir()
+    (cache / "folder/link").symlink_to(outside)
+    cache.parent.chmod(0o755)
+
+    def busy(path: str, *, dir_fd: int | None = None) -> None:
+        if str(path) == str(cache):
+            raise OSError(errno.EBUSY, "Device or resource busy", path)
+        rmdir(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    assert main(["clean", "--cache"]) == 0
+    assert list(cache.iterdir()) == []
+    assert [oct(path.stat().st_mode & 0o777) for path in (cache.parent, outside)] == ["0o755", "0o640"]
+
+
+def test_clean_removes_of_a_link_only_the_link(project: Path, tmp_path: Path, capsys: Capture) -> None:
+    main(["configure", "virt/qemu"])
+    root = open_workspace().root
+    root.parent.chmod(0o755)
+    elsewhere = root.rename(tmp_path / "elsewhere")
+    root.symlink_to(elsewhere)
+    assert main(["clean", "--all"]) == 0
+    assert f"removed the link {root}; {elsewhere} stays" in capsys.readouterr().err
+    assert not root.is_symlink() and (elsewhere / "config.json").exists()
+    assert root.parent.stat().st_mode & 0o777 == 0o755
+
+
 def test_clean_removes_no_folder_that_may_hold_more_than_a_cache(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,6 +46,10 @@ def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None
         if not folder.exists():
             ui.notice(f"nothing there: {folder}")
             continue
+        if folder.is_symlink():
+            ui.notice(f"removed the link {folder}; {folder.resolve()} stays")
+            folder.unlink()
+            continue
         if folder.is_relative_to(workspace.root):
             with hold(workspace):
                 _remove(folder)
@@ -59,15 +67,16 @@ def _refuse_running(workspace: Workspace) -> None:
 
 
 def _remove(folder: Path) -> None:
-    # Unpacked packages may hold folders that even their owner may not write to.
-    def forced(remove: object, path: str, error: object) -> None:
-        Path(path).parent.chmod(0o700)
-        Path(path).chmod(0o700)
-        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink(missing_ok=True)
+    """Remove a folder and all in it; a mount point is emptied. Nothing outside of it is touched."""
 
-    try:
-        shutil.rmtree(folder, onerror=forced)
-    except OSError as error:
-        raise UserError(
-            f"cannot remove {error.filename}: {error.strerror}", hint="see who owns it"
-        ) from error
+    def refused(_: object, path: str | Path, error: Any) -> None:
+        if Path(path) != folder or error[1].errno != errno.EBUSY:
+            raise UserError(f"cannot remove {path}: {error[1].strerror}", hint="see who owns it")
+
+    # Unpacked packages may hold folders that even their owner may not write to.
+    for parent, names, _ in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if not path.is_symlink():
+                with suppress(OSError):
+                    path.chmod(0o700)
+    shutil.rmtree(folder, onerror=refused)
