@@ -205,6 +205,19 @@ def test_import_tells_what_became_of_every_part(checkout: Path, tmp_path: Path) 
         import_package(checkout, tmp_path / "layers")
 
 
+@pytest.mark.parametrize(("link", "target", "left"), [("lib", "", False), ("etc/systemd", "systemd", True)])
+def test_import_removes_nothing_that_a_link_of_the_overlay_leads_to(
+    checkout: Path, tmp_path: Path, link: str, target: str, left: bool
+) -> None:
+    board = checkout / "configs/odroid/xu"
+    write(tmp_path / "host/systemd/system/a.service", "[Service]\n")
+    (board / "root_overlay" / link).symlink_to(tmp_path / "host" / target)
+    layer, report = import_package(board, tmp_path / "layers")
+    assert (tmp_path / "host/systemd/system/a.service").exists()
+    assert (layer / "rootfs" / link).is_symlink() != left
+    assert [part.name for part in report if "systemd" in part.name] == ["root_overlay/etc/systemd"] * left
+
+
 def test_configure_tells_the_cpu_of_the_board(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

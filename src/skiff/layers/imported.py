@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -104,9 +105,12 @@ def _overlay(folder: Path, new: Path) -> list[PartReport]:
         return []
     shutil.copytree(source, new / "rootfs", symlinks=True)
     parts = [PartReport("root_overlay", "translated", "it is rootfs/")]
+    root = (new / "rootfs").resolve()
     for name in _SYSTEMD:
-        if (new / "rootfs" / name).exists():
-            shutil.rmtree(new / "rootfs" / name)
+        path = root / name
+        # A link above it may lead out of the layer, to this machine's own.
+        if os.path.lexists(path) and path.parent.resolve().is_relative_to(root):
+            path.unlink() if path.is_symlink() else shutil.rmtree(path)
             parts.append(
                 PartReport(
                     f"root_overlay/{name}", "left", "there is no systemd: write a service in services/"
