@@ -62,7 +62,8 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return _build_from_source(recipe, workspace, cache, options, ui)
     _refuse_packages_of_skiffos(recipe)
     packages = resolve_packages(recipe, workspace, cache, options, ui)
-    key = fingerprint.of_packages(recipe, packages, linux_state(recipe, packages.linux))
+    linux = linux_state(recipe, packages.linux)
+    key = fingerprint.of_packages(recipe, packages, linux, _written(workspace, cache))
     present = load(workspace.image)
     if present is not None and present.recipe_sha256 == key:
         return present, False
@@ -99,8 +100,9 @@ def _build_from_source(
     configured = configure(recipe, workspace, cache, options.source, ui)
     epoch = configured.make.release.epoch
     present = load(workspace.image)
+    written = _written(workspace, cache)
     if present is not None and present.recipe_sha256 == fingerprint.of_recipe(
-        recipe, source.state(configured)
+        recipe, source.state(configured), written
     ):
         return present, False
     for script in skiffos.scripts(recipe):
@@ -117,10 +119,15 @@ def _build_from_source(
         ui.warn(line)
     # A layer's own packages are a part of their own here too.
     owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
-    key = fingerprint.of_recipe(recipe, source.state(configured))
+    key = fingerprint.of_recipe(recipe, source.state(configured), written)
     facts = source.facts(recipe.arch, packages, configured.make.places)
     recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
     return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True
+
+
+def _written(workspace: Workspace, cache: Path) -> tuple[Path, ...]:
+    """Folders that builds and machines write to; a project that is a layer itself may have them in it."""
+    return workspace.root, workspace.root.parent, cache
 
 
 def _source_loader(recipe: Recipe, cache: Path, options: Options, ui: Ui) -> dict[str, Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from skiff.builders.fingerprint import of_recipe
 from skiff.builders.hooks import generated
 from skiff.builders.lay import add_layer, scan
 from skiff.host.errors import UserError
@@ -59,6 +60,48 @@ def test_a_service_that_could_not_be_started_is_refused(name: str, tmp_path: Pat
     tree = Tree()
     add_layer(tree, LayerRef("a/b", tmp_path))
     assert f"etc/service/hello/{name}" in tree
+
+
+def test_what_links_of_a_layer_lead_to_is_in_its_fingerprint(tmp_path: Path) -> None:
+    shared, layer = tmp_path / "shared", tmp_path / "a/b"
+    laid = ("rootfs/etc/hello", "services/one/run", "hook")
+    places = {name: shared / name for name in (*laid, "patches/one.patch")}
+    for path in (*places.values(), layer / "services/two/run", layer / "hooks/readme"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for link, target in (
+        ("rootfs", "rootfs"),
+        ("services/one", "services/one"),
+        ("hooks/generate", "hook"),
+        ("patches", "patches"),
+    ):
+        (layer / link).symlink_to(shared / target)
+    # Neither nowhere nor a circle is a reason to fail.
+    (layer / "hooks/nowhere").symlink_to("nowhere")
+    (layer / "hooks/above").symlink_to("..")
+    recipe = Recipe(Arch.AMD64, (LayerRef("a/b", layer),))
+    known = [of_recipe(recipe, ())]
+    for path in places.values():
+        path.write_text("y")
+        known.append(of_recipe(recipe, ()))
+        path.chmod(0o755)
+        known.append(of_recipe(recipe, ()))
+    assert len(set(known)) == 1 + 2 * len(places)
+    # Links among the files are links on the device, wherever they lead here.
+    (layer / "services/two/link").symlink_to(shared)
+    before = of_recipe(recipe, ())
+    (shared / "other").write_text("x")
+    assert of_recipe(recipe, ()) == before
+
+
+def test_what_builds_write_into_a_layer_is_not_in_its_fingerprint(tmp_path: Path) -> None:
+    recipe, machine = Recipe(Arch.AMD64, (LayerRef("a/b", tmp_path),)), tmp_path / "workspaces/one/machine"
+    before = of_recipe(recipe, (), [tmp_path / "workspaces"])
+    machine.mkdir(parents=True)
+    os.mkfifo(machine / "console")
+    assert of_recipe(recipe, (), [tmp_path / "workspaces"]) == before
+    (tmp_path / "rootfs").mkdir()
+    assert of_recipe(recipe, (), [tmp_path / "workspaces"]) != before
 
 
 def hooked(folder: Path, text: str) -> LayerRef:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import skiff
@@ -60,10 +60,13 @@ def _check_starts(file: Path, entry: Entry) -> None:
         raise UserError(f"{file}: not executable", hint=f"chmod +x {file}")
 
 
-def scan(folder: Path, origin: str) -> Iterable[tuple[str, Entry]]:
-    """Entries for a folder of the host. Files are owned by root; only the execute bit is taken over."""
+def scan(folder: Path, origin: str, without: Collection[Path] = ()) -> Iterable[tuple[str, Entry]]:
+    """Entries for a folder of the host. Files are owned by root; only the execute bit is taken over.
+
+    ``without``: folders in it that do not count. Raises UserError for what cannot be an entry.
+    """
     for parent, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if Path(parent, name) not in without)
         for name in sorted([*folders, *names]):
             path = Path(parent) / name
             info = path.lstat()

@@ -10,22 +10,8 @@ from skiff.host.errors import UserError
 from skiff.host.files import shown
 from skiff.model.arch import Arch
 from skiff.model.layer import LayerFile
+from skiff.model.recipe import FOLDERS, SETTINGS
 
-# Folders with Kconfig lines: `*.config` in them, and in their folder of one CPU's name.
-_SETTINGS = ("buildroot", "busybox", "kernel")
-FOLDERS = (
-    "rootfs",
-    "services",
-    "hooks",
-    "uboot",
-    "patches",
-    "buildroot_ext",
-    "buildroot_patches",
-    "kernel_patches",
-    "uboot_patches",
-    "root_overlay",
-    *_SETTINGS,
-)
 HOOK = "generate"
 _SUFFIX = ".config"
 
@@ -51,7 +37,7 @@ def _misspelt(folder: Path, file: LayerFile) -> Iterator[tuple[Path, str]]:
     for path in _entries(folder / "hooks"):
         for meant in _near(path.name, (HOOK,), 0.7):
             yield path, f"hooks/{meant}"
-    for kind in _SETTINGS:
+    for kind in SETTINGS:
         for path in _entries(folder / kind):
             yield from _misspelt_setting(path, kind)
     for path in _entries(folder / "uboot"):
@@ -62,7 +48,7 @@ def _misspelt_setting(path: Path, kind: str) -> Iterator[tuple[Path, str]]:
     if path.is_file():
         for suffix in _near(path.suffix, (_SUFFIX,), 0.7):
             yield path, f"{kind}/{path.stem}{suffix}"
-    elif kind in _SETTINGS and any(path.glob(f"*{_SUFFIX}")):
+    elif kind in SETTINGS and any(path.glob(f"*{_SUFFIX}")):
         cpus = [arch.value for arch in Arch.bootable()]
         if path.name not in cpus:
             meant = _near(path.name, cpus, 0.6) or cpus

@@ -9,6 +9,23 @@ import msgspec
 from skiff.model.arch import Arch
 from skiff.model.layer import BootFile, BuildrootSource, DebianBase, LoadPart, RawPiece, UbootInput, UserEntry
 
+# Folders of a layer with Kconfig lines: `*.config` in them, and in their folder of one CPU's name.
+SETTINGS = ("buildroot", "busybox", "kernel")
+# All folders of a layer that mean something by their names.
+FOLDERS = (
+    "rootfs",
+    "services",
+    "hooks",
+    "uboot",
+    "patches",
+    "buildroot_ext",
+    "buildroot_patches",
+    "kernel_patches",
+    "uboot_patches",
+    "root_overlay",
+    *SETTINGS,
+)
+
 
 class LayerRef(msgspec.Struct, frozen=True):
     """One layer of a recipe: its name and the folder it was read from."""
