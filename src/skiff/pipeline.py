@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -41,7 +42,6 @@ from skiff.model.image import Image, PackageFact
 from skiff.model.layer import BootFile
 from skiff.model.packages import BootLock, PackageSet
 from skiff.model.recipe import Recipe
-from skiff.model.tree import Entry
 from skiff.model.workspace import Workspace
 from skiff.pipeline_buildroot import configure
 from skiff.pipeline_linux import compiled_kernel, find_linux, linux_facts, linux_state
@@ -69,14 +69,15 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
         return present, False
     compiled = compiled_kernel(recipe, packages.linux, cache, options.mirror, options.source.strict, ui)
     unpacked = _unpack(recipe, packages, cache, options, ui)
-    built = _compose(recipe, unpacked, compiled, packages, cache, ui)
     named = licences(unpacked)
     facts = [
         PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name], one.source)
         for one in (item.package for item in unpacked)
     ]
     facts += linux_facts(recipe, packages.linux, cache, options.mirror)
-    return _pack(recipe, workspace, built, key, packages.epoch, facts, cache, ui), True
+    with _scratch() as scratch:
+        built = _compose(recipe, unpacked, compiled, packages, scratch, cache, ui)
+        return _pack(recipe, workspace, built, key, packages.epoch, facts, cache, ui), True
 
 
 def _refuse_packages_of_skiffos(recipe: Recipe) -> None:
@@ -111,18 +112,19 @@ def _build_from_source(
     with ui.step("compile", total=len(packages)) as step:
         warnings = source.compile_all(configured, packages, options.source, step.detail, step.advance)
     boot = _source_loader(recipe, cache, options, ui)
-    with ui.step("compose") as step:
-        extra = _generated(recipe, ui)
-        output = configured.make.places.output
-        built = source_tree(recipe, output, extra, boot, epoch, step.detail)
-    for line in warnings:
-        ui.warn(line)
-    # A layer's own packages are a part of their own here too.
-    owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
-    key = fingerprint.of_recipe(recipe, source.state(configured), written)
-    facts = source.facts(recipe.arch, packages, configured.make.places)
-    recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
-    return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True
+    with _scratch() as scratch:
+        with ui.step("compose") as step:
+            extra = generated(recipe, scratch, ui.notice)
+            output = configured.make.places.output
+            built = source_tree(recipe, output, extra, boot, epoch, step.detail)
+        for line in warnings:
+            ui.warn(line)
+        # A layer's own packages are a part of their own here too.
+        owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
+        key = fingerprint.of_recipe(recipe, source.state(configured), written)
+        facts = source.facts(recipe.arch, packages, configured.make.places)
+        recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
+        return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True
 
 
 def _written(workspace: Workspace, cache: Path) -> tuple[Path, ...]:
@@ -345,20 +347,23 @@ def _compose(
     unpacked: list[Unpacked],
     compiled: Compiled | None,
     packages: PackageSet,
+    scratch: Path,
     cache: Path,
     ui: Ui,
 ) -> Built:
-    extra = [*_generated(recipe, ui), *base_files(packages.arch, packages.suite, packages.bases)]
+    extra = [
+        *generated(recipe, scratch, ui.notice),
+        *base_files(packages.arch, packages.suite, packages.bases),
+    ]
     with ui.step("compose") as step:
         return compose(recipe, unpacked, compiled, extra, packages.epoch, cache, step.detail)
 
 
-def _generated(recipe: Recipe, ui: Ui) -> list[tuple[str, Entry]]:
-    """What hooks of layers wrote."""
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for what hooks of layers write. The tree takes its files from there, until they are packed."""
     with tempfile.TemporaryDirectory(prefix="skiff-hooks-") as scratch:
-        extra = generated(recipe, Path(scratch), ui.notice)
-        # Read now: their folder goes away.
-        return [(path, msgspec.structs.replace(entry, source=entry.read())) for path, entry in extra]
+        yield Path(scratch)
 
 
 def _stepper(detail: Callable[[str], None], advance: Callable[[int], None]) -> Callable[[str], None]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from skiff import pipeline
 from skiff.builders.debian.archive import NoSuchPackage, Resolver
+from skiff.builders.elf import Linker
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
+from skiff.model.arch import Arch
+from skiff.model.packages import PackageSet
+from skiff.model.recipe import Recipe
+from skiff.model.tree import Entry, Tree
 from skiff.model.workspace import Workspace
 from tests.unit.layer_tree import LayerTree
+
+Generated = Sequence[tuple[str, Entry]]
 
 
 def test_a_missing_package_comes_with_the_layer_that_asks_for_it(
@@ -31,3 +39,32 @@ def test_a_missing_package_comes_with_the_layer_that_asks_for_it(
     assert "emacs-of-tomorrow, linux-of-tomorrow" in raised.value.message
     assert raised.value.message.endswith("(layer a/editor, layer a/kernel)")
     assert "debian.packages" in raised.value.hint
+
+
+def test_a_program_that_a_hook_writes_is_checked_like_any_other_and_there_until_it_is_packed(
+    tree: LayerTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = tree.add("a/hook").path / "hooks/generate"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ncp {Path('/bin/ls').resolve()} program\n")
+    hook.chmod(0o755)
+    recipe = tree.resolve("a/hook")
+
+    def composed(
+        recipe: Recipe, unpacked: object, compiled: object, generated: Generated, *_: object
+    ) -> Tree:
+        composed = Tree()
+        for path, entry in generated:
+            composed.add(path, entry)
+        with pytest.raises(UserError, match=r"/program .layer a/hook. needs libc\.so\.6"):
+            Linker(composed, Arch.host()).check()
+        return composed
+
+    packages = PackageSet(recipe.arch, "trixie", (), (), 0, ())
+    monkeypatch.setattr(pipeline, "resolve_packages", lambda *_: packages)
+    monkeypatch.setattr(pipeline, "_unpack", lambda *_: [])
+    monkeypatch.setattr(pipeline, "compose", composed)
+    packed: list[bytes] = []
+    monkeypatch.setattr(pipeline, "_pack", lambda _, __, built, *___: packed.append(built["program"].read()))
+    pipeline.build(recipe, Workspace("one", tmp_path), tmp_path, pipeline.Options(), Ui(quiet=True))
+    assert packed == [Path("/bin/ls").read_bytes()]
