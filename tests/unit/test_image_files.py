@@ -81,6 +81,23 @@ def test_large_packages_of_a_layer_make_a_part_of_their_own() -> None:
     assert [part.first for part in parts] == [True, False, True]
 
 
+def test_a_part_has_a_name_that_can_be_mounted_whatever_its_layer_is_called() -> None:
+    tree = Tree()
+    layers = {"one": "my layers/a:b,ö", "two": "files", "three": "system"}
+    for name in (*layers, "other"):
+        tree.add(f"usr/bin/{name}", Entry(Kind.FILE, 0o755, name, source=bytes(OWN_PART)))
+    tree.add("etc/mine", Entry(Kind.FILE, 0o644, "layer files", source=b"x"))
+    parts = split(tree, _recipe(**layers), frozenset())
+    assert [(part.name, [path for path, entry in part.entries.items() if entry.size]) for part in parts] == [
+        ("0-system", ["usr/bin/other"]),
+        ("1-files", ["usr/bin/two"]),
+        ("2-my-layers-a-b--", ["usr/bin/one"]),
+        ("3-system", ["usr/bin/three"]),
+        ("4-files", ["etc/mine"]),
+    ]
+    assert [part.first for part in parts] == [True, False, False, False, True]
+
+
 def test_only_the_largest_parts_go_without_the_filter(tmp_path: Path) -> None:
     sizes = {"large": OWN_PART, "huge": FILTERED + 1}
     tree = Tree()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from skiff.image.squashfs import Compression
@@ -22,6 +24,8 @@ PLAIN = Compression("xz", "1M")
 # For slow CPUs. Level 19 saves another hundredth and takes more than twice as long to pack.
 QUICK = Compression("zstd", "256K", ("-Xcompression-level", "15"))
 FILES = Compression("zstd", "128K", ("-Xcompression-level", "19"))
+# In names of layers; those of parts stand in tables of mounts, options of overlayfs and lists of checksums.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def programs(recipe: Recipe, weight: int) -> Compression:
@@ -60,24 +64,26 @@ def split(tree: Tree, recipe: Recipe, early: frozenset[str]) -> list[Part]:
         owner = owners.get(entry.origin, "")
         weight[owner] = weight.get(owner, 0) + entry.size
     own = {name for name, size in weight.items() if name not in ("", "base") and size >= OWN_PART}
-    groups: dict[str, dict[str, Entry]] = {"system": {}, **{name: {} for name in sorted(own)}, "files": {}}
+    system: dict[str, Entry] = {}
+    owned: dict[str, dict[str, Entry]] = {name: {} for name in sorted(own)}
+    files: dict[str, Entry] = {}
     for path in tree:
         if path in early:
             continue
         entry = tree[path]
         owner = owners.get(entry.origin, "")
         if owner in own:
-            groups[owner][path] = entry
+            owned[owner][path] = entry
         elif entry.origin == "skiff" or entry.origin.startswith("layer "):
-            groups["files"][path] = entry
+            files[path] = entry
         else:
-            groups["system"][path] = entry
+            system[path] = entry
+    groups = [
+        ("system", system, programs(recipe, 0), True),
+        *((name, owned[name], programs(recipe, weight[name]), False) for name in owned),
+        ("files", files, FILES, True),
+    ]
     return [
-        Part(
-            f"{number}-{name.replace('/', '-')}",
-            entries,
-            FILES if name == "files" else programs(recipe, weight.get(name, 0)),
-            first=name not in own,
-        )
-        for number, (name, entries) in enumerate(groups.items())
+        Part(f"{number}-{_UNSAFE.sub('-', name)}", entries, compression, first)
+        for number, (name, entries, compression, first) in enumerate(groups)
     ]
