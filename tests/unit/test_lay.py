@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from skiff.builders.debian.skeleton import add_skeleton
 from skiff.builders.fingerprint import of_recipe
 from skiff.builders.hooks import generated
-from skiff.builders.lay import add_layer, scan
+from skiff.builders.lay import add_layer, lay, scan
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.recipe import LayerRef, Recipe
-from skiff.model.tree import Tree
+from skiff.model.tree import Entry, Kind, Tree
 
 
 @pytest.mark.parametrize("name", ["etc/secret", "etc"])
@@ -102,6 +103,41 @@ def test_what_builds_write_into_a_layer_is_not_in_its_fingerprint(tmp_path: Path
     assert of_recipe(recipe, (), [tmp_path / "workspaces"]) == before
     (tmp_path / "rootfs").mkdir()
     assert of_recipe(recipe, (), [tmp_path / "workspaces"]) != before
+
+
+def standing() -> Tree:
+    tree = Tree()
+    add_skeleton(tree, Arch.AMD64)
+    tree.add("home/bob", Entry(Kind.DIR, 0o700, "skiff", uid=1000, gid=1000))
+    return tree
+
+
+def test_a_folder_that_is_there_keeps_its_owner_and_mode(tmp_path: Path) -> None:
+    tree, layer = standing(), hooked(tmp_path / "a/b", "#!/bin/sh\nmkdir -p tmp; echo >tmp/one\n")
+    for name in ("home/bob/.profile", "root/.profile", "bin/hello", "srv/new/one"):
+        (layer.rootfs / name).parent.mkdir(parents=True, exist_ok=True)
+        (layer.rootfs / name).write_text("x")
+    (layer.rootfs / "var/log").mkdir(parents=True)
+    add_layer(tree, layer)
+    lay(tree, generated(Recipe(Arch.AMD64, (layer,)), tmp_path / "out", lambda _: None))
+    folders = ("home/bob", "root", "tmp", "srv/new")
+    assert [(tree[path].mode, tree[path].uid, tree[path].gid) for path in folders] == [
+        (0o700, 1000, 1000),
+        (0o700, 0, 0),
+        (0o1777, 0, 0),
+        (0o755, 0, 0),
+    ]
+    # The part of the layers lies over that of the packages, and says what a folder is like.
+    assert {tree[path].origin for path in folders} == {"layer a/b"}
+    assert tree["var/log"].target == "/run/log" and "usr/bin/hello" in tree
+
+
+@pytest.mark.parametrize("name", ["run/hello", "var/run/hello", "var/log/hello"])
+def test_what_nobody_would_see_on_the_device_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "rootfs" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"layer a/b: /{name} would lie in /run") as raised:
+        add_layer(standing(), LayerRef("a/b", tmp_path))
+    assert "service" in raised.value.hint
 
 
 def hooked(folder: Path, text: str) -> LayerRef:

@@ -14,7 +14,7 @@ from skiff.builders.elf import Linker
 from skiff.builders.exports import without_exports
 from skiff.builders.golines import without_lines
 from skiff.builders.kernel import Kernel
-from skiff.builders.lay import add_extras, add_layer, add_settings, early_files
+from skiff.builders.lay import add_extras, add_layer, add_settings, early_files, lay
 from skiff.builders.owners import owners
 from skiff.builders.rewrite import rewrite
 from skiff.builders.trim import Globs, drop, drop_unneeded_libraries
@@ -41,8 +41,7 @@ def finish(
         tree.add(path, entry)
     for layer in recipe.layers:
         add_layer(tree, layer)
-    for path, entry in generated:
-        tree.add(path, entry)
+    lay(tree, generated)
     add_extras(tree, recipe)
     step("trim")
     # Those of layers are for Debian's paths.

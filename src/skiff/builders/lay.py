@@ -7,6 +7,8 @@ import stat
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import msgspec
+
 import skiff
 from skiff.builders.elf import Linker
 from skiff.builders.trim import Globs
@@ -43,8 +45,7 @@ def add_settings(tree: Tree, recipe: Recipe, epoch: int) -> None:
 
 def add_layer(tree: Tree, layer: LayerRef) -> None:
     """Lay a layer's `rootfs/` over the tree, and its `services/` under /etc/service."""
-    for path, entry in scan(layer.rootfs, f"layer {layer.name}"):
-        tree.add(path, entry)
+    lay(tree, scan(layer.rootfs, f"layer {layer.name}"))
     if layer.services.is_dir():
         for service in sorted(layer.services.iterdir()):
             # A later layer's service of the same name replaces the earlier one whole.
@@ -52,6 +53,26 @@ def add_layer(tree: Tree, layer: LayerRef) -> None:
             for path, entry in scan(service, f"layer {layer.name}"):
                 _check_starts(service / path, entry)
                 tree.add(f"etc/service/{service.name}/{path}", entry)
+
+
+def lay(tree: Tree, entries: Iterable[tuple[str, Entry]]) -> None:
+    """Put files of a layer into the tree. A folder that is there keeps its owner and mode.
+
+    Links into /run stay, too. Raises UserError for what would lie there.
+    """
+    for path, entry in entries:
+        there = tree.entries.get(tree.canonical(path))
+        if entry.kind is Kind.DIR and there is not None:
+            if there.kind is Kind.LINK and there.target.startswith("/run/"):
+                continue
+            if there.kind is Kind.DIR:
+                entry = msgspec.structs.replace(there, origin=entry.origin)
+        if tree.canonical(path).startswith("run/"):
+            raise UserError(
+                f"{entry.origin}: /{path} would lie in /run, which is empty whenever the device starts",
+                hint="let the service that needs it make it",
+            )
+        tree.add(path, entry)
 
 
 def _check_starts(file: Path, entry: Entry) -> None:
