@@ -44,6 +44,15 @@ def test_squashfs_is_the_same_to_the_byte(tmp_path: Path) -> None:
     assert first.name == second.name
 
 
+def test_squashfs_has_the_image_s_time_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pack_part(_entries(), ZSTD, 1_700_000_000, tmp_path / "a")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
+    second = pack_part(_entries(), ZSTD, 1_700_000_000, tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_squashfs_of_other_content_has_another_name(tmp_path: Path) -> None:
     first = pack_part(_entries(), ZSTD, 1, tmp_path)
     assert pack_part(_entries(b"other\n"), ZSTD, 1, tmp_path) != first

@@ -159,17 +159,21 @@ def spawn(
     stdin: IO[bytes] | int | None = None,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
-    env: Mapping[str, str] | None = None,
+    env: Mapping[str, str | None] | None = None,
     cwd: Path | None = None,
     new_session: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a program and return at once. ``new_session`` detaches it from this terminal."""
+    """Start a program and return at once. ``new_session`` detaches it from this terminal.
+
+    ``env`` is added to the environment; None takes a variable out of it.
+    """
+    environment = {**os.environ, **(env or {})}
     return subprocess.Popen(
         _resolved(argv),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        env={**os.environ, **(env or {})},
+        env={name: value for name, value in environment.items() if value is not None},
         cwd=cwd,
         start_new_session=new_session,
     )

@@ -86,7 +86,8 @@ def _write(entries: Mapping[str, Entry], compression: Compression, epoch: int, t
         "-mkfs-time", str(epoch), "-all-time", str(epoch),
         "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
     ]  # fmt: skip
-    process = spawn(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    # It takes this variable, which builds in CI have, or words for times, and not both.
+    process = spawn(argv, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={"SOURCE_DATE_EPOCH": None})
     assert process.stdin is not None
     try:
         with tarfile.open(
