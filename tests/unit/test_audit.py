@@ -88,6 +88,18 @@ def test_only_what_holds_for_this_version_and_release_is_told(
     assert told == {"CVE-1": ("openssl", "3.5.1-1+deb13u2"), "CVE-5": ("linux", "")}
 
 
+def test_a_kernel_that_is_compiled_has_the_holes_of_its_source(
+    audited: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = package(
+        "linux-source-6.12", "6.12.57-1", "pool/main/l/linux/linux-source-6.12_6.12.57-1_all.deb"
+    )
+    lock = PackageSet(Arch.AMD64, "trixie", (), (), 0, (), linux=source)
+    open_workspace("default").lock.write_bytes(typed.encode(lock))
+    assert main(["audit", "--lock", "--data", str(audited), "--json"]) == 0
+    assert [one["hole"] for one in json.loads(capsys.readouterr().out)] == ["CVE-5"]
+
+
 def test_a_hole_that_nobody_has_mended_is_no_failure(
     audited: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

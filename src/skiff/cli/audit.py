@@ -35,7 +35,7 @@ def command(workspace: Workspace, as_json: bool, of_locked: bool, data: str) -> 
     devices. Holes that Debian has not mended yet are listed, and change nothing in the status. It is 2 if
     the data could not be had: then nothing is known.
     """
-    installed = of_packages(load_lock(workspace).packages) if of_locked else of_image(workspace.image)
+    installed = of_packages(load_lock(workspace).in_image) if of_locked else of_image(workspace.image)
     found = audit(installed, read(data, cache_dir()), SUITE)
     if as_json:
         print_json(found)

@@ -78,3 +78,8 @@ class PackageSet(msgspec.Struct, frozen=True):
     def total_bytes(self) -> int:
         """Size of all package files."""
         return sum(item.bytes for item in self.packages)
+
+    @property
+    def in_image(self) -> tuple[Package, ...]:
+        """The packages, and what a kernel of the image is compiled of."""
+        return (*self.packages, *((self.linux,) if self.linux else ()))
