@@ -187,7 +187,7 @@ def resolve_packages(
         except NoSuchPackage as error:
             raise UserError(f"{error.message} ({_askers(recipe, error.names)})", hint=error.hint) from error
         bases = lock_bases(recipe.bases, resolver, options.mirror, update=options.update, warn=ui.warn)
-        linux = find_linux(recipe, cache, options.mirror, ui.warn)
+        linux = find_linux(recipe, cache, options.mirror, ui.warn, update=options.update)
         return msgspec.structs.replace(packages, bases=bases, linux=linux)
 
 
@@ -282,10 +282,14 @@ def _boot_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Optio
                 hint="write a new one with `skiff lock`",
             )
         return lock
-    return BootLock(
-        Sources(cache, options.mirror).find(UBOOT, cache, warn=ui.warn) if recipe.uboot_defconfig else None,
-        tuple(find_package(recipe.arch, name, cache, options.mirror, ui.warn) for name in names),
-    )
+    source = None
+    if recipe.uboot_defconfig:
+        source = Sources(cache, options.mirror).find(UBOOT, cache, warn=ui.warn, update=options.update)
+    packages = [
+        find_package(recipe.arch, name, cache, options.mirror, ui.warn, update=options.update)
+        for name in names
+    ]
+    return BootLock(source, tuple(packages))
 
 
 def slot(folder: Path, image: Image, cache: Path, key: Path | None, ui: Ui) -> None:

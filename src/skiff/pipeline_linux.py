@@ -21,10 +21,12 @@ from skiff.model.workspace import Workspace
 
 
 def find_linux(
-    recipe: Recipe, cache: Path, mirror: str | None, warn: Callable[[str], None]
+    recipe: Recipe, cache: Path, mirror: str | None, warn: Callable[[str], None], *, update: bool = False
 ) -> Package | None:
     """The package with the kernel's source text, as the archive has it now; None when none is compiled."""
-    return find_package(recipe.arch, LINUX, cache, mirror, warn) if recipe.kernel_source else None
+    if not recipe.kernel_source:
+        return None
+    return find_package(recipe.arch, LINUX, cache, mirror, warn, update=update)
 
 
 def linux_package(recipe: Recipe, cache: Path, mirror: str | None, ui: Ui) -> Package:

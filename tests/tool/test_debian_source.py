@@ -127,6 +127,8 @@ def test_the_answer_of_today_is_not_asked_for_twice(sources: Fake, tmp_path: Pat
     first = found(sources, tmp_path)
     before = list(sources.calls)
     assert found(sources, tmp_path) == first and sources.calls == before
+    sources.find("thing", tmp_path / "cache", warn=pytest.fail, update=True)
+    assert sources.calls == 2 * before
 
 
 def test_it_is_unpacked_with_debian_s_patches_and_kept(sources: Fake, tmp_path: Path) -> None:

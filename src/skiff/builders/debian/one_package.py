@@ -13,10 +13,19 @@ from skiff.model.packages import Package
 
 
 def find_package(
-    arch: Arch, name: str, cache: Path, mirror: str | None, warn: Callable[[str], None]
+    arch: Arch,
+    name: str,
+    cache: Path,
+    mirror: str | None,
+    warn: Callable[[str], None],
+    *,
+    update: bool = False,
 ) -> Package:
-    """One package for a CPU, as the archive has it now. Raises UserError when there is none."""
-    found = Resolver(Archive(arch, cache, mirror), cache).packages([name], [], update=False, warn=warn)
+    """One package for a CPU, as the archive has it now. Raises UserError when there is none.
+
+    ``update``: an answer of today does not count.
+    """
+    found = Resolver(Archive(arch, cache, mirror), cache).packages([name], [], update=update, warn=warn)
     return next(item for item in found.packages if item.name == name)
 
 

@@ -30,18 +30,18 @@ class Sources(Archive):
         # Their lists are the same for every CPU.
         super().__init__(Arch.AMD64, cache, mirror)
 
-    def find(self, name: str, cache: Path, *, warn: Progress) -> Source:
+    def find(self, name: str, cache: Path, *, warn: Progress, update: bool = False) -> Source:
         """The newest version of a source package.
 
-        The answer counts for a day. Raises UserError when there is none; without network, lists that were
-        fetched before are used, with a warning.
+        The answer counts for a day, or not at all when ``update``. Raises UserError when there is none;
+        without network, lists that were fetched before are used, with a warning.
         """
         require("dpkg-source")
         file = cache / "sources" / f"{name}-{digest(self.mirror)[:12]}.json"
-        if (known := of_today(file, Source)) is not None:
+        if not update and (known := of_today(file, Source)) is not None:
             return known
         try:
-            self.update(force=False, warn=warn)
+            self.update(force=update, warn=warn)
             with waiting(self._lock):
                 listing = self._apt(["apt-get", "source", "--print-uris", "-qq", "--only-source", name])
                 paragraphs = self._apt(["apt-cache", "showsrc", "--only-source", name])
