@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skiff.builders.debian.skeleton import add_skeleton
 from skiff.builders.fingerprint import of_recipe
 from skiff.builders.hooks import generated
-from skiff.builders.lay import add_layer, lay, scan
+from skiff.builders.lay import add_extras, add_layer, lay, scan
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
 from skiff.model.recipe import LayerRef, Recipe
@@ -138,6 +139,27 @@ def test_what_nobody_would_see_on_the_device_is_refused(name: str, tmp_path: Pat
     with pytest.raises(UserError, match=f"layer a/b: /{name} would lie in /run") as raised:
         add_layer(standing(), LayerRef("a/b", tmp_path))
     assert "service" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("of_link", "wins"), [("a/first", "file"), ("a/second", "link"), ("a/third", "link")]
+)
+@pytest.mark.parametrize(("field", "builder"), [("links", "debian"), ("buildroot_links", "buildroot")])
+def test_the_later_of_a_link_and_a_file_wins(
+    of_link: str, wins: str, field: str, builder: str, tmp_path: Path
+) -> None:
+    layers = tuple(LayerRef(name, tmp_path / name) for name in ("a/first", "a/second", "a/third"))
+    file = layers[1].rootfs / "etc/resolv.conf"
+    file.parent.mkdir(parents=True)
+    file.write_text("x")
+    path = "/etc/resolv.conf"
+    recipe = Recipe(Arch.AMD64, layers, origins={f"{field}[{path}]": of_link}, builder=builder)
+    recipe = msgspec.structs.replace(recipe, **{field: {path: "/run/skiff/resolv.conf"}})
+    tree = Tree()
+    for layer in layers:
+        add_layer(tree, layer)
+    add_extras(tree, recipe)
+    assert tree["etc/resolv.conf"].kind.value == wins
 
 
 def hooked(folder: Path, text: str) -> LayerRef:

@@ -123,10 +123,21 @@ def add_extras(tree: Tree, recipe: Recipe) -> None:
     for path, mode in recipe.dirs.items():
         tree.add(path.strip("/"), Entry(Kind.DIR, int(mode, 8), ORIGIN))
     for path, target in links.items():
-        tree.add(path.strip("/"), Entry(Kind.LINK, 0o777, ORIGIN, target=target))
+        if not _has_later(tree, path, recipe):
+            tree.add(path.strip("/"), Entry(Kind.LINK, 0o777, ORIGIN, target=target))
     for path in recipe.applets:
         if tree.resolve(path.strip("/")) is None:
             tree.add(path.strip("/"), Entry(Kind.LINK, 0o777, ORIGIN, target="/usr/bin/busybox"))
+
+
+def _has_later(tree: Tree, path: str, recipe: Recipe) -> bool:
+    """Whether what stands in a link's place is of a later layer than the link."""
+    there = tree.entries.get(tree.canonical(path))
+    field = "buildroot_links" if recipe.builder == "buildroot" and path in recipe.buildroot_links else "links"
+    layer = recipe.origins.get(f"{field}[{path}]")
+    if there is None or layer not in recipe.names:
+        return False
+    return there.origin in [f"layer {name}" for name in recipe.names[recipe.names.index(layer) + 1 :]]
 
 
 def early_files(tree: Tree, recipe: Recipe, linker: Linker) -> frozenset[str]:
