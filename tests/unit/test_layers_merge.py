@@ -161,3 +161,12 @@ def test_a_kernel_is_compiled_where_a_layer_or_the_user_says_so(tree: LayerTree)
     assert not packaged.kernel_source and request(packaged)[0] == "linux-image-amd64"
     asked = resolve(["base"], Arch.AMD64, tree.search, kernel="source")
     assert asked.kernel_source and asked.origins["kernel_source"] == "--kernel"
+
+
+def test_a_later_layer_may_take_debians_kernel_again(tree: LayerTree) -> None:
+    tree.add("a/small", "[kernel]\nsource = true\n")
+    tree.add("a/large", "[kernel]\nsource = false\n")
+    tree.add("a/other")
+    recipe = tree.resolve("a/small", "a/large", "a/other")
+    assert not recipe.kernel_source and recipe.origins["kernel_source"] == "a/large"
+    assert tree.resolve("a/large", "a/small", "a/other").kernel_source

@@ -157,7 +157,7 @@ class _Merger:
             value = _value(layer, key)
             if isinstance(value, dict):
                 value = value.get(self.arch.value)
-            if value:
+            if value or value is False:
                 self.single[field] = value
                 self.origins[field] = layer.name
 

@@ -150,15 +150,16 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The kernel, and which of its modules travel along."""
 
     package: Annotated[dict[str, str], Doc(description="Debian kernel package for each CPU.")] = {}
+    # Unset is not no: a later layer's `false` counts.
     source: Annotated[
-        bool,
+        bool | msgspec.UnsetType,
         Doc(
             description=(
                 "Whether the `debian` builder compiles the kernel, from the text in `linux-source-6.12` and "
                 "with `kernel/*.config` of all layers, instead of taking it from `package`."
             )
         ),
-    ] = False
+    ] = msgspec.UNSET
     base: Annotated[
         str,
         Doc(
