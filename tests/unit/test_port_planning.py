@@ -87,6 +87,17 @@ def test_a_plan_is_kept_until_something_changes(plan: Planner, project: Path, ch
     assert not plan.kept
 
 
+def test_a_plan_of_another_folder_is_not_taken(
+    plan: Planner, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`./redis` is another folder there."""
+    for name in ("one", "two"):
+        write(project / name, port_toml='[sources]\n"redis:7" = "./redis"\n')
+        write(project / name / "redis", Dockerfile=f"FROM a\nENV OF={name}\n")
+        monkeypatch.chdir(project / name)
+        assert plan("redis:7", Images({"a": BOTH})).nodes[-1].text == f"FROM a\nENV OF={name}\n"
+
+
 def test_a_plan_in_the_cache_that_is_broken_is_made_anew(plan: Planner) -> None:
     plan("a", Images({"a": BOTH}))
     for file in (plan.cache / "port" / "plans").iterdir():

@@ -89,8 +89,8 @@ def planned(
     )
     try:
         request = _request(wish, build)
-        # All that decides beside the answers: wish, port.toml, this tool.
-        key = hash_of((request, told, wish.sources, library, _tool()))
+        # All that decides beside the answers: wish, port.toml, the folder that paths begin in, this tool.
+        key = hash_of((request, told, wish.sources, library, str(Path.cwd()), _tool()))
         file = cache / "port" / "plans" / f"{key}.json"
         kept = _kept(file)
         asking = _Asking(lookup, sources)
