@@ -114,6 +114,37 @@ def test_the_file_has_its_new_name_further_on() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "new"),
+    [
+        ('ENTRYPOINT ["/usr/bin/tini-amd64", "--"]', 'ENTRYPOINT ["/usr/bin/tini-arm64", "--"]'),
+        ("CMD tini-amd64 /app", "CMD tini-arm64 /app"),
+        (
+            'CMD ["/usr/lib/jvm/java-17-openjdk-amd64/bin/java"]',
+            'CMD ["/usr/lib/jvm/java-17-openjdk-arm64/bin/java"]',
+        ),
+        (
+            "HEALTHCHECK --interval=5s CMD test -e /usr/lib/x86_64-linux-gnu/x",
+            "HEALTHCHECK --interval=5s CMD test -e /usr/lib/aarch64-linux-gnu/x",
+        ),
+        ("WORKDIR /usr/lib/x86_64-linux-gnu", "WORKDIR /usr/lib/aarch64-linux-gnu"),
+        ("VOLUME /usr/lib/x86_64-linux-gnu", "VOLUME /usr/lib/aarch64-linux-gnu"),
+    ],
+)
+def test_what_a_container_runs_is_looked_at(line: str, new: str) -> None:
+    tini = "https://github.com/krallin/tini/releases/download/v1/tini-amd64"
+    found = ties(f"ADD {tini} /usr/bin/tini-amd64\n{line}")
+    assert found.text.splitlines()[1].endswith("tini-arm64 /usr/bin/tini-arm64")
+    assert found.text.splitlines()[2] == new
+    assert found.findings[-1].after == new
+
+
+def test_a_variable_of_a_command_is_its_own() -> None:
+    found = ties("RUN curl https://nodejs.org/dist/v1/node-v1-linux-${A}.tar.xz\nCMD A=x64 /app")
+    assert found.diff == ""
+    assert (only(found).line, only(found).what) == (3, "x64 is named")
+
+
+@pytest.mark.parametrize(
     ("platform", "line", "why"),
     [
         ("riscv64", f"RUN curl -O {NODE}", "Node.js has no file for linux/riscv64"),

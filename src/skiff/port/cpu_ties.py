@@ -30,7 +30,8 @@ from skiff.port.tie_script import (
 from skiff.port.tie_words import cross_ties, left_over, setting_ties, word_ties
 from skiff.port.trees import Tree
 
-_LOOKED_AT = ("RUN", "ADD", "COPY", "ENV", "ARG")
+# What is run while the image is built, and what its containers run.
+_LOOKED_AT = ("RUN", "ADD", "COPY", "ENV", "ARG", "WORKDIR", "VOLUME", "ENTRYPOINT", "CMD", "HEALTHCHECK")
 # What the builder sets, unless a Dockerfile gives it a value of its own.
 _BUILDERS = ("TARGETARCH", "TARGETPLATFORM")
 _X86 = ("amd64", "386")

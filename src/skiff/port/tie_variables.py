@@ -86,8 +86,8 @@ def variable_ties(
         }
         everywhere = {**within[script.start], **everywhere}
     for script in _definitions(file, scripts):
-        # What a RUN sets is gone in the next one.
-        own = script.instruction.keyword == "RUN"
+        # What a command sets is gone in the next one.
+        own = script.instruction.keyword not in ("ARG", "ENV")
         used = within.get(script.start, {}) if own else everywhere
         values = held(file, script)
         for one in _assignments(script._replace(text=without_cases(script, rules))):
