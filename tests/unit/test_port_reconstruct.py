@@ -34,8 +34,11 @@ def lines(found: Reconstructed) -> list[str]:
         ("RUN /bin/sh -c apt-get update && make # buildkit", "RUN apt-get update && make"),
         ("/bin/sh -c apt-get update", "RUN apt-get update"),
         ("RUN /bin/bash -o pipefail -c a | b # buildkit", "RUN a | b"),
-        ("RUN |2 A=1 B=2 /bin/sh -c make # buildkit", "RUN A=1 B=2 make"),
-        ("|1 A=1 /bin/sh -c make", "RUN A=1 make"),
+        ("RUN /usr/bin/bash -eo pipefail -c a | b # buildkit", "RUN a | b"),
+        ("RUN /bin/bash -o errexit -o pipefail --login -euxc a # buildkit", "RUN a"),
+        ("|0 /bin/sh -c make", "RUN make"),
+        ("ARG TARGETARCH=amd64", "ARG TARGETARCH"),
+        ("ARG A=1 TARGETVARIANT= BUILDPLATFORM=linux/amd64", "ARG A=1 TARGETVARIANT BUILDPLATFORM"),
         ('/bin/sh -c #(nop)  CMD ["bash"]', 'CMD ["bash"]'),
         ("/bin/sh -c #(nop)  ENV A=b c", 'ENV A="b c"'),
         ("ENV PATH=/usr/bin:/bin", "ENV PATH=/usr/bin:/bin"),
@@ -55,9 +58,47 @@ def test_a_step_comes_back(step: str, expected: str) -> None:
     assert lines(made(DEBIAN, 'CMD ["bash"]', step)) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("RUN |2 A=1 B=2 /bin/sh -c make # buildkit", ["ARG A=1", "ARG B=2", "RUN make"]),
+        ("|1 A=1 /bin/sh -c make", ["ARG A=1", "RUN make"]),
+        (
+            "RUN |3 OPTS=-a -b EMPTY= V=$2 /bin/sh -c make",
+            ['ARG OPTS="-a -b"', "ARG EMPTY=", 'ARG V="\\$2"', "RUN make"],
+        ),
+        ("RUN |1 OPTS=A=1 B=2 /bin/sh -c make", ['ARG OPTS="A=1 B=2"', "RUN make"]),
+        # What the builder sets is another for another CPU.
+        ("RUN |2 TARGETARCH=amd64 BUILDOS=linux /bin/sh -c set -eux; make", ["RUN set -eux; make"]),
+        # Without a shell.
+        ("RUN |2 A=1 TARGETARCH=amd64 make all # buildkit", ["ARG A=1", "RUN make all"]),
+    ],
+)
+def test_build_arguments_come_back(step: str, expected: list[str]) -> None:
+    assert lines(made(DEBIAN, 'CMD ["bash"]', step)) == expected
+
+
+@pytest.mark.parametrize(
+    "shell", ["/bin/ash -eo pipefail -c", "conda run -n x /bin/bash -c", "/shell.sh", "/bin/bash -c -e"]
+)
+@pytest.mark.parametrize("step", ["RUN {} make", "RUN |1 A=1 2 {} make # buildkit"])
+def test_the_shell_of_a_command_is_that_of_the_history(shell: str, step: str) -> None:
+    found = made(DEBIAN, 'CMD ["bash"]', f"SHELL [{shell}]", step.format(shell), "RUN /bin/sh -c x")
+    assert lines(found)[-2:] == ["RUN make", "RUN x"]
+    # That of a base, which the history need not tell.
+    found = made(DEBIAN, step.format(shell), run=RunConfig(shell=tuple(shell.split())))
+    assert "\nRUN make\n" in found.text
+
+
+@pytest.mark.parametrize("step", [f"/bin/sh {'--x ' * 200}", f"|{'9' * 5000} A=1 make"])
+def test_hostile_histories_come_to_an_end(step: str) -> None:
+    assert lines(made(DEBIAN, 'CMD ["bash"]', step)) == [f"RUN {step.strip()}"]
+
+
 def test_a_script_of_several_lines() -> None:
     found = made(DEBIAN, 'CMD ["bash"]', "RUN |1 A=1 /bin/sh -c set -e\nmake\n # buildkit")
-    assert parse(found.text).instructions[-1].heredocs[0].content == "export A=1\nset -e\nmake\n"
+    assert "\nARG A=1\nRUN <<" in found.text
+    assert parse(found.text).instructions[-1].heredocs[0].content == "set -e\nmake\n"
 
 
 @pytest.mark.parametrize(

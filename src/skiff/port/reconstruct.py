@@ -14,8 +14,12 @@ from skiff.model.port import Finding, Platform, Reference
 # Stage of the image that is read.
 ORIGINAL = "original"
 _BASE_LABEL = "org.opencontainers.image.base.name"
-# A build argument before a command: |2 A=b C=d /bin/sh -c …
-_ARGUMENTS = re.compile(r"(?:RUN )?\|(\d+) ")
+# Build arguments before a command: |2 A=b C=d /bin/sh -c …
+_ARGUMENTS = re.compile(r"\|(\d{1,4}) ")
+# What the builder sets, with the value that it had.
+_BUILDERS = re.compile(r"\b((?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT))=\S*")
+# A shell and its options, up to the command: /bin/bash -eo pipefail -c …
+_SHELL = r"(?:/usr)?/bin/(?:ba|a|da)?sh (?:-\w*o \w+ |-[\w-]+ )*?-\w*c"
 _NOP = re.compile(r"^/bin/sh -c #\(nop\)\s+")
 _COPY = re.compile(r"^(?:COPY|ADD) (?P<flags>(?:--\S+ )*)(?P<source>.+?) (?:in )?(?P<target>\S+)\s*$")
 _KEPT = re.compile(
@@ -64,7 +68,8 @@ def reconstruct(
     ``base_steps``: how many steps are those of the base that its label names, where that was seen.
     """
     base, steps = _base(config, base_steps)
-    made = [base, *(step for text in steps for step in _steps(text)), *_configuration(config.run)]
+    shell = _shells(config)
+    made = [base, *(step for text in steps for step in _steps(text, shell)), *_configuration(config.run)]
     lines = [
         f"# Made by skiff from the history of {reference} for {platform}.",
         f"FROM --platform={platform} {reference} AS {ORIGINAL}",
@@ -118,13 +123,22 @@ def _plain(created_by: str) -> str:
     return _NOP.sub("", text).strip()
 
 
-def _steps(text: str) -> Iterator[_Step]:
+def _shells(config: ImageConfig) -> re.Pattern[str]:
+    """Finds what stands before a command: a shell of the history's, the image's own, or one as is usual."""
+    history = [_plain(one.created_by) for one in config.history]
+    known = [re.sub(r"[\[\]\",]", "", text[6:]).strip() for text in history if text.startswith("SHELL ")]
+    known.append(" ".join(config.run.shell or ()))
+    exact = [re.escape(one) for one in sorted(known, key=len, reverse=True) if one]
+    return re.compile(rf"(?<!\S)(?:{'|'.join([*exact, _SHELL])}) ")
+
+
+def _steps(text: str, shell: re.Pattern[str]) -> Iterator[_Step]:
     if match := _COPY.match(text):
         yield from _copied(match)
     elif _KEPT.match(text):
         yield _kept(text)
     else:
-        yield _command(text)
+        yield from _command(text, shell)
 
 
 def _kept(text: str) -> _Step:
@@ -138,7 +152,8 @@ def _kept(text: str) -> _Step:
         return _Step(text if words is None else f"{keyword} {json.dumps(words)}")
     if keyword == "HEALTHCHECK" or (keyword in ("LABEL", "ENV") and "=" not in rest):
         return _Step(f"# {text}")
-    return _Step(_escaped(text))
+    text = _escaped(text)
+    return _Step(_BUILDERS.sub(r"\1", text) if keyword == "ARG" else text)
 
 
 def _escaped(text: str) -> str:
@@ -172,24 +187,31 @@ def _copied(match: re.Match[str]) -> Iterator[_Step]:
         yield _Step(" ".join(["COPY", f"--from={ORIGINAL}", *flags, path, path]), why)
 
 
-def _command(text: str) -> _Step:
-    """RUN, with the build arguments it was given."""
-    prefix = ""
-    text = text.removeprefix("RUN ") if not _ARGUMENTS.match(text) else text
+def _command(text: str, shell: re.Pattern[str]) -> Iterator[_Step]:
+    """RUN, behind the build arguments it was given."""
+    text = text.removeprefix("RUN ")
+    given: list[str] = []
     if match := _ARGUMENTS.match(text):
-        rest = text[match.end() :]
-        shell = re.search(r" ?(/bin/\S+ -\S*c |/bin/\S+ -o )", rest)
-        given = rest[: shell.start()] if shell else ""
-        prefix = "".join(f"{word} " for word in given.split() if "=" in word)
-        text = rest[shell.start() :].strip() if shell else rest
+        text, count = text[match.end() :], int(match[1])
+        if found := shell.search(text):
+            given = _arguments(text[: found.start()].rstrip(), count)
+            text = text[found.start() :]
+        else:
+            *given, text = text.split(" ", count)
     if not text or text.startswith("#"):
-        return _Step(f"# {text.lstrip('# ')}".rstrip())
-    command = re.sub(r"^/bin/(ba|a|da)?sh (-[a-z]+ )*(-o pipefail )?-[a-z]*c ", "", text)
-    lines = command.split("\n")
-    if len(lines) == 1:
-        return _Step(f"RUN {prefix}{command}")
-    export = "".join(f"export {word}\n" for word in prefix.split())
-    return _Step(f"RUN <<'SKIFF'\n{export}{command}\nSKIFF")
+        yield _Step(f"# {text.lstrip('# ')}".rstrip())
+        return
+    for name, _, value in (word.partition("=") for word in given if not _BUILDERS.match(word)):
+        yield _Step(f"ARG {name}={_quoted(value)}")
+    found = shell.match(text)
+    command = text[found.end() :] if found else text
+    yield _Step(f"RUN <<'SKIFF'\n{command}\nSKIFF" if "\n" in command else f"RUN {command}")
+
+
+def _arguments(text: str, count: int) -> list[str]:
+    """Build arguments, whose values have no quotes: the last one takes what is left."""
+    words = re.split(r" (?=[A-Za-z_]\w*=)", text)
+    return [*words[: count - 1], " ".join(words[count - 1 :])] if count else []
 
 
 def _configuration(run: RunConfig) -> Iterator[_Step]:
