@@ -52,6 +52,12 @@ def lines(found: Reconstructed) -> list[str]:
         ("COPY entry.sh /usr/bin/ # buildkit", "COPY --from=original /usr/bin/entry.sh /usr/bin/entry.sh"),
         ("COPY --chown=1:1 . /app # buildkit", "COPY --from=original --chown=1:1 /app /app"),
         ("/bin/sh -c #(nop) COPY file:0ab1 in /etc/x.conf ", "COPY --from=original /etc/x.conf /etc/x.conf"),
+        # What is in a folder is copied, not the folder.
+        ("COPY dist/ /srv/html/ # buildkit", "COPY --from=original /srv/html/ /srv/html/"),
+        ("COPY . /app/ # buildkit", "COPY --from=original /app/ /app/"),
+        ("COPY a etc/b # buildkit", "COPY --from=original /etc/b /etc/b"),
+        ("ADD https://e.x/tini-amd64 /tini # buildkit", "ADD https://e.x/tini-amd64 /tini"),
+        ("ADD --chown=1:1 git@e.x:a/b.git#v1 src/ # buildkit", "ADD --chown=1:1 git@e.x:a/b.git#v1 src/"),
     ],
 )
 def test_a_step_comes_back(step: str, expected: str) -> None:
@@ -130,6 +136,30 @@ def test_a_base_that_is_not_known_is_no_base() -> None:
     assert all(found.text.splitlines()[one.line - 1].startswith(one.what) for one in found.lost)
 
 
+@pytest.mark.parametrize(
+    ("target", "path"), [("./", "/srv/app/x.json"), (".", "/srv/app/x.json"), ("a/../b", "/srv/app/b")]
+)
+def test_a_target_is_below_the_folder_of_its_step(target: str, path: str) -> None:
+    for history in (("WORKDIR /srv", 'CMD ["bash"]', "WORKDIR app"), ('CMD ["bash"]', "WORKDIR /srv/app/")):
+        found = made(DEBIAN, *history, f"COPY x.json {target} # buildkit", "WORKDIR /y")
+        assert f"\nCOPY --from=original {path} {path}\n" in found.text
+
+
+@pytest.mark.parametrize("step", ["COPY . / # buildkit", "COPY rootfs/ ./", "COPY . //"])
+def test_the_whole_image_is_not_copied(step: str) -> None:
+    assert [one.blocks for one in made(DEBIAN, 'CMD ["bash"]', step).lost] == [True]
+
+
+def test_an_address_is_fetched_for_the_new_cpu(tmp_path: Path) -> None:
+    tini = "https://github.com/krallin/tini/releases/download/v1/tini-amd64"
+    history = (DEBIAN, 'CMD ["bash"]', f"ADD {tini} /tini # buildkit")
+    config = ImageConfig(history=tuple(History(created_by=text) for text in history))
+    images = Images({"e.x/app:1": ("amd64",)}, {"e.x/app:1": config}, ("debian:trixie",))
+    node = root(plan_of("e.x/app:1", images, tmp_path))
+    assert f"\nADD {tini.replace('amd64', 'arm64')} /tini\n" in node.text
+    assert {one.kind for one in node.findings} == {"download"}
+
+
 def test_files_that_are_copied_are_told() -> None:
     found = made(DEBIAN, 'CMD ["bash"]', "COPY a b /x/")
     assert [one.kind for one in found.lost] == ["lost", "lost"]
@@ -151,7 +181,8 @@ def test_the_configuration_holds() -> None:
         shell=("/bin/bash", "-c"),
         healthcheck=Healthcheck(test=("CMD-SHELL", "curl -f x"), interval=5_000_000_000, retries=3),
     )
-    assert lines(made(DEBIAN, 'CMD ["bash"]', run=run)) == [
+    # The history tells it as well.
+    assert lines(made(DEBIAN, 'CMD ["bash"]', "ONBUILD RUN x", run=run)) == [
         'ENV A="b c"',
         "ENV D=",
         'LABEL l="say \\"hi\\""',

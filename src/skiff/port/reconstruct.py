@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 
@@ -23,8 +24,9 @@ _SHELL = r"(?:/usr)?/bin/(?:ba|a|da)?sh (?:-\w*o \w+ |-[\w-]+ )*?-\w*c"
 _NOP = re.compile(r"^/bin/sh -c #\(nop\)\s+")
 _COPY = re.compile(r"^(?:COPY|ADD) (?P<flags>(?:--\S+ )*)(?P<source>.+?) (?:in )?(?P<target>\S+)\s*$")
 _KEPT = re.compile(
-    r"^(ENV|WORKDIR|USER|EXPOSE|VOLUME|LABEL|STOPSIGNAL|SHELL|ONBUILD|MAINTAINER|ARG|CMD|ENTRYPOINT|HEALTHCHECK)\b"
+    r"^(ENV|WORKDIR|USER|EXPOSE|VOLUME|LABEL|STOPSIGNAL|SHELL|MAINTAINER|ARG|CMD|ENTRYPOINT|HEALTHCHECK)\b"
 )
+_ADDRESS = re.compile(r"(?:https?|git|ssh)://|git@")
 # Bases that tell of themselves in their history.
 _DEBIAN = re.compile(r"debian\.sh\b.*?'([a-z]+)'\s+'@\d+'")
 _ALPINE = re.compile(r"alpine-minirootfs-(\d+\.\d+)[\d.]*-")
@@ -67,9 +69,9 @@ def reconstruct(
     Files that came from a folder nobody has are copied out of that image: right for what is no program.
     ``base_steps``: how many steps are those of the base that its label names, where that was seen.
     """
-    base, steps = _base(config, base_steps)
-    shell = _shells(config)
-    made = [base, *(step for text in steps for step in _steps(text, shell)), *_configuration(config.run)]
+    history = [_plain(one.created_by) for one in config.history]
+    base, count = _base(config, history, base_steps)
+    made = [base, *_steps(history, count, _shells(history, config.run)), *_configuration(config.run)]
     lines = [
         f"# Made by skiff from the history of {reference} for {platform}.",
         f"FROM --platform={platform} {reference} AS {ORIGINAL}",
@@ -83,21 +85,20 @@ def reconstruct(
     return Reconstructed("\n".join(lines) + "\n", tuple(lost), not base.blocks)
 
 
-def _base(config: ImageConfig, base_steps: int) -> tuple[_Step, list[str]]:
-    """FROM, and the history behind it."""
-    history = [_plain(one.created_by) for one in config.history]
+def _base(config: ImageConfig, history: list[str], base_steps: int) -> tuple[_Step, int]:
+    """FROM, and how many steps of the history are those of the base."""
     label = base_name(config)
     if base_steps:
-        return _Step(f"FROM {label}"), history[base_steps:]
+        return _Step(f"FROM {label}"), base_steps
     found = _known_base(history, config)
     if found is not None:
         name, count = found
-        return _Step(f"FROM {name}"), history[count:]
+        return _Step(f"FROM {name}"), count
     if label:
         why = "a label names the base; the history does not tell which steps are the base's own"
-        return _Step(f"FROM {label}", why), history
+        return _Step(f"FROM {label}", why), 0
     why = "the base is not known: its files cannot be brought back"
-    return _Step("FROM scratch", why, blocks=True), history
+    return _Step("FROM scratch", why, blocks=True), 0
 
 
 def _known_base(history: list[str], config: ImageConfig) -> tuple[str, int] | None:
@@ -123,22 +124,29 @@ def _plain(created_by: str) -> str:
     return _NOP.sub("", text).strip()
 
 
-def _shells(config: ImageConfig) -> re.Pattern[str]:
+def _shells(history: list[str], run: RunConfig) -> re.Pattern[str]:
     """Finds what stands before a command: a shell of the history's, the image's own, or one as is usual."""
-    history = [_plain(one.created_by) for one in config.history]
     known = [re.sub(r"[\[\]\",]", "", text[6:]).strip() for text in history if text.startswith("SHELL ")]
-    known.append(" ".join(config.run.shell or ()))
+    known.append(" ".join(run.shell or ()))
     exact = [re.escape(one) for one in sorted(known, key=len, reverse=True) if one]
     return re.compile(rf"(?<!\S)(?:{'|'.join([*exact, _SHELL])}) ")
 
 
-def _steps(text: str, shell: re.Pattern[str]) -> Iterator[_Step]:
-    if match := _COPY.match(text):
-        yield from _copied(match)
-    elif _KEPT.match(text):
-        yield _kept(text)
-    else:
-        yield from _command(text, shell)
+def _steps(history: list[str], count: int, shell: re.Pattern[str]) -> Iterator[_Step]:
+    """The instructions behind the first ``count`` steps, which are the base's."""
+    folder = "/"
+    for at, text in enumerate(history):
+        if text.startswith("WORKDIR "):
+            folder = posixpath.join(folder, text.removeprefix("WORKDIR "))
+        # The configuration has what is held back.
+        if at < count or text.startswith("ONBUILD "):
+            continue
+        if match := _COPY.match(text):
+            yield from _copied(match, folder)
+        elif _KEPT.match(text):
+            yield _kept(text)
+        else:
+            yield from _command(text, shell)
 
 
 def _kept(text: str) -> _Step:
@@ -171,15 +179,21 @@ def _quoted(value: str) -> str:
     return '"' + escaped.replace("\n", " ") + '"'
 
 
-def _copied(match: re.Match[str]) -> Iterator[_Step]:
+def _copied(match: re.Match[str], folder: str) -> Iterator[_Step]:
     """Files that came from a folder, or from another stage: the history does not tell which."""
-    target = match["target"]
+    target = posixpath.normpath(posixpath.join(folder, match["target"]))
+    # Whether it ends in a slash tells that it is a folder.
+    target = posixpath.join(target, "") if match["target"].endswith("/") or match["target"] == "." else target
     flags = [flag for flag in match["flags"].split() if not flag.startswith("--from")]
     for source in match["source"].split():
-        name = source.rstrip("/").rpartition("/")[2]
-        hashed = source.startswith(("file:", "dir:", "multi:"))
-        path = target + name if target.endswith("/") and name and not hashed else target
-        if set(path) & set("*?[") or path.rstrip("/") in ("", "."):
+        if _ADDRESS.match(source):
+            yield _Step(" ".join(["ADD", *flags, source, match["target"]]))
+            continue
+        name = source.rpartition("/")[2]
+        # Of a folder, what is in it is copied.
+        named = name not in ("", ".") and not source.startswith(("file:", "dir:", "multi:"))
+        path = target + name if target.endswith("/") and named else target
+        if set(path) & set("*?[") or not path.strip("/"):
             why = "which files these were cannot be told: they are left out"
             yield _Step(f"# {match[0]}", why, blocks=True)
             continue
