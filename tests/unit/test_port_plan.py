@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from skiff.host.errors import UserError
+from skiff.host.run import run
 from skiff.model.oci import ImageConfig, RunConfig
 from skiff.model.port import Action, GitSource, LocalSource, Platform
 from skiff.port.reference import parse_reference
@@ -139,6 +140,26 @@ def test_a_source_can_be_given_as_an_address(tmp_path: Path, place: str) -> None
     source = root(plan).source
     assert isinstance(source, GitSource)
     assert (source.commit, source.directory, source.file) == (made, "a/b", "Containerfile")
+
+
+def test_a_source_with_submodules_is_refused(tmp_path: Path) -> None:
+    """Their files would not be there, and COPY of a folder around them says nothing."""
+    source = tmp_path / "source"
+    for place in (source, source / "app", source / "other"):
+        write(place, Dockerfile="FROM a\nCOPY . /x\n")
+    module = commit(write(tmp_path / "module", x="1"))
+    commit(source)
+    run(["git", "-C", source, "update-index", "--add", "--cacheinfo", f"160000,{module},app/lib"])
+    (source / "app" / "lib").mkdir()
+    commit(source)
+    images = Images({"a": BOTH})
+    for folder in ("", ":app"):
+        with pytest.raises(UserError) as caught:
+            plan_of("e.x/b", images, tmp_path, given={"e.x/b": f"{source}#main{folder}"})
+        assert caught.value.message.endswith("it has submodules, which are not fetched: app/lib")
+        assert "--source" in caught.value.hint
+    plan = plan_of("e.x/b", images, tmp_path, given={"e.x/b": f"{source}#main:other"})
+    assert root(plan).action is Action.REBUILD
 
 
 def test_a_label_that_leads_nowhere_is_told_and_passed_over(tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ class Repository:
         data = self._object(f"{commit}:{path}" if path else f"{commit}^{{tree}}", "tree")
         return tuple(_items(data or b"", len(commit) // 2))
 
+    def submodules(self, commit: str, path: str) -> tuple[str, ...]:
+        """Folders below one of a commit that are other repositories."""
+        below = [_clean(path)] if _clean(path) else []
+        listed = run(self._git("ls-tree", "-r", "-z", commit, "--", *below)).stdout.decode(errors="replace")
+        return tuple(one.partition("\t")[2] for one in listed.split("\0") if one.startswith("160000 "))
+
     def checkout(self, commit: str, cache: Path) -> Path:
         """A folder with all files of a commit, in the cache. Raises UserError."""
         target = cache / "port" / "trees" / f"{digest(self.url)[:12]}-{commit[:20]}"

@@ -163,6 +163,7 @@ class Sources:
         ):
             data = repository.read(source.commit, f"{directory}/{name}")
             if data is not None:
+                _check_whole(repository, source.commit, directory)
                 exact = msgspec.structs.replace(source, directory=directory, file=name)
                 tree = GitTree(repository, source.commit, directory)
                 shown = f"{source.url}#{source.commit[:12]}:{directory}/{name}"
@@ -220,6 +221,16 @@ class Sources:
             return ()
         shown = f"{self.library}: library/{name}"
         return read_library(decode(data, shown), shown)
+
+
+def _check_whole(repository: Repository, commit: str, directory: str) -> None:
+    """`docker build` would fetch submodules; without them the image lacks files."""
+    found = ", ".join(repository.submodules(commit, directory))
+    if found:
+        raise UserError(
+            f"{repository.url}#{commit[:12]}: it has submodules, which are not fetched: {found}",
+            "git clone --recurse-submodules, and name the folder: --source IMAGE=./FOLDER",
+        )
 
 
 def _key(name: str) -> str:
