@@ -229,10 +229,18 @@ def test_the_escape_of_a_file_holds_without_its_reader(tmp_path: Path) -> None:
     text = "# syntax=docker/dockerfile:1\n# check=skip=all\n# escape=`\nFROM scratch\nRUN a `\n && b\n"
     made = msgspec.structs.replace(node(tmp_path, "top", text=text), parents=())
     rest = "FROM scratch\nRUN a `\n && b\n"
-    assert pin(made, {}, lambda _: False) == f"# escape=`\n# check=skip=all\n#\n{rest}"
-    assert pin(made, {}, lambda _: True) == (
-        f"# escape=`\n# syntax=docker/dockerfile:1\n# check=skip=all\n{rest}"
+    assert pin(made, {}, lambda _: False) == f"# escape=`\n#\n#\n{rest}"
+    assert pin(made, {}, lambda _: True) == f"# escape=`\n# syntax=docker/dockerfile:1\n#\n{rest}"
+
+
+def test_the_checks_of_a_file_are_for_what_its_author_wrote(tmp_path: Path) -> None:
+    """A platform written into FROM is an error to them."""
+    text = "# check=error=true\nFROM a\n"
+    made = msgspec.structs.replace(
+        node(tmp_path, "top", text=text), parents=(Parent("tiny", "a", "FROM", 2),)
     )
+    pinned = pin(made, {"tiny": ("localhost/t:1", ARM)}, lambda _: True)
+    assert pinned == "#\nFROM --platform=linux/arm64 localhost/t:1\n"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def pin(node: Node, parents: Mapping[str, tuple[str, Platform]], has_reader: Cal
     Every FROM gets its platform, written out: not every builder puts variables in there, and podman's looks
     for later stages' images by the platform of the first one.
     A ``# syntax=`` line whose image ``has_reader`` knows nowhere is taken out: the engine's own reader of
-    Dockerfiles then does, and needs no registry.
+    Dockerfiles then does, and needs no registry. So is ``# check=``: it forbids platforms written out.
     """
     file = parse(node.text, node.reference.short)
     edits = [edit for parent in node.parents for edit in _edits(file, parent, *parents[parent.node])]
@@ -30,7 +30,11 @@ def pin(node: Node, parents: Mapping[str, tuple[str, Platform]], has_reader: Cal
 
 def _with_directives(file: Dockerfile, text: str, has_reader: Callable[[str], bool]) -> str:
     """The text with directives in an order that every reader obeys: one that it does not know ends them."""
-    kept = [one for one in file.directives if one.name != "syntax" or has_reader(one.value)]
+    kept = [
+        one
+        for one in file.directives
+        if one.name == "escape" or (one.name == "syntax" and has_reader(one.value))
+    ]
     if not file.directives or len(kept) == len(file.directives) == 1:
         return text
     first = sorted(kept, key=lambda one: one.name != "escape")
