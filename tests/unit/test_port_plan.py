@@ -9,8 +9,10 @@ import pytest
 from skiff.host.errors import UserError
 from skiff.host.run import run
 from skiff.model.oci import ImageConfig, RunConfig
-from skiff.model.port import Action, GitSource, LocalSource, Platform
+from skiff.model.port import Action, GitSource, LocalSource, Node, Platform
+from skiff.port.graph import source_folder
 from skiff.port.reference import parse_reference
+from skiff.port.sources import Sources
 from tests.unit.port_world import ARM64, Images, actions, commit, plan_of, root, write
 
 BOTH = ("amd64", "arm64")
@@ -110,18 +112,27 @@ def test_a_library_can_be_a_repository(tmp_path: Path) -> None:
     assert root(plan).action is Action.REBUILD
 
 
-def test_sources_are_looked_for_in_order(tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a server that has what is in the test's folder."""
+    for name, value in (("COUNT", "1"), ("KEY_0", f"url.{tmp_path}/.insteadOf"), ("VALUE_0", "ssh://e.x/")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    return "ssh://e.x"
+
+
+def _labelled(place: str, revision: str = "") -> Images:
+    """An image whose labels name its source."""
+    labels = {"org.opencontainers.image.source": place, "org.opencontainers.image.revision": revision}
+    return Images({"top": ("amd64",)}, {"top": ImageConfig(config=RunConfig(labels=labels))}, ("bottom",))
+
+
+def test_sources_are_looked_for_in_order(tmp_path: Path, elsewhere: str) -> None:
     library = _library(tmp_path)
     labelled, given = tmp_path / "labelled", tmp_path / "given"
     write(labelled / "sub", Dockerfile="FROM bottom\nRUN labelled\n")
     revision = commit(labelled)
     write(given, Dockerfile="FROM bottom\nRUN given\n")
-    labels = {
-        "org.opencontainers.image.source": f"{labelled}#main:sub",
-        "org.opencontainers.image.revision": revision,
-    }
-    config = ImageConfig(config=RunConfig(labels=labels))
-    images = Images({"top": ("amd64",)}, {"top": config}, ("bottom",))
+    images = _labelled(f"{elsewhere}/labelled#main:sub", revision)
     assert (
         "RUN given" in root(plan_of("top", images, tmp_path, library=library, given={"top": str(given)})).text
     )
@@ -162,10 +173,43 @@ def test_a_source_with_submodules_is_refused(tmp_path: Path) -> None:
     assert root(plan).action is Action.REBUILD
 
 
-def test_a_label_that_leads_nowhere_is_told_and_passed_over(tmp_path: Path) -> None:
-    config = ImageConfig(config=RunConfig(labels={"org.opencontainers.image.source": f"{tmp_path}/gone#x:."}))
-    images = Images({"top": ("amd64",)}, {"top": config}, ("bottom",))
+def test_a_label_that_leads_nowhere_is_told_and_passed_over(tmp_path: Path, elsewhere: str) -> None:
+    images = _labelled(f"{elsewhere}/gone#x:.")
     assert root(plan_of("top", images, tmp_path, library=_library(tmp_path))).action is Action.REBUILD
+
+
+@pytest.mark.parametrize("place", ["{0}", "{0}#main", "file://{0}", "file://{0}#main", "r", "./x:/../r"])
+def test_a_label_names_no_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    repository = tmp_path / "r"
+    commit(write(repository, Dockerfile="FROM bottom\nRUN mine\n"))
+    monkeypatch.chdir(tmp_path)
+    images = _labelled(place.format(repository))
+    assert "RUN top" in root(plan_of("top", images, tmp_path, library=_library(tmp_path))).text
+
+
+@pytest.mark.parametrize("place", ["{0}", f"x/{'../' * 40}{{0}}"])
+def test_a_source_s_folder_is_one_of_its_repository(tmp_path: Path, elsewhere: str, place: str) -> None:
+    mine = write(tmp_path / "mine", id="PRIVATE")
+    write(tmp_path / "r" / str(mine)[1:], Dockerfile="FROM bottom\nCOPY . /\n")
+    commit(tmp_path / "r")
+    node = root(plan_of("top", _labelled(f"{elsewhere}/r#main:{place.format(mine)}"), tmp_path))
+    sources = Sources({}, "", tmp_path)
+    folder = source_folder(node, sources)
+    sources.close()
+    assert folder is not None and [path.name for path in folder.iterdir()] == ["Dockerfile"]
+
+
+def test_a_source_s_folder_that_is_a_link_out_of_its_repository_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "r", Dockerfile="FROM bottom\n")
+    (tmp_path / "r" / "link").symlink_to(write(tmp_path / "mine", id="PRIVATE"))
+    source = GitSource(str(tmp_path / "r"), commit(tmp_path / "r"), "link")
+    node = Node("top", parse_reference("top"), ARM64, Action.REBUILD, "", source=source)
+    sources = Sources({}, "", tmp_path)
+    with pytest.raises(UserError, match="link leads out of it"):
+        source_folder(node, sources)
+    sources.close()
 
 
 def test_what_is_missing_says_why(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Repository:
 
     def read(self, commit: str, path: str) -> bytes | None:
         """A file of a commit; None if there is none."""
-        return self._object(f"{commit}:{_clean(path)}", "blob")
+        return self._object(f"{commit}:{clean(path)}", "blob")
 
     def size(self, object: str) -> int:
         """Bytes of an object."""
@@ -74,7 +74,7 @@ class Repository:
 
     def items(self, commit: str, path: str) -> tuple[Item, ...]:
         """What a folder of a commit holds; nothing if there is no such folder."""
-        path = _clean(path)
+        path = clean(path)
         data = self._object(f"{commit}:{path}" if path else f"{commit}^{{tree}}", "tree")
         return tuple(_items(data or b"", len(commit) // 2))
 
@@ -193,7 +193,7 @@ def _items(data: bytes, size: int) -> Iterator[Item]:
         at = end + 1 + size
 
 
-def _clean(path: str) -> str:
+def clean(path: str) -> str:
     """A path as git wants it: no `.`, no slash at its ends."""
     parts: list[str] = []
     for part in path.split("/"):

@@ -17,6 +17,7 @@ from skiff.model.port import Action, LocalSource, Node, Parent, Plan, Platform, 
 from skiff.port.cpu_ties import examine
 from skiff.port.distributions import release_of
 from skiff.port.dockerfile import DockerfileError, parse
+from skiff.port.git import clean
 from skiff.port.reconstruct import ORIGINAL, base_name, is_base, reconstruct
 from skiff.port.reference import parse_reference
 from skiff.port.sources import Found, Sources
@@ -281,4 +282,8 @@ def source_folder(node: Node, sources: Sources) -> Path | None:
     if node.source is None or isinstance(node.source, ReconstructedSource):
         return None
     folder = sources.repository(node.source.url).checkout(node.source.commit, sources.cache)
-    return folder / node.source.directory
+    # The author of an image chooses the directory, by its labels.
+    inside = (folder / clean(node.source.directory)).resolve()
+    if not inside.is_relative_to(folder.resolve()):
+        raise UserError(f"{node.source.url}: {node.source.directory} leads out of it")
+    return inside

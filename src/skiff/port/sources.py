@@ -175,6 +175,10 @@ class Sources:
         if not place:
             return None
         try:
+            host, colon, _ = place.partition("/")[0].partition(":")
+            if not colon or host == "file":
+                # An author of images has no say over this machine's folders.
+                raise UserError(f"{place} is on this machine")
             return self._at(place, "its labels name its source", revision)
         except UserError as error:
             # The label need not name a folder that holds its Dockerfile.
