@@ -299,6 +299,22 @@ def test_devices_that_announce_themselves(capsys: Capture, monkeypatch: pytest.M
     assert capsys.readouterr().out.split() == ["pump.local", "10.0.0.7", "Skiff", "0.1.0"]
     assert main(["discover", "--all", "--toml", "--seconds", "0"]) == 0
     assert capsys.readouterr().out == 'hosts = [\n    "printer.local",\n    "pump.local",\n]\n'
+    # Anybody there may say anything: what is no host's name is not taken over, nor what a terminal obeys.
+    for server in (
+        'a"]\n[defaults]\nssh_options=["ProxyCommand=id',
+        "-oProxyCommand=id",
+        "\x1b[2J",
+        "pump.local",
+    ):
+        told = SimpleNamespace(
+            server=server, port=22, properties={b"skiff": b"1\x1b[2J"}, parsed_scoped_addresses=list
+        )
+        monkeypatch.setattr(Announced, "get_service_info", lambda *words, told=told, **more: told)
+        assert main(["discover", "--toml", "--seconds", "0"]) == 0
+        names = '\n    "pump.local",' * 2 if server == "pump.local" else ""
+        assert capsys.readouterr().out == f"hosts = [{names}\n]\n"
+        assert main(["discover", "--seconds", "0"]) == 0
+        assert "\x1b" not in capsys.readouterr().out
     monkeypatch.setattr(Announced, "get_service_info", lambda *words, **more: None)
     assert main(["discover", "--seconds", "0"]) == 0
     none = capsys.readouterr()

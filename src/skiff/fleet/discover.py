@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from skiff.host.errors import UserError
 # Each device announces its SSH server so, with a word of Skiff's in its text (layers/base/services/mdns).
 _SERVICE = "_ssh._tcp.local."
 _WORD = b"skiff"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 class Found(msgspec.Struct, frozen=True, order=True):
@@ -65,14 +67,16 @@ def discover(seconds: float, interfaces: Sequence[str] = ()) -> list[Found]:
         zeroconf.ServiceBrowser(link, _SERVICE, listener=listener)
         time.sleep(seconds)
         infos = [link.get_service_info(_SERVICE, name, timeout=1000) for name in list(listener.names)]
-    return sorted(_found(info) for info in infos if info is not None)
+    found = (_found(info) for info in infos if info is not None)
+    # Anybody on the network says what it likes, and this goes to terminals and into inventories.
+    return sorted(one for one in found if _NAME.fullmatch(one.name))
 
 
 def _found(info: Any) -> Found:
-    version = info.properties.get(_WORD) or b""
+    version = (info.properties.get(_WORD) or b"").decode(errors="replace")
     return Found(
         (info.server or info.name).rstrip("."),
         tuple(info.parsed_scoped_addresses()),
         info.port or 22,
-        version.decode(errors="replace"),
+        "".join(char for char in version if char.isprintable()),
     )
