@@ -182,6 +182,27 @@ def test_each_cpu_builds_for_itself_and_all_become_one_image(shop: CrewDevice) -
     assert made is not None and made.others == {"arm64": image_of(shop)["arm64"]}
 
 
+def test_what_others_put_into_the_registry_is_not_run(shop: CrewDevice, hub: Registry) -> None:
+    evil = {"Architecture": "arm64", "Id": "evil"}
+    theirs = hub.take("crew/native_build", "arm64", evil)
+    swarm = shop.engine.swarm
+
+    def replaced(body: Any) -> None:
+        builds(shop, hub, body)
+        if body["Name"] == JOB:
+            tag = asked_of(body)["tag"]
+            made = registry_client.find("crew/shop", tag)
+            assert made is not None
+            swarm.said[JOB] += f"\n{native_build.PUSHED}{made.digest}"
+            hub.take("crew/shop", tag, evil)
+
+    swarm.on_create = replaced
+    said = push(shop)
+    assert theirs not in swarm.created[JOB]["TaskTemplate"]["ContainerSpec"]["Image"]
+    assert f"{native_build.PUSHED}{image_of(shop)['arm64']}" in swarm.said[JOB]
+    assert native_build.PUSHED not in said
+
+
 def test_a_later_change_builds_nothing_and_has_the_same_images(shop: CrewDevice) -> None:
     push(shop)
     first = image_of(shop)
@@ -384,7 +405,9 @@ def test_one_cpu_costs_nothing(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch
     assert set(shop.engine.swarm.created) == {"shop_web"}
 
 
-def test_the_other_devices_part(shop: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_devices_part(
+    shop: CrewDevice, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shop.run("builder:set", "shop", "pids", "99")
     push(shop)
     body = shop.engine.swarm.created[JOB]
@@ -396,6 +419,9 @@ def test_the_other_devices_part(shop: CrewDevice, monkeypatch: pytest.MonkeyPatc
     before = set(shop.engine.images)
     assert native_build.run(shop.paths) == 0
     assert (group / "pids.max").read_text() == "99\n"
+    made = registry_client.find("crew/shop", asked_of(body)["tag"])
+    assert made is not None
+    assert capsys.readouterr().out.endswith(f"{native_build.PUSHED}{made.digest}\n")
     name = f"{registry.ADDRESS}/crew/shop:{asked_of(body)['tag']}"
     assert shop.engine.pushed == [name]
     # Its name is in the registry alone.

@@ -17,6 +17,8 @@ from skiff_device.crew.paths import Paths
 # The command that the container runs, and the variable that says what is to be built.
 COMMAND = "native-build"
 ASKED = "CREW_NATIVE_BUILD"
+# What it says last: as what the registry got the image. What steps of a build say is indented.
+PUSHED = "pushed as "
 
 
 class Asked(NamedTuple):
@@ -56,7 +58,7 @@ def run(paths: Paths) -> int:
             say=lambda line: print(line, flush=True),
         )
     try:
-        engine.push(name)
+        print(f"{PUSHED}{engine.push(name)}", flush=True)
     finally:
         engine.untag(name)
         engine.prune_build_cache(cleanup.cache_limit(paths))

@@ -22,7 +22,7 @@ from skiff_device.crew import cluster, logs, registry, registry_client, service_
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.engine_api import frames
 from skiff_device.crew.engine_swarm import Node, Swarm, is_there, name_of, patiently
-from skiff_device.crew.native_build import ASKED, COMMAND, Asked
+from skiff_device.crew.native_build import ASKED, COMMAND, PUSHED, Asked
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release
 from skiff_device.crew.service_spec import cpu_of, machine_of
@@ -172,8 +172,11 @@ class _Builder:
         images = {}
         for job in self._jobs:
             end = time.monotonic() + seconds + _FETCH
-            why = _Watch(self._engine, self._swarm, job, self._say).ended(end)
-            found = registry_client.find(repository(self._app), job.tag) if not why else None
+            watch = _Watch(self._engine, self._swarm, job, self._say)
+            why = watch.ended(end)
+            # Others can give tags, too: this one is for a device that was not heard, or has an older Skiff.
+            name = watch.pushed or job.tag
+            found = registry_client.find(repository(self._app), name) if not why else None
             if found is None:
                 self._lacks[job.cpu] = why or "no image of it came to the registry"
             else:
@@ -186,10 +189,10 @@ def _takes_work(node: Node) -> bool:
 
 
 def _place(engine: Engine, cpu: str) -> str:
-    """The empty image for a CPU, in the registry; its name there."""
-    found = registry_client.find(_EMPTY, cpu)
-    if found is not None:
-        return f"{registry.ADDRESS}/{_EMPTY}@{found.digest}"
+    """The empty image for a CPU, in the registry; its name there.
+
+    It is made anew: what is run beside a device's engine is by no means what others put into the registry.
+    """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         folder = tarfile.TarInfo("tmp")
@@ -236,6 +239,8 @@ class _Watch:
         self._say = say
         self._seen = ""
         self._why = ""
+        # The digest of what it handed over, once it says so.
+        self.pushed = ""
 
     def ended(self, end: float) -> str:
         """Come back when it has ended; why, or nothing when it went well."""
@@ -278,5 +283,7 @@ class _Watch:
                     text = line.text.decode(errors="replace").rstrip()
                     if text.startswith("crew: "):
                         self._why = text.removeprefix("crew: ")
+                    elif text.startswith(PUSHED):
+                        self.pushed = text.removeprefix(PUSHED)
                     else:
                         self._say(f"{self._job.cpu}: {text}")
