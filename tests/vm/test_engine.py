@@ -58,6 +58,7 @@ def test_an_engine_that_dies_is_set_wrong_and_is_damaged(device: MakeDevice) -> 
     _a_setting_is_not_valid(machine)
     _its_databases_are_garbage(machine)
     _its_networks_do_not_hear_the_name(machine)
+    _its_networks_are_closed_to_neighbours(machine)
 
 
 def _its_programs_die(machine: Device) -> None:
@@ -105,3 +106,9 @@ def _its_networks_do_not_hear_the_name(machine: Device) -> None:
     assert "docker0" in machine.succeed("ip -o -4 addr")
     words = 'awk \'$3 == ":" { name = $2 } $1 == "FB0000E0" { print name }\' /proc/net/igmp'
     assert machine.succeed(words).split() == ["eth0"]
+
+
+def _its_networks_are_closed_to_neighbours(machine: Device) -> None:
+    """Who routes to a container's address by this device gets nowhere: Docker lets through what it opened."""
+    assert machine.succeed("sysctl -n net.ipv4.ip_forward") == "1\n"
+    assert machine.succeed("iptables -S FORWARD").splitlines()[0] == "-P FORWARD DROP"
