@@ -31,7 +31,12 @@ state=$(sed -n 's/^Dir::State "\\(.*\\)";/\\1/p' "$APT_CONFIG")
 case $1 in
 update)
     [ ! -e "$FAKE/update.fails" ] || { cat "$FAKE/update.fails" >&2; exit 100; }
-    printf 'Date: Sat, 14 Nov 2026 10:00:00 UTC\\n' > "$state/lists/x_InRelease" ;;
+    for suite in trixie trixie-updates trixie-security; do
+        file=$state/lists/mirror.example_debian_dists_${suite}_InRelease
+        said=$(cat "$FAKE/$suite" 2>/dev/null) || said="Suite: $suite"
+        printf '%s\\n' "-----BEGIN PGP SIGNED MESSAGE-----" "Hash: SHA512" "" "Origin: Debian" "$said" \\
+            "Date: Sat, 14 Nov 2026 10:00:00 UTC" "-----BEGIN PGP SIGNATURE-----" "" > "$file"
+    done ;;
 install)
     [ ! -e "$FAKE/install.fails" ] || { cat "$FAKE/install.fails" >&2; exit 100; }
     cp "$(sed -n 's/^Dir::State::status "\\(.*\\)";/\\1/p' "$APT_CONFIG")" "$FAKE/status"
@@ -211,6 +216,31 @@ def test_a_wrong_signature_is_never_passed_over(debian: Archive, apt: Apt, word:
     apt.fails("update", f"E: The repository {word}")
     with pytest.raises(UserError, match="carry no valid signature"):
         debian.update(force=True, warn=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Suite: stable-security\nCodename: bookworm-security",
+        "Codename: trixie",
+        # Not signed: it stands beside the signed text.
+        "Codename: trixie\n-----BEGIN PGP SIGNATURE-----\nSuite: trixie-security",
+    ],
+)
+def test_the_lists_of_another_suite_are_not_taken(debian: Archive, apt: Apt, said: str) -> None:
+    debian.update(force=False, warn=pytest.fail)
+    (apt.folder / "trixie-security").write_text(said)
+    with pytest.raises(UserError, match="answers for trixie-security with the lists of another suite"):
+        debian.update(force=True, warn=pytest.fail)
+    # They are there now, and are not for builds without a network.
+    apt.fails("update", "E: Failed to fetch\n  Temporary failure resolving")
+    with pytest.raises(UserError, match="could not be fetched"):
+        debian.update(force=False, warn=pytest.fail)
+
+
+def test_a_suite_goes_by_its_codename_too(debian: Archive, apt: Apt) -> None:
+    (apt.folder / "trixie").write_text("Suite: stable\nCodename: trixie")
+    debian.update(force=False, warn=pytest.fail)
 
 
 def test_a_package_that_is_not_there_is_named_with_the_cpu(debian: Archive, apt: Apt) -> None:

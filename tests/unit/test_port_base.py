@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import msgspec
 import pytest
 
 from skiff.host.errors import UserError
-from skiff.host.run import Group
+from skiff.host.run import Group, run
 from skiff.model.arch import Arch
 from skiff.model.port import Platform
 from skiff.port.base import Base, Bases, command, sources
-from skiff.port.distributions import Release, archives, distributions, release_of
+from skiff.port.distributions import DATA, Release, archives, distributions, release_of
 from skiff.port.reference import parse_reference
 
 TODAY = "Sat, 21 Nov 2026 09:15:44 UTC"
@@ -218,6 +219,34 @@ def test_old_releases_list_their_archives_by_lines() -> None:
     name, text = sources(Release("debian", "bullseye"), Arch.ARM64)
     assert name == "etc/apt/sources.list"
     assert text.splitlines()[0] == "deb http://deb.debian.org/debian bullseye main"
+
+
+@pytest.mark.parametrize(
+    ("suite", "said", "fine"),
+    [
+        ("trixie-security", "Suite: stable-security\nCodename: trixie-security", True),
+        ("noble-updates", "Suite: noble-updates\nCodename: noble", True),
+        ("buster_updates", "Suite: oldstable\nCodename: buster", True),
+        ("noble-security", "Suite: noble\nCodename: noble", False),
+        ("trixie", "Codename: bookworm\n-----BEGIN PGP SIGNATURE-----\nCodename: trixie", False),
+    ],
+)
+def test_a_base_is_not_made_of_the_lists_of_another_suite(
+    tmp_path: Path, suite: str, said: str, fine: bool
+) -> None:
+    (tmp_path / "chroot").write_text("#!/bin/sh\n")
+    (tmp_path / "chroot").chmod(0o755)
+    (tmp_path / "files").mkdir()
+    lists = tmp_path / "root/var/lib/apt/lists"
+    lists.mkdir(parents=True)
+    (tmp_path / "root/var/cache/apt").mkdir(parents=True)
+    signed = f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: x\n{said}\n"
+    (lists / f"near_debian_dists_{suite}_InRelease").write_text(signed)
+    named = {"SKIFF_BASE_FILES": str(tmp_path / "files"), "SKIFF_BASE_PACKAGES": str(tmp_path / "packages")}
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **named}
+    done = run([DATA / "base/finish", tmp_path / "root"], env=env, check=False)
+    assert (done.returncode == 0) is fine, done.stderr
+    assert ("is of another suite" in done.stderr.decode()) is not fine
 
 
 @pytest.mark.parametrize(

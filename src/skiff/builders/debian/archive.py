@@ -25,6 +25,7 @@ from skiff.model.arch import Arch
 from skiff.model.packages import Package, PackageSet
 
 SUITE = "trixie"
+_SUITES = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Age in seconds after which the archive's lists are fetched anew.
 LISTS_MAX_AGE = 24 * 3600
@@ -191,6 +192,18 @@ class Archive:
                 ) from error
             warn(f"no network to {self.mirror}: going on with the package lists fetched earlier")
             return
+        lists = self.state / "lists"
+        wrong = [
+            suite
+            for suite in _SUITES
+            if [_is_of(file, suite) for file in lists.glob(f"*_dists_{suite}_InRelease")] != [True]
+        ]
+        if wrong:
+            stamp.unlink(missing_ok=True)
+            raise UserError(
+                f"{self.mirror} answers for {', '.join(wrong)} with the lists of another suite",
+                hint="use another mirror (--mirror URL); nothing of these lists was used",
+            )
         stamp.touch()
 
     def resolve(self, request: Sequence[str], provided: Sequence[str]) -> PackageSet:
@@ -303,6 +316,14 @@ class Archive:
                 if partial.exists() and file_digest(partial) == sha256:
                     partial.replace(paths[sha256])
                 partial.unlink(missing_ok=True)
+
+
+def _is_of(file: Path, suite: str) -> bool:
+    """Whether a Release file is a suite's: all are signed, older ones too, and apt only warns of another."""
+    text = file.read_text(errors="replace").partition("\n\n")[2]
+    # What stands around the signed text says nothing.
+    signed = text.partition("\n-----BEGIN PGP SIGNATURE")[0].splitlines()
+    return f"Suite: {suite}" in signed or f"Codename: {suite}" in signed
 
 
 def _reasons(error: CommandError) -> str:
