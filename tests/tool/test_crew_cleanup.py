@@ -153,6 +153,14 @@ def test_a_job_never_overlaps_itself_and_is_bounded(
     assert crontab.run(crew.paths, "app", job.id) == 0 and len(crew.engine.argvs) == count
 
 
+def test_a_list_of_jobs_has_nothing_that_a_terminal_would_obey(crew: CrewDevice, job: crontab.Job) -> None:
+    evil = {"command": "tidy\n --all \x1b[2J", "schedule": "@daily\r"}
+    made = release.current(crew.paths, "app")
+    assert made is not None
+    release.save(crew.paths, "app", made._replace(app_json={"cron": [evil]}))
+    assert crew.run("cron:list", "app").text[8:] == "  @daily  tidy --all ?[2J\n"
+
+
 def test_suspended_by_command(crew: CrewDevice, job: crontab.Job) -> None:
     control = crew.paths.root / "etc/service/crew-cron/supervise/control"
     reader = os.open(control, os.O_RDONLY | os.O_NONBLOCK)

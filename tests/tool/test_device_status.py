@@ -70,6 +70,13 @@ def test_a_failure_is_told_with_its_hint(fine: Device) -> None:
     assert "→ look at it" in text
 
 
+def test_what_a_terminal_would_obey_is_not_shown(fine: Device) -> None:
+    fine.put("run/skiff/status/core", "fail\ttools: \x1b[2J…\tlook\x1b]52;c;ZXZpbA==\x07\x7f\n")
+    _, text = status(fine)
+    assert "core          tools: [2J…\n" in text and "→ look]52;c;ZXZpbA==\n" in text
+    assert as_json(fine)[1]["units"]["core"]["hint"] == "look]52;c;ZXZpbA=="
+
+
 def test_a_warning_is_no_failure(fine: Device) -> None:
     fine.put("run/skiff/status/net.eth0", "warn\tno DHCP answer: 169.254.1.2 (link-local)\tcheck\n")
     code, text = status(fine)

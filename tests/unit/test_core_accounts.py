@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from skiff_device.core import accounts, config, keys, processes
+from skiff_device.core import accounts, config, keys, processes, state
 from skiff_device.core.accounts import Known
 from skiff_device.core.paths import Paths
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIaIHcrMFZX7327yE4hX702XkONGPVsfGbaLbJwnQQph"
 FORCED = 'command="/usr/lib/skiff/core/login"'
+
+
+def test_what_a_container_says_is_one_line_that_no_terminal_obeys() -> None:
+    assert state.clean("useradd:\t\x1b]52;c;x\x07\x9b2J gräßlich\n") == "useradd: ?]52;c;x??2J gräßlich"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ LOG_LIMIT = 512 << 10
 
 
 def clean(text: str) -> str:
-    """One line without tabs, as the fields of a state line must be."""
-    return " ".join(text.split())[:400]
+    """One line without tabs, as a state line's fields must be, and without what terminals obey."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:400])
 
 
 def report(paths: Paths, state: str, text: str, hint: str = "") -> None:

@@ -33,7 +33,8 @@ def listing(context: Context, args: Args) -> int | None:
         return None
     for job in found:
         held = "  (suspended)" if job.suspended else ""
-        context.say(f"{job.id}  {job.schedule}  {' '.join(job.command.split())}{held}")
+        schedule, command = (" ".join(text.split()) for text in (job.schedule, job.command))
+        context.say(f"{job.id}  {schedule}  {names.shown(command, len(command))}{held}")
     return None
 
 

@@ -230,6 +230,14 @@ keep_line() { # UNIT STATE TEXT HINT
 	[ "$2" != fail ] || FAILED=yes
 }
 
+# A text without what a terminal would obey, whoever wrote it. Sets REPLY.
+printable() {
+	REPLY=$1
+	case $1 in
+	*[[:cntrl:]]*) REPLY=$(printf %s "$1" | tr -d '\000-\037\177') ;;
+	esac
+}
+
 print_line() {
 	case $2 in
 	ok) mark=' ' ;;
@@ -237,8 +245,10 @@ print_line() {
 	warn) mark='!' ;;
 	*) mark='X' ;;
 	esac
-	printf '%s%s %-13s %s%s\n' "$on" "$mark" "$1" "$3" "$off"
-	[ -z "$4" ] || [ "$2" = ok ] || printf '                → %s\n' "$4"
+	printable "$3"
+	printf '%s%s %-13s %s%s\n' "$on" "$mark" "$1" "$REPLY" "$off"
+	printable "$4"
+	[ -z "$4" ] || [ "$2" = ok ] || printf '                → %s\n' "$REPLY"
 }
 
 print_text() {
@@ -266,10 +276,7 @@ json_string() {
 		*) break ;;
 		esac
 	done
-	REPLY=$REPLY$tail
-	case $REPLY in
-	*[[:cntrl:]]*) REPLY=$(printf %s "$REPLY" | tr -d '\000-\037') ;;
-	esac
+	printable "$REPLY$tail"
 	REPLY=\"$REPLY\"
 }
 
