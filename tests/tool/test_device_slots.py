@@ -204,6 +204,47 @@ def test_an_update_without_confirmation_is_given_up(slots: Slots) -> None:
     assert slots.entries == ["skiff-a.conf"] if slots.loader == "uefi" else slots.has_state() == b"a\x05g"
 
 
+def test_a_trial_that_is_given_up_twice_leaves_the_good_slot_good(slots: Slots) -> None:
+    slots.write()
+    slots.does("slots_try 3 200")
+    slots.run_from("b")
+    for _ in range(2):
+        assert slots.does("slots_rollback 3 300") == ["slot a"]
+        assert slots.states() == ("good", "spare")
+    # Nor is the only good slot written to.
+    assert "slot a is started next" in slots.refuses("slots_prepare", slots.manifest(version="2001"))
+    assert slots.states() == ("good", "spare")
+    slots.run_from("a")
+    assert slots.does("slots_started") == ["good a"]
+    # On purpose, from a good one: a trial as ever.
+    slots.does("slots_rollback 3 300")
+    assert slots.states() == ("spare", "trial")
+
+
+def test_no_moment_of_a_rollback_makes_the_trial_good(device: Device) -> None:
+    slots = Slots(device, "uboot")
+    slots.write()
+    slots.does("slots_try 3 200")
+    slots.run_from("b")
+    # Power goes after the first write.
+    slots.does('dd() { [ -e "$RUN/cut" ] || command dd "$@"; : >"$RUN/cut"; }\nslots_rollback 3 300')
+    assert slots.states() == ("good", "spare")
+
+
+@pytest.mark.parametrize("left", [None, "skiff-b+0-3.conf"])
+def test_a_trial_is_not_taken_away_when_nothing_else_would_start(device: Device, left: str | None) -> None:
+    slots = Slots(device, "uefi")
+    slots.fill("b", FILES)
+    (slots.boot / "loader/entries/skiff-a.conf").unlink()
+    slots.entry("skiff-a+2-1.conf", 7)
+    if left:
+        slots.entry(left, 6)
+    assert slots.does("slots_started") == ["trial a 300"]
+    assert slots.does("slots_rollback 3 300") == ["slot b"]
+    assert slots.entries == ["skiff-a+2-1.conf", "skiff-b+3.conf"]
+    assert slots.states() == ("trial", "trial")
+
+
 def test_a_slot_that_never_came_up_is_told(slots: Slots) -> None:
     slots.write()
     slots.does("slots_try 1 200")

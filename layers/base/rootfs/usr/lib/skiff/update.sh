@@ -172,6 +172,7 @@ slots_prepare() {
 	accept "$RUN/push/manifest" "$RUN/push/manifest.sig"
 	slot_look "$RUNNING"
 	[ "$SLOT_STATE" != trial ] || refuse "slot $RUNNING is on trial itself" "skiff-slots confirm, or skiff-slots rollback and reboot"
+	! given_up || refuse "slot $OTHER is started next, and was good before this one" "reboot first"
 	boot_umount
 	boot_repair
 	boot_mount rw || refuse "the boot partition cannot be written" "dmesg"
@@ -278,16 +279,25 @@ slots_rollback() { # TRIES SECONDS
 	[ -e "$BOOT/$OTHER/manifest" ] || refuse "slot $OTHER holds nothing to go back to"
 	sums_of "$BOOT/$OTHER/manifest" >"$RUN/sums"
 	(cd "$BOOT/$OTHER" && sha256sum -c -s "$RUN/sums" 2>/dev/null) || refuse "slot $OTHER is not whole" "push an image again"
-	slot_look "$RUNNING"
-	: >"$RUN/slot.ordered"
-	if [ "$SLOT_STATE" = trial ]; then
-		# The other one was good before it.
-		slot_disarm "$RUNNING"
-		[ "$LOADER" != uboot ] || state_write "$OTHER" "$GOOD_TRIES" g
-	else
-		slot_try "$OTHER" "$1" "$2"
+	if ! given_up; then
+		slot_look "$RUNNING"
+		: >"$RUN/slot.ordered"
+		entry_version "$OTHER"
+		case $LOADER:$SLOT_STATE:$REPLY in
+		# The other one was good before it. One write: after the first of two a cut could leave this one good.
+		uboot:trial:*) state_write "$OTHER" "$GOOD_TRIES" g ;;
+		# On UEFI nothing would start without this one, if the other one has no entry or no tries.
+		uefi:trial:[!0]*) slot_disarm "$RUNNING" ;;
+		*) slot_try "$OTHER" "$1" "$2" ;;
+		esac
 	fi
 	echo "slot $OTHER"
+}
+
+# Whether this system was on trial and is given up: it has not restarted yet, and its slot is not a good one.
+given_up() {
+	slot_look "$OTHER"
+	[ -e "$RUN/slot.ordered" ] && [ "$SLOT_STATE" = good ]
 }
 
 slots_confirm() {
