@@ -94,6 +94,13 @@ class FakeDevice:
         }
         (self.root / f"{name}.json").write_text(json.dumps({"ok": True, "units": units}))
 
+    def becomes(self, when: str, states: dict[str, str]) -> None:
+        """How the device is from this step of skiff-slots on."""
+        self.status("becomes", states)
+        self.program(
+            "skiff-slots", f'[ "$1" != {when} ] || cp "$ROOT/becomes.json" "$ROOT/status.json"\n{SLOTS}'
+        )
+
     def needs(self, *names: str) -> None:
         lines = [*(f"need {name}" for name in names), "slot b", f"basis {self.root}/a/"]
         (self.root / "needs").write_text("".join(f"{line}\n" for line in lines))
@@ -233,14 +240,35 @@ def test_what_warns_with_it_is_told(fake: FakeDevice, slot: Path, capsys: pytest
 
 
 def test_what_fails_while_its_checks_run_counts(fake: FakeDevice, slot: Path) -> None:
-    worse = {
-        unit: {"state": state, "text": "", "hint": ""} for unit, state in {**STATUS, "net": "fail"}.items()
-    }
-    (fake.root / "worse.json").write_text(json.dumps({"ok": False, "units": worse}))
-    fake.program("skiff-slots", f'[ "$1" != check ] || cp "$ROOT/worse.json" "$ROOT/status.json"\n{SLOTS}')
+    fake.becomes("check", {**STATUS, "net": "fail"})
     with pytest.raises(UserError, match="not as well as before: net"):
         push(fake.remote, slot, WISH, UI)
     assert fake.asked[-1] == "rollback" and "confirm" not in fake.asked
+
+
+def test_what_was_starting_before_must_not_fail_after(fake: FakeDevice, slot: Path) -> None:
+    fake.status("status", {**STATUS, "engine": "wait"})
+    fake.becomes("try", {**STATUS, "engine": "fail"})
+    with pytest.raises(UserError, match="not as well as before: engine"):
+        push(fake.remote, slot, msgspec.structs.replace(WISH, settle=0), UI)
+    assert fake.asked[-1] == "rollback" and "confirm" not in fake.asked
+
+
+@pytest.mark.parametrize("way", ["push", "rollback"])
+def test_what_is_starting_is_up_before_it_is_compared_with(fake: FakeDevice, slot: Path, way: str) -> None:
+    fake.status("status", {**STATUS, "engine": "wait"})
+    fake.status("then", {**STATUS, "engine": "ok"})
+    fake.becomes("try" if way == "push" else "rollback", {**STATUS, "engine": "wait"})
+    (fake.root / "first.json").write_text((fake.root / "after.json").read_text())
+    with pytest.raises(UserError, match="not as well as before: engine"):
+        push(fake.remote, slot, WISH, UI) if way == "push" else rollback(fake.remote, WISH, UI)
+    assert fake.asked[-1] == "rollback" and "confirm" not in fake.asked
+
+
+def test_what_waits_for_ever_may_wait_after(fake: FakeDevice, slot: Path) -> None:
+    fake.status("status", {**STATUS, "mdns": "wait"})
+    assert push(fake.remote, slot, msgspec.structs.replace(WISH, settle=0), UI).slot == "b"
+    assert fake.asked[-1] == "confirm"
 
 
 def test_what_failed_before_may_fail_after(fake: FakeDevice, slot: Path) -> None:

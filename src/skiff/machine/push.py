@@ -32,6 +32,8 @@ class Wish(msgspec.Struct, frozen=True):
     confirm_within: int = 300
     # Seconds that the device may take to come back, falling back included.
     patience: float = 900.0
+    # Seconds that what is still starting before the update has; what waits then may wait after it, too.
+    settle: float = 60.0
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -64,9 +66,9 @@ def push(remote: Remote, folder: Path, wish: Wish, ui: Ui) -> Done:
     with shared(remote) as near:
         found = slots.look(near)
         slots.check_fit(found, folder, remote.host)
-        before = slots.units(near)
         sent = send(near, folder, ui)
-        with ui.step("verify"):
+        with ui.step("verify") as step:
+            before = _settled(near, wish.settle, step)
             near.run(["skiff-slots", "try", str(wish.tries), str(wish.confirm_within)], timeout=600)
     done = restart(remote, sent.slot, before, wish, ui)
     return msgspec.structs.replace(done, bytes=sent.bytes, sent=sent.sent)
@@ -76,10 +78,22 @@ def rollback(remote: Remote, wish: Wish, ui: Ui) -> Done:
     """Start the other slot again, and confirm it once it is well. Raises UserError as push does."""
     with shared(remote) as near:
         found = slots.look(near)
-        before = slots.units(near)
-        with ui.step("verify"):
+        with ui.step("verify") as step:
+            before = _settled(near, wish.settle, step)
             near.run(["skiff-slots", "rollback", str(wish.tries), str(wish.confirm_within)], timeout=600)
     return restart(remote, found.other, before, wish, ui)
+
+
+def _settled(remote: Remote, patience: float, step: Step) -> dict[str, slots.Unit]:
+    """The lines of its skiff-status, once nothing is starting any more or ``patience`` seconds passed."""
+    deadline = time.monotonic() + patience
+    while True:
+        now = slots.units(remote)
+        starting = [name for name, unit in now.items() if unit.state == "wait" and name != "slot"]
+        if not starting or time.monotonic() >= deadline:
+            return now
+        step.detail(", ".join(starting))
+        time.sleep(1)
 
 
 def send(remote: Remote, folder: Path, ui: Ui) -> Sent:
@@ -229,9 +243,15 @@ def wait_until_well(
 
 
 def _worse(before: dict[str, slots.Unit], now: dict[str, slots.Unit]) -> list[str]:
-    """Names of lines that are not well (or not yet), though they were before or are new."""
-    bad = [name for name, unit in now.items() if unit.state in ("wait", "fail") and name != "slot"]
-    return [name for name in bad if name not in before or before[name].state in ("ok", "warn")]
+    """Names of lines that fail and did not before, or are not up (yet) and were, or are new."""
+    may = {"fail": ("fail",), "wait": ("fail", "wait")}
+    return [
+        name
+        for name, unit in now.items()
+        if unit.state in may
+        and name != "slot"
+        and (name not in before or before[name].state not in may[unit.state])
+    ]
 
 
 def _new_warnings(before: dict[str, slots.Unit], now: dict[str, slots.Unit]) -> dict[str, str]:
