@@ -136,6 +136,55 @@ def test_a_trial_without_confirmation_ends(guarded: Device) -> None:
     assert guarded.status("slot")[0] == "fail"
 
 
+# What a bootloader told of this start, when the device finds no boot partition to look there.
+TOLD = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+BLIND = f"""{STUBS}
+slots() {{ [ "$1" = started ] || echo "slots $*"; }}
+mount() {{ echo "$*" >>"$ROOT/mounts"; cp "$ROOT"/efivars/* "$6"; }}
+umount() {{ echo "umount $1" >>"$ROOT/mounts"; rm "$1"/*; }}
+guard_start
+guard_start
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "firmware", "ends"),
+    [
+        ("skiff.slot=b skiff.trial", False, True),
+        ("skiff.slot=b", TOLD, True),
+        # A good slot whose disk died: restarting it helps nobody.
+        ("skiff.slot=b", False, False),
+        ("skiff.slot=b", "LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", False),
+    ],
+)
+def test_a_trial_that_does_not_find_its_disk_ends(
+    guarded: Device, words: str, firmware: str | bool, ends: bool
+) -> None:
+    guarded.cmdline(f"quiet {words}")
+    if firmware:
+        (guarded.root / "sys/firmware/efi").mkdir(parents=True)
+        guarded.put(f"efivars/{firmware}", "")
+    late = 'echo "399.00 1" >"$PROC/uptime"; trial_watch; echo; echo "400.00 1" >"$PROC/uptime"; trial_watch'
+    told = guarded.sh(f'{BLIND}{late}; echo "<$STARTED>"').stdout
+    assert told == ("\nreboot -n\n<>\n" if ends else "\n<>\n")
+    assert (guarded.root / "run/skiff/status/slot").exists() == ends
+    if firmware:
+        # Asked for once, and not left mounted.
+        where = guarded.root / "run/skiff/efi"
+        assert guarded.read("mounts").splitlines() == [
+            f"-t efivarfs -o ro,nosuid,nodev,noexec efivarfs {where}",
+            f"umount {where}",
+        ]
+
+
+def test_a_disk_that_comes_late_is_what_counts(guarded: Device) -> None:
+    guarded.cmdline("quiet skiff.slot=b skiff.trial")
+    late = 'guard_start; echo "900.00 1" >"$PROC/uptime"; trial_watch'
+    assert guarded.says(f"{BLIND}slots() {{ echo good b; }}\n{late}") == ""
+    guarded.put("proc/uptime", "100.00 1.00\n")
+    assert guarded.says(f'{BLIND}touch "$RUN/confirmed"; {late}') == ""
+
+
 def test_a_confirmed_trial_goes_on(guarded: Device) -> None:
     assert trial(guarded, 'touch "$RUN/confirmed"; echo "900.00 1" >"$PROC/uptime"; trial_watch') == []
 

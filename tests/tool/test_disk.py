@@ -16,7 +16,8 @@ from skiff.host.files import digest, file_digest
 from skiff.host.json import encode
 from skiff.host.run import CommandError, run
 from skiff.image.assemble import load
-from skiff.image.boot_uboot import STATE_SECTOR
+from skiff.image.boot_kernel import BootKernel
+from skiff.image.boot_uboot import STATE_SECTOR, starter
 from skiff.image.disk import load_disk, write_disk
 from skiff.model.arch import Arch
 from skiff.model.disk import MIB, DiskImage, DiskPlan
@@ -227,3 +228,43 @@ def test_an_interruption_keeps_the_old_one(tmp_path: Path) -> None:
         write_disk(tmp_path / "ws" / "disk", image, {}, tmp_path / "cache", interrupt)
     assert load_disk(tmp_path / "ws" / "disk") == made
     assert sorted(path.name for path in (tmp_path / "ws").iterdir()) == ["disk", "image"]
+
+
+# Commands of U-Boot as functions of a shell; its memory is a file that begins at 0x20000.
+COMMANDS = """set -f
+setenv() { eval "$1=\\$2"; }
+setexpr() { eval "$1=$(($2 $3 $4))"; }
+itest() { [ "$(od -An -tu$1 -j $((${2#?} - 0x20000)) -N $1 "$MEMORY")" -eq $(($4)) ]; }
+skiff_where=0x20000 skiff_slot=0x20008
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "slot", "told"),
+    [
+        (b"SKIFFST1b\x02t", "b", True),
+        # The last one.
+        (b"SKIFFST1b\0t", "b", True),
+        # No tries left, or it could not be loaded: the other one is no trial.
+        (b"SKIFFST1b\0t", "a", False),
+        (b"SKIFFST1a\x02t", "b", False),
+        (b"SKIFFST1a\x02t", "a", True),
+        (b"SKIFFST1a\x05g", "a", False),
+        # No state: what is in memory means nothing.
+        (b"\0\0\0\0\0\0\0\0a\x02t", "a", False),
+    ],
+)
+def test_uboot_tells_the_device_of_its_trial(tmp_path: Path, state: bytes, slot: str, told: bool) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(state.ljust(512, b"\0"))
+    plan = DiskPlan("gpt", 16, 512, "uboot")
+    text = starter(plan, Arch.ARM64, BootKernel(file, False, 1000), file, ["quiet"])
+    begin = re.sub(
+        r"itest\.(.)",
+        lambda size: f"itest {4 if size[1] == 'l' else 1}",
+        text.partition("setenv initrd_high")[0],
+    )
+    done = run(
+        ["sh", "-c", f'{COMMANDS}{begin}echo "$bootargs"'], env={"skiff_try": slot, "MEMORY": str(file)}
+    )
+    assert done.stdout.decode() == f"quiet skiff.slot={slot}{' skiff.trial' if told else ''}\n"

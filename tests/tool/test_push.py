@@ -220,6 +220,14 @@ def test_a_device_that_fell_back_by_itself(fake: FakeDevice, slot: Path) -> None
     assert "confirm" not in fake.asked
 
 
+def test_a_device_that_cannot_tell_its_slots_after_the_restart(fake: FakeDevice, slot: Path) -> None:
+    says = "skiff-slots: no boot partition was found"
+    fake.program("skiff-slots", f'[ "$1" != try ] || echo "{says}" >"$ROOT/refuses---json"\n{SLOTS}')
+    with pytest.raises(UserError, match=f"{says}; slot b is not confirmed") as caught:
+        push(fake.remote, slot, WISH, UI)
+    assert "slot a" in caught.value.hint and "confirm" not in fake.asked
+
+
 @pytest.mark.parametrize("state", ["fail", "wait"])
 def test_a_device_that_is_less_well_goes_back(fake: FakeDevice, slot: Path, state: str) -> None:
     fake.status("then", {**STATUS, "net": state})

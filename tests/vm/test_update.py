@@ -88,6 +88,23 @@ def test_one_whose_engine_does_not_start_goes_back(
     machine.wait_for_engine()
 
 
+@pytest.mark.timeout(900)
+def test_one_that_does_not_find_its_disk_goes_back(
+    from_disk: MakeDevice, images: Images, tmp_path: Path
+) -> None:
+    machine = from_disk("pc/uefi")
+    boot_and_keep_key(machine)
+    slot = slot_of(machine.image, tmp_path / "slot", images.cache)
+    blind = with_words(slot, tmp_path / "blind", "module_blacklist=virtio_blk")
+    with pytest.raises(UserError, match="no boot partition was found; slot b is not confirmed"):
+        push(remote(machine), blind, wish(tries=1), UI)
+    assert running(machine) == "b"
+    # Only systemd-boot told of its trial.
+    machine.wait_for_restart(machine.boot_id(), 500)
+    assert running(machine) == "a"
+    assert machine.wait_for_unit("slot", "did not start", 180).state == "warn"
+
+
 @pytest.mark.timeout(600)
 def test_u_boot_leaves_a_good_slot_that_is_damaged_later(
     from_disk: MakeDevice, images: Images, tmp_path: Path

@@ -23,6 +23,18 @@ STATE_SECTOR = 16
 _MAGIC = b"SKIFFST1"
 # In place of tries left: started well, no counting.
 _GOOD = 0xFF
+# Tells the device of its trial: it may not find the disk to look there. The chooser left the state in memory.
+# It is about the other slot when that has no tries left, or could not be loaded.
+_TRIAL = [
+    "setenv skiff_letter 0x61",
+    'if test "${skiff_try}" = b; then setenv skiff_letter 0x62; fi',
+    "setexpr skiff_mark ${skiff_where} + 0xa",
+    "if itest.l *${skiff_where} == 0x46494b53 && itest.b *${skiff_slot} == ${skiff_letter}; then",
+    "  if itest.b *${skiff_mark} == 0x74; then",
+    '    setenv bootargs "${bootargs} skiff.trial"',
+    "  fi",
+    "fi",
+]
 
 
 def state(slot: str, tries: int = _GOOD) -> bytes:
@@ -51,6 +63,7 @@ def starter(plan: DiskPlan, arch: Arch, kernel: BootKernel, initramfs: Path, cmd
     lines = [
         f"setenv bootargs '{' '.join(cmdline)}'",
         'setenv bootargs "${bootargs} skiff.slot=${skiff_try}"',
+        *_TRIAL,
         *_address("kernel_addr_r", load.kernel),
         *_address("ramdisk_addr_r", load.initramfs),
         *_address("fdt_addr_r", load.dtb),

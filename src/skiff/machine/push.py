@@ -166,7 +166,14 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     with ui.step("restart"):
         restart_only(remote, deadline)
     with shared(remote) as near:
-        found = slots.look(near)
+        try:
+            found = slots.look(near)
+        except UserError as error:
+            old = "a" if wanted == "b" else "b"
+            raise UserError(
+                f"{error.message}; slot {wanted} is not confirmed",
+                hint=f"without that the device starts slot {old} again by itself, after minutes for each try",
+            ) from error
         if found.running != wanted:
             raise UserError(
                 f"{remote.host} runs slot {found.running} again: {wanted} did not start, or was not reached",

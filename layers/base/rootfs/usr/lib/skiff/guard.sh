@@ -123,6 +123,30 @@ guard_step() { # FAILURES
 	esac
 }
 
+# Whether the bootloader told that this start is a trial. U-Boot's script of the slot says so, and systemd-boot sets this
+# variable for entries that it counts.
+told_trial() {
+	! cmdline skiff.trial || return 0
+	[ -d "$SYS/firmware/efi" ] || return 1
+	mkdir -p "$RUN/efi"
+	mount -t efivarfs -o ro,nosuid,nodev,noexec efivarfs "$RUN/efi" || return 1
+	[ -e "$RUN/efi/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f" ]
+	set -- $?
+	umount "$RUN/efi"
+	return "$1"
+} 2>/dev/null
+
+# A new kernel may not find the disk that tells of its trial, and nobody can confirm it then. The try was counted before it
+# began, so that a restart leads to the other slot in the end. Asked for once.
+guard_blind() {
+	[ -z "$BLIND" ] || return 0
+	BLIND=yes
+	told_trial || return 0
+	seconds_up
+	TRIAL=$((REPLY + 300))
+	report slot wait "$RUNNING, on trial: restarted within 300 s if its boot partition is not found" "is its disk still there? dmesg"
+}
+
 # How this start is to be taken: good, from a slot on trial, or the second choice. Sets TRIAL to the second of
 # uptime until which a slot on trial has to be confirmed, and STARTED once it is known.
 guard_start() {
@@ -135,8 +159,11 @@ guard_start() {
 	seconds_up
 	# shellcheck disable=SC2046
 	set -- $(slots started)
-	[ $# -gt 0 ] || return 0
-	STARTED=yes
+	if [ $# = 0 ]; then
+		guard_blind
+		return
+	fi
+	STARTED=yes TRIAL=''
 	case $1 in
 	trial)
 		TRIAL=$((REPLY + $3))
@@ -166,7 +193,7 @@ guard_loop() {
 	report guard ok "SSH is looked at every $LOOK s"
 	# Of a guard before this one: who was to take it away may have been taken by what took that one.
 	rm -f "$RUN/guard.asks"
-	failures=0 well='' looks=0 ENDED=0 STARTED='' TRIAL=''
+	failures=0 well='' looks=0 ENDED=0 STARTED='' BLIND='' TRIAL=''
 	while :; do
 		next=$LOOK
 		[ -n "$STARTED" ] || guard_start
