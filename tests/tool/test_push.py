@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
 from skiff.machine.push import Wish, push, rollback
 from skiff.machine.remote import Remote, device
-from skiff.machine.settings import backup
+from skiff.machine.settings import backup, reset
 from skiff.model.disk import DiskPlan
 from tests.tool.fake_machine import RECEIVED, small_image
 
@@ -313,6 +314,18 @@ def test_a_device_that_knows_no_key_of_ours(fake: FakeDevice, tmp_path: Path) ->
     with pytest.raises(UserError, match=r"not reached over SSH: .*Permission denied") as caught:
         backup(fake.remote, tmp_path / "attic.tar")
     assert "-i workspaces/NAME/keys/id_ed25519" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("says", "answers"),
+    [("Host key verification failed.", True), ("ssh: connect to host device: Connection refused", False)],
+)
+def test_a_device_that_was_reset_shows_another_host_key(fake: FakeDevice, says: str, answers: bool) -> None:
+    fake.program("skiff-settings", 'echo "$*" >"$ROOT/settings.log"')
+    fake.program("ssh", SSH.replace("'reboot -n')", f"'reboot -n') echo '{says}' >\"$ROOT/unreachable\";"))
+    with nullcontext() if answers else pytest.raises(UserError, match="does not answer again"):
+        reset(fake.remote, patience=2)
+    assert (fake.root / "settings.log").read_text() == "reset\n"
 
 
 def test_a_signature_over_the_manifest(fake: FakeDevice, tmp_path: Path) -> None:

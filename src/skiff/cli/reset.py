@@ -23,4 +23,4 @@ def command(device: str, yes: bool, way: Way) -> None:
     """
     confirm(f"delete all settings, containers and apps of {device}, with their data", yes)
     reset(way.named(device))
-    click.echo("it has started anew")
+    click.echo("it has started anew; let ssh forget its old host key: ssh-keygen -R HOST")

@@ -196,10 +196,11 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
     return done
 
 
-def restart_only(remote: Remote, deadline: float) -> float:
+def restart_only(remote: Remote, deadline: float, *, other_key: str = "") -> float:
     """Restart the device, and wait until it answers again; how many seconds that took.
 
-    ``deadline`` is a time of the monotonic clock. Raises UserError when it is passed.
+    With a word for ``other_key``, one that shows another host key answers, too. ``deadline`` is a time of the
+    monotonic clock. Raises UserError when it is passed.
     """
     started = time.monotonic()
     before = remote.boot_id()
@@ -208,7 +209,7 @@ def restart_only(remote: Remote, deadline: float) -> float:
         # Without -n it would wait for a disk that hangs; shutdown has limits for what is left to write.
         remote.run(["reboot", "-n"], check=False)
     while time.monotonic() < deadline:
-        now = remote.boot_id(timeout=15)
+        now = remote.boot_id(timeout=15, other_key=other_key)
         if now and now != before:
             return time.monotonic() - started
         time.sleep(0.5)

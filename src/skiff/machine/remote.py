@@ -67,12 +67,15 @@ class Remote(msgspec.Struct, frozen=True):
             hint += "; the key that a workspace made for its images: -i workspaces/NAME/keys/id_ed25519"
         return UserError(f"{self.host}: not reached over SSH: {problem or 'the connection broke'}", hint=hint)
 
-    def boot_id(self, timeout: float = 20) -> str:
-        """What tells one boot from another (proc(5)); empty when no answer comes in time."""
+    def boot_id(self, timeout: float = 20, other_key: str = "") -> str:
+        """What tells one boot from another (proc(5)); empty when no answer comes in time.
+
+        ``other_key`` when it shows another host key than the one that ssh knows.
+        """
         try:
             return self.run(["cat", "/proc/sys/kernel/random/boot_id"], timeout=timeout).text.strip()
-        except UserError:
-            return ""
+        except UserError as error:
+            return other_key if "Host key verification failed" in error.message else ""
 
 
 def machine(target: ssh.Target, options: Sequence[str] = ()) -> Remote:

@@ -47,7 +47,8 @@ def restore(remote: Remote, source: Path) -> None:
 def reset(remote: Remote, patience: float = 300.0) -> None:
     """Everything of Skiff's on persist goes, data of engines and apps too. Restarts the device."""
     remote.run(["skiff-settings", "reset"])
-    restart_only(remote, time.monotonic() + patience)
+    # It makes a new host key, and ssh refuses that where it knows the old one.
+    restart_only(remote, time.monotonic() + patience, other_key="new")
 
 
 def _check(data: bytes, name: str) -> None:
