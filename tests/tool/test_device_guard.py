@@ -189,6 +189,12 @@ def test_a_confirmed_trial_goes_on(guarded: Device) -> None:
     assert trial(guarded, 'touch "$RUN/confirmed"; echo "900.00 1" >"$PROC/uptime"; trial_watch') == []
 
 
+def test_a_confirmation_while_the_guard_ends_the_trial(guarded: Device) -> None:
+    meanwhile = 'slots() { report slot ok "b, confirmed"; : >"$RUN/confirmed"; }'
+    assert trial(guarded, f'echo "300.00 1" >"$PROC/uptime"; {meanwhile}; trial_watch; trial_watch') == []
+    assert guarded.status("slot")[1] == "b, confirmed"
+
+
 def test_what_was_confirmed_before_the_guard_looked_stays_told(guarded: Device) -> None:
     look = f"{STUBS}slots() {{ echo good b; }}\n"
     guarded.says(f'{look}guard_start\nreport slot ok "b, confirmed"; touch "$RUN/confirmed"\nguard_start')

@@ -245,6 +245,32 @@ def test_a_trial_is_not_taken_away_when_nothing_else_would_start(device: Device,
     assert slots.states() == ("trial", "trial")
 
 
+# The guard and a confirmation at the same time: each waits for the other one's lock.
+def test_a_guard_that_comes_after_the_confirmation(slots: Slots) -> None:
+    slots.write()
+    slots.does("slots_try 3 200")
+    slots.run_from("b")
+    slots.does("slots_confirm")
+    slots.does("slots_expire")
+    assert slots.states() == ("spare", "good")
+
+
+def test_a_confirmation_that_comes_after_the_guard(slots: Slots) -> None:
+    slots.write()
+    slots.does("slots_try 3 200")
+    slots.run_from("b")
+    slots.does("slots_expire")
+    assert slots.states() == ("good", "spare")
+    # What it says is what is started.
+    if slots.loader == "uefi":
+        assert "slot b was given up" in slots.refuses("slots_confirm")
+        assert slots.states() == ("good", "spare")
+        assert not (slots.device.root / "run/skiff/confirmed").exists()
+    else:
+        assert slots.does("slots_confirm") == ["slot b"]
+        assert slots.states() == ("spare", "good")
+
+
 def test_a_slot_that_never_came_up_is_told(slots: Slots) -> None:
     slots.write()
     slots.does("slots_try 1 200")

@@ -183,8 +183,10 @@ trial_watch() {
 	fi
 	seconds_up
 	[ "$REPLY" -ge "$TRIAL" ] || return 0
+	slots expire >/dev/null
+	# Somebody was quicker.
+	[ ! -e "$RUN/confirmed" ] || return 0
 	report slot fail "not confirmed in time: the other slot is started again"
-	slots rollback >/dev/null
 	reboot -n
 	TRIAL=$((TRIAL + 60))
 }

@@ -276,6 +276,17 @@ slots_try() { # TRIES SECONDS
 
 slots_rollback() { # TRIES SECONDS
 	slots_open rw
+	roll_back "$@"
+}
+
+# For the guard: a trial ends. Not one that was confirmed while it waited for its turn.
+slots_expire() {
+	slots_open rw
+	slot_look "$RUNNING"
+	[ "$SLOT_STATE" != trial ] || roll_back 3 300
+}
+
+roll_back() { # TRIES SECONDS
 	[ -e "$BOOT/$OTHER/manifest" ] || refuse "slot $OTHER holds nothing to go back to"
 	sums_of "$BOOT/$OTHER/manifest" >"$RUN/sums"
 	(cd "$BOOT/$OTHER" && sha256sum -c -s "$RUN/sums" 2>/dev/null) || refuse "slot $OTHER is not whole" "push an image again"
@@ -302,6 +313,8 @@ given_up() {
 
 slots_confirm() {
 	slots_open rw
+	# With U-Boot the last word counts. An entry that was deleted does not come back.
+	[ "$LOADER" != uefi ] || entry_of "$RUNNING" || refuse "slot $RUNNING was given up" "slot $OTHER is started next"
 	slot_confirm
 	: >"$RUN/confirmed"
 	report slot ok "$RUNNING, confirmed"
