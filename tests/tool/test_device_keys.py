@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.tool.device import Device
@@ -55,6 +57,15 @@ def test_keys_are_replaced_whole(device: Device) -> None:
     assert not (device.root / "root/.ssh/authorized_keys.new").exists()
 
 
+def test_keys_that_cannot_be_written_are_told(device: Device) -> None:
+    device.put("etc/skiff/authorized_keys/build.pub", ONE + "\n")
+    device.put("root/.ssh", "")
+    device.sh(LOAD + "write_keys")
+    state, text, hint = device.status("keys")
+    assert (state, "cannot be written" in text) == ("fail", True)
+    assert hint
+
+
 def test_the_host_name_of_persist_goes_before_the_images(device: Device) -> None:
     device.put("etc/hostname", "skiff\n")
     device.put("proc/sys/kernel/hostname", "(none)\n")
@@ -69,6 +80,15 @@ def test_what_is_no_host_name_is_left_out(device: Device, name: str) -> None:
     device.put("etc/hostname", "skiff\n")
     device.put("proc/sys/kernel/hostname", "(none)\n")
     device.put("run/skiff/seen/hostname", name + "\n")
+    device.says(LOAD + "set_hostname")
+    assert device.read("proc/sys/kernel/hostname") == "skiff"
+    assert device.status("hostname")[0] == "warn"
+
+
+def test_what_never_ends_is_no_host_name(device: Device) -> None:
+    device.put("etc/hostname", "skiff\n")
+    device.put("proc/sys/kernel/hostname", "(none)\n")
+    os.mkfifo(device.root / "run/skiff/seen/hostname")
     device.says(LOAD + "set_hostname")
     assert device.read("proc/sys/kernel/hostname") == "skiff"
     assert device.status("hostname")[0] == "warn"

@@ -119,6 +119,12 @@ def test_a_disk_that_comes_late_tells_the_time_unless_the_network_has(
     assert device.read("mnt/persist/skiff/clock") == "4100000009\n"
 
 
+def test_a_time_that_never_ends_is_none(device: Device) -> None:
+    (device.root / "mnt/persist/skiff").mkdir(parents=True)
+    os.mkfifo(device.root / "mnt/persist/skiff/clock")
+    assert device.says('. "$LIB/clock.sh"; date() { echo "date $*" >&3; }; exec 3>&1; clock_of_persist') == ""
+
+
 def test_a_machine_id_is_made_once_and_kept(device: Device) -> None:
     device.put("proc/sys/kernel/random/uuid", "0a1b2c3d-0000-4000-8000-00000000beef\n")
     device.says('. "$LIB/keys.sh"; machine_id')

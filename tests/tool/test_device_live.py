@@ -116,6 +116,20 @@ def test_more_than_a_megabyte_is_cut_off(told: Device) -> None:
     assert not (told.root / "run/skiff/status/settings").exists()
 
 
+def test_what_never_ends_keeps_nobody_waiting(told: Device) -> None:
+    for name in ("network/eth1.conf", "ssh/dropbear_ed25519_host_key"):
+        path = told.root / "mnt/persist/skiff" / name
+        path.parent.mkdir(exist_ok=True)
+        os.mkfifo(path)
+    told.put("run/skiff/ssh/dropbear_ed25519_host_key", "mine")
+    # Reads the key, as the program does.
+    script = TAKE.replace("live_host_key() { :; }", 'dropbearkey() { cat "$3" >/dev/null; }')
+    told.put("mnt/persist/skiff/network/eth0.conf", "ADDRESS=10.0.0.2/24\n")
+    assert told.sh(f"PERSIST_DEV=vda1\n{script}").returncode == 0
+    assert (told.root / "run/skiff/net/settings").exists()
+    assert told.read("mnt/persist/skiff/ssh/dropbear_ed25519_host_key") == "mine"
+
+
 def test_a_host_key_that_comes_late_replaces_the_one_of_ram_in_all_its_forms(device: Device) -> None:
     device.put("mnt/persist/skiff/ssh/dropbear_ed25519_host_key", "kept")
     for name in ("dropbear_ed25519_host_key", "ssh_host_ed25519_key"):

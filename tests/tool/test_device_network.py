@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_settings_of_others_are_left_alone(device: Device, name: str) -> None:
     interface(device, "eth0", "52:54:00:12:34:ab")
     device.put(f"run/skiff/seen/network/{name}.conf", "")
     assert device.says(LOAD + "settings_of eth0 || echo none") == "none"
+
+
+@pytest.mark.parametrize("name", ["eth0", "52-54-00-12-34-56"])
+def test_settings_that_never_end_are_left_alone(device: Device, name: str) -> None:
+    interface(device, "eth0")
+    (device.root / "run/skiff/seen/network").mkdir()
+    os.mkfifo(device.root / f"run/skiff/seen/network/{name}.conf")
+    device.says(LOAD + "ip() { :; }; udhcpc() { :; }; interface_start eth0")
+    assert device.read("run/skiff/net/eth0.mode") == "dhcp\n"
 
 
 def test_only_wired_hardware_is_configured(device: Device) -> None:

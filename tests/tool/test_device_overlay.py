@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.tool.device import Device
@@ -58,3 +61,33 @@ def test_a_large_overlay_says_how_large(device: Device) -> None:
     told = device.says(f'{LOAD}quarter=5 OVERLAY=$PERSIST/skiff/overlay; overlay_fits || echo "$WHY"')
     assert "2 MiB" in told
     assert "memory" in told
+
+
+def _a_file(folder: Path) -> None:
+    folder.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI you\n")
+
+
+def _a_link(folder: Path) -> None:
+    folder.symlink_to("/mnt/persist/ssh")
+
+
+def _a_folder_with_a_link(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "authorized_keys").symlink_to("/mnt/persist/ssh/authorized_keys")
+
+
+@pytest.mark.parametrize(
+    ("laid", "mended"),
+    [(_a_file, "/root/.ssh"), (_a_link, "/root/.ssh"), (_a_folder_with_a_link, "")],
+)
+def test_keys_are_written_whatever_lies_in_their_place(
+    device: Device, laid: Callable[[Path], None], mended: str
+) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me\n"
+    device.put("etc/skiff/authorized_keys/build.pub", key)
+    (device.root / "root").mkdir()
+    laid(device.root / "root/.ssh")
+    script = 'busybox=busybox MENDED=; keys_sane 2>/dev/null; write_keys; echo "$MENDED"'
+    assert device.says(f'{LOAD}. "$LIB/keys.sh"; {script}') == mended
+    assert device.read("root/.ssh/authorized_keys") == key
+    assert not (device.root / "root/.ssh").is_symlink()

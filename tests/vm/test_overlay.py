@@ -82,12 +82,18 @@ def test_the_partition_labelled_rootfs_goes_first(device: MakeDevice) -> None:
 )
 def test_ssh_outlives_what_the_overlay_breaks(device: MakeDevice, path: str, text: str) -> None:
     machine = device("virt/qemu")
-    content = {f"{OVERLAY}/{path}": text, f"{OVERLAY}/etc/motd": "on the roof\n"}
+    content = {
+        f"{OVERLAY}/{path}": text,
+        # A folder of the image, with all keys.
+        f"{OVERLAY}/root/.ssh": "this is no folder\n",
+        f"{OVERLAY}/etc/motd": "on the roof\n",
+    }
     disks.partitioned(machine.persist, "persist", content)
     machine.start(append=PATIENT)
     machine.wait_for_ssh(180)
     unit = machine.units()["overlay"]
     assert unit.state == "fail"
+    assert "everything" in unit.text or (f"/{path}" in unit.text and "/root/.ssh" in unit.text)
     assert unit.hint
     machine.wait_for_persist()
 

@@ -36,5 +36,5 @@ clock_of_persist() {
 	case $REPLY in
 	*Normal*) return ;;
 	esac
-	! cp -p "$PERSIST/skiff/clock" "$SEEN/clock" 2>/dev/null || clock_forward
+	[ ! -f "$PERSIST/skiff/clock" ] || ! cp -p "$PERSIST/skiff/clock" "$SEEN/clock" 2>/dev/null || clock_forward
 }

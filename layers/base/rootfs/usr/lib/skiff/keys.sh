@@ -47,8 +47,11 @@ write_keys() {
 	else
 		printf %s "$GOOD" >"$KEYS"
 	fi
+	wrote=$?
 	umask 022
-	if [ "$COUNT" = 0 ]; then
+	if [ $wrote != 0 ]; then
+		report keys fail "root's authorized_keys cannot be written" "is memory full? ls -ld /root/.ssh"
+	elif [ "$COUNT" = 0 ]; then
 		report keys fail "no key: nobody can log in" "put one into skiff/keys/NAME.pub on the persist partition"
 	elif [ -n "$BAD" ]; then
 		report keys warn "$COUNT; lines that are no key were left out:$BAD" "one public key a line, as in id_ed25519.pub"

@@ -86,10 +86,10 @@ pause() {
 	IFS= read -r -t "$1" _ <>"$RUN/never" || :
 }
 
-# One line of a small file. Sets REPLY; false (and REPLY empty) when there is none.
+# One line of a small file. Sets REPLY; false (and REPLY empty) when there is none. A FIFO would be waited at for ever.
 line_of() {
 	REPLY=
-	[ -r "$1" ] || return 1
+	[ -f "$1" ] && [ -r "$1" ] || return 1
 	IFS= read -r REPLY 2>/dev/null <"$1" || [ -n "$REPLY" ]
 }
 

@@ -41,7 +41,7 @@ forget_key() {
 # damaged; one that is not there may have been deleted to get a new one.
 live_host_key() {
 	kept=$PERSIST/skiff/ssh/${HOST_KEY##*/}
-	if [ -e "$kept" ] && ! key_is_whole "$kept"; then
+	if [ -e "$kept" ] && [ ! -p "$kept" ] && ! key_is_whole "$kept"; then
 		if [ -s "$kept.copy" ] && key_is_whole "$kept.copy"; then
 			report hostkey warn "the host key on persist was damaged; its copy is in use"
 			keep_key "$kept.copy"
@@ -78,7 +78,10 @@ live_machine_id() {
 
 # Every line of the files in a folder, with the file's name, for comparing.
 all_lines() {
-	cd "$1" 2>/dev/null && grep -r '' . 2>/dev/null
+	cd "$1" 2>/dev/null || return 0
+	for file in *; do
+		[ ! -f "$file" ] || grep -H '' "./$file" 2>/dev/null
+	done
 	cd /
 }
 

@@ -84,10 +84,11 @@ is_cidr() {
 # The settings file of an interface: by name (eth0.conf) or by hardware address (52-54-00-12-34-56.conf). Sets REPLY.
 settings_of() {
 	REPLY=$SEEN/network/$1.conf
-	[ ! -e "$REPLY" ] || return 0
+	[ ! -f "$REPLY" ] || return 0
 	line_of "$SYS/class/net/$1/address" || return 1
 	mac=$REPLY
 	for file in "$SEEN"/network/*.conf; do
+		[ -f "$file" ] || continue
 		name=${file##*/}
 		name=${name%.conf}
 		case $name in

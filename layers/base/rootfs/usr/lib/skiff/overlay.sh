@@ -98,8 +98,6 @@ overlay_apply() {
 	fi
 	within $((timeout + 8)) overlay_copy ||
 		report overlay fail "the disk did not answer within $((timeout + 8)) seconds" "dmesg; $hint"
-	# Keys that come this way are merged like all others.
-	[ ! -e "$KEYS" ] || mv "$KEYS" "$ETC/skiff/authorized_keys/overlay.pub"
 	overlay_sane
 }
 
@@ -129,6 +127,21 @@ shells_sane() {
 	return 1
 }
 
+# Keys that come this way are merged like all others. No file, and no link to what may not be there yet, stays where
+# all keys are written.
+keys_sane() {
+	if [ -e "$KEYS" ] || [ -L "$KEYS" ]; then
+		"$busybox" mv "$KEYS" "$ETC/skiff/authorized_keys/overlay.pub"
+	fi
+	folder=${KEYS%/*}
+	if [ ! -d "$folder" ] || [ -L "$folder" ]; then
+		MENDED="$MENDED /root/.ssh"
+		"$busybox" rm -rf "$folder"
+		"$busybox" mkdir "$folder"
+	fi
+	"$busybox" chown -R 0:0 "$folder" && "$busybox" chmod 700 "$folder"
+}
+
 # Everything on the way to a log-in: owners, accounts, the programs. What does not hold comes from the image again;
 # if the programs do not run, the whole overlay is taken back.
 overlay_sane() {
@@ -137,9 +150,7 @@ overlay_sane() {
 	# dropbear refuses keys below folders that others may write to.
 	"$busybox" chown 0:0 / /etc /root /usr /usr/bin /usr/sbin /usr/lib
 	"$busybox" chmod go-w / /etc /root /usr /usr/bin /usr/sbin /usr/lib
-	if [ -e /root/.ssh ]; then
-		"$busybox" chown -R 0:0 /root/.ssh && "$busybox" chmod 700 /root/.ssh
-	fi
+	keys_sane
 	if ! programs_sane; then
 		MENDED=' everything'
 		within 20 overlay_withdraw
