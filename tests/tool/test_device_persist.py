@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tool.device import Device
+from tests.tool.device import LIB, Device
 
 FIND = '. "$LIB/persist-find.sh"; scan_disks; echo "persist=$PERSIST_DEV rootfs=$ROOTFS_DEV boot=$BOOT_DISK"'
 CREATE = '. "$LIB/persist-find.sh"; . "$LIB/persist-create.sh"\n'
@@ -137,3 +137,33 @@ def test_writing_that_errors_have_ended_is_noticed(
     device.put("sys/fs/ext4/vda1/errors_count", f"{errors}\n")
     script = '. "$LIB/persist-check.sh"; if persist_stopped vda1; then echo yes; else echo no; fi'
     assert device.says(script) == stopped
+
+
+def its_disk_goes(device: Device) -> list[str]:
+    """What `sv` is called for when the mounted persist is gone."""
+    device.put("run/skiff/persist", "vda1\n")
+    device.put("proc/mounts", "")
+    text = (LIB / "persist").read_text()
+    functions = text[text.index("list_disks() {") : text.index('trace "persist: start"')]
+    stubs = 'pause() { :; }\numount() { :; }\nsv() { echo "$*" >&3; }\nexec 3>&1\n'
+    check = '. "$LIB/persist-check.sh"\n'
+    said = device.says(f"{check}{functions}{stubs}PERSIST_DEV=vda1 told=; watch_mounted")
+    assert not (device.root / "run/skiff/persist").exists()
+    return said.split("\n")
+
+
+@pytest.mark.parametrize(("engine", "group"), [("docker", "docker"), ("podman", "libpod_parent")])
+def test_an_engine_whose_disk_is_gone_starts_anew_with_its_containers(
+    device: Device, engine: str, group: str
+) -> None:
+    device.put("etc/skiff/engine", f"{engine}\n")
+    device.put("run/skiff/podman-restarted", "")
+    device.put(f"sys/fs/cgroup/{group}/cgroup.kill", "")
+    assert its_disk_goes(device) == [f"kill /etc/service/{engine}", "restart /etc/service/keep-log"]
+    assert device.read(f"sys/fs/cgroup/{group}/cgroup.kill") == "1\n"
+    # Podman starts containers once; now they are not there.
+    assert not (device.root / "run/skiff/podman-restarted").exists()
+
+
+def test_without_an_engine_none_is_ended(device: Device) -> None:
+    assert its_disk_goes(device) == ["restart /etc/service/keep-log"]

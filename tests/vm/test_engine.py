@@ -55,6 +55,7 @@ def test_an_engine_that_dies_is_set_wrong_and_is_damaged(device: MakeDevice) -> 
     machine.wait_for_engine_to_answer()
     make_image(machine)
     _its_programs_die(machine)
+    _its_disk_goes_and_comes_back(machine)
     _a_setting_is_not_valid(machine)
     _its_databases_are_garbage(machine)
     _its_networks_do_not_hear_the_name(machine)
@@ -71,6 +72,26 @@ def _its_programs_die(machine: Device) -> None:
         alive = f"pidof {program} && ! kill -0 {old} && docker exec keeper cat /data/starts"
         machine.wait_until_succeeds(alive, 180)
     assert machine.succeed("docker exec keeper cat /data/starts") == "started\n"
+    assert machine.failed() == {}
+    machine.succeed("docker rm -f keeper", timeout=120)
+
+
+def _its_disk_goes_and_comes_back(machine: Device) -> None:
+    """What wrote to the disk that is gone ends, and all is there again on the one that came back."""
+    machine.succeed(SERVICE, timeout=120)
+    started = "docker exec keeper cat /data/starts | grep -c started"
+    before = int(machine.wait_until_succeeds(started, 60))
+    old = machine.succeed("pidof dockerd").strip()
+    disk = machine.succeed("cd -P /sys/block/vda/device && echo ${PWD##*/}").strip()
+    driver = "/sys/bus/virtio/drivers/virtio_blk"
+    machine.succeed(f"sync; echo {disk} >{driver}/unbind")
+    machine.wait_for_unit("persist", "is gone")
+    machine.succeed(f"echo {disk} >{driver}/bind")
+    machine.wait_until_succeeds(f"pidof dockerd && ! kill -0 {old}", 180)
+    running(machine, "keeper")
+    machine.wait_until_succeeds(f"test $({started}) = {before + 1}", 60)
+    # Its databases can be written to.
+    machine.succeed("docker volume create later && docker volume rm later", timeout=120)
     assert machine.failed() == {}
     machine.succeed("docker rm -f keeper", timeout=120)
 
