@@ -11,14 +11,23 @@ import pytest
 from tests.tool.device import Device
 
 CORE = Path(__file__).parents[2] / "layers/apps/core/rootfs/usr/lib/skiff/core"
-# Writes its words one a line, and what it reads; fails where the test says so.
+# Writes its words one a line, and what it reads, or runs what it is to run; fails where the test says so.
 DOCKER = """#!/bin/sh
 printf '%s\\n' "$@" >>"$SKIFF_ROOT/docker.argv"
 case $1 in
 version) [ ! -e "$SKIFF_ROOT/away" ] || { mv "$SKIFF_ROOT/away" "$SKIFF_ROOT/back"; exit 1; } ;;
 inspect) [ ! -e "$SKIFF_ROOT/starting" ] || { rm "$SKIFF_ROOT/starting"; echo false; exit; }; echo true ;;
 start) [ ! -e "$SKIFF_ROOT/broken" ] || { echo "no such image" >&2; exit 1; } ;;
-exec) env >"$SKIFF_ROOT/docker.env"; cat ;;
+exec)
+	env >"$SKIFF_ROOT/docker.env"
+	[ -e "$SKIFF_ROOT/inside" ] || exec cat
+	while [ "$1" != box ]; do
+		[ "$1" != -w ] || cd "$2" || exit 126
+		shift
+	done
+	shift
+	exec "$@"
+	;;
 esac
 """
 
@@ -56,6 +65,12 @@ class Login:
         """The words that the engine was called with."""
         path = self.device.root / "docker.argv"
         return path.read_text().splitlines() if path.exists() else []
+
+    def told(self) -> list[str]:
+        """What the shell inside is told, when it has gone home."""
+        words = self.argv()[-9:]
+        assert words[:3] + words[4:6] == ["box", "/bin/ash", "-c", "sh", "/home/me"]
+        return words[6:]
 
     def run(
         self,
@@ -111,9 +126,54 @@ def test_a_command_is_one_argument_of_the_shell_inside(login: Login) -> None:
     assert done.stdout == b"\0\xffdata"
     words = login.argv()
     assert words[:2] == ["exec", "-i"]
-    assert words[-4:] == ["box", "/bin/ash", "-c", "cat; exit 3"]
+    assert login.told() == ["/bin/ash", "-c", "cat; exit 3"]
     assert words[words.index("-u") + 1] == "me"
-    assert words[words.index("-w") + 1] == "/home/me"
+    assert words[words.index("-w") + 1] == "/"
+
+
+def run_inside(login: Login, home: str, command: str) -> subprocess.CompletedProcess[bytes]:
+    """A command that is really run, by a shell that is there."""
+    user = f"container=box\nuser=me\nhome={home}\nshell=/bin/sh\n"
+    login.device.put("run/skiff/core/users/core", user)
+    login.device.put("inside", "")
+    return login.run(command, stdin=b"data")
+
+
+def test_a_command_runs_at_home_and_its_end_is_the_log_ins(login: Login) -> None:
+    home = login.device.root / "home/the user's own"
+    home.mkdir(parents=True)
+    done = run_inside(login, str(home), "pwd; cat; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, f"{home}\ndata".encode())
+    assert done.stderr == b"err\n"
+
+
+def test_a_home_that_is_not_there_locks_nobody_out(login: Login) -> None:
+    done = run_inside(login, "/nonexistent", "pwd; cat")
+    assert (done.returncode, done.stdout) == (0, b"/\ndata")
+    # Programs that talk over it want to hear nothing else.
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("shell", "by", "folder"),
+    [
+        ("/busybox/sh", ["/busybox/sh", "-c"], "/"),
+        ("/usr/bin/fish", ["/bin/sh", "-c"], "/"),
+        # It may be alone in its container.
+        ("/app", ["/app", "-c", "id"], "/home/me"),
+    ],
+)
+def test_who_goes_home_needs_no_program_that_may_be_missing(
+    login: Login, shell: str, by: list[str], folder: str
+) -> None:
+    user = f"container=box\nuser=me\nhome=/home/me\nshell={shell}\n"
+    login.device.put("run/skiff/core/users/core", user)
+    login.run("id")
+    words = login.argv()
+    after = words.index("box") + 1
+    assert words[after : after + len(by)] == by
+    assert words[words.index("-w") + 1] == folder
+    assert words[-3:] == [shell, "-c", "id"]
 
 
 def test_a_container_that_is_being_started_lets_nobody_in_yet(login: Login) -> None:
@@ -146,7 +206,7 @@ def test_a_container_that_is_being_started_lets_nobody_in_yet(login: Login) -> N
 def test_no_shell_of_the_host_reads_what_a_client_sends(login: Login, command: str, forced: bool) -> None:
     done = login.run(command, forced=forced)
     assert done.returncode == 0, done.stderr
-    assert login.argv()[-4:] == ["box", "/bin/ash", "-c", command]
+    assert login.told() == ["/bin/ash", "-c", command]
     assert not list(login.device.root.rglob("pwned"))
     assert not Path("pwned").exists()
 
@@ -167,7 +227,7 @@ def test_sftp_is_the_containers(login: Login, server: str) -> None:
 
 def test_without_a_command_it_is_a_log_in_shell(login: Login) -> None:
     login.run()
-    assert login.argv()[-3:] == ["box", "/bin/ash", "-l"]
+    assert login.argv()[-3:] == ["/home/me", "/bin/ash", "-l"]
 
 
 @pytest.mark.parametrize("user", ["", "../core", "core/../root", "a b", "$(id)", "CORE", "-x", "nobody"])
@@ -295,6 +355,6 @@ def test_hostile_variables_say_nothing_to_host_or_engine(login: Login) -> None:
     assert done.returncode == 0, done.stderr
     assert not evil.exists()
     words = login.argv()
-    assert words[-4:] == ["box", "/bin/ash", "-c", "id"] and not any("privileged" in one for one in words)
+    assert login.told() == ["/bin/ash", "-c", "id"] and not any("privileged" in one for one in words)
     given = (login.device.root / "docker.env").read_text().splitlines()
     assert not set(engine) & {line.partition("=")[0] for line in given}

@@ -153,6 +153,11 @@ done
 echo "skiff: there is no sftp-server in this container, which scp and sftp need (install openssh-sftp-server)" >&2
 exit 127'
 
+# A home that is missing, or that its user may not enter, would end the engine's exec. As with any SSH server it is / then.
+# Only a terminal is told: programs that talk over the connection want to hear nothing else.
+# shellcheck disable=SC2016  # this is for the shell in the container
+GO_HOME='cd "$1" 2>/dev/null || [ ! -t 2 ] || echo "skiff: $1 cannot be entered: this is /" >&2; shift; exec "$@"'
+
 # Becomes the engine's exec. The client's words are one argument throughout: no shell of the host reads them.
 enter() {
 	case $INHOME:$INSIDE in
@@ -180,8 +185,15 @@ enter() {
 	*/sftp-server | sftp-server | internal-sftp) set -- /bin/sh -c "$SFTP" ;;
 	*) set -- "$@" -c "$COMMAND" ;;
 	esac
+	start=$INHOME
+	# By a shell that is there: itself, or the one beside it, which reads no settings. Any other program may be alone.
+	case $INHOME:${1##*/} in
+	:*) ;;
+	*:ash | *:dash | *:sh) start=/ && set -- "$1" -c "$GO_HOME" sh "$INHOME" "$@" ;;
+	*:bash | *:fish | *:ksh | *:mksh | *:zsh) start=/ && set -- /bin/sh -c "$GO_HOME" sh "$INHOME" "$@" ;;
+	esac
 	set -- "$CONTAINER" "$@"
-	[ -z "$INHOME" ] || set -- -w "$INHOME" "$@"
+	[ -z "$start" ] || set -- -w "$start" "$@"
 	if [ -n "$INSIDE" ]; then
 		set -- -u "$INSIDE" "$@"
 		USER=${INSIDE%%:*} LOGNAME=${INSIDE%%:*}
