@@ -217,6 +217,31 @@ def test_a_missing_container_user_is_made(board: Board) -> None:
     assert "shell=/bin/bash" in board.read("run/skiff/core/users/core")
 
 
+def test_what_one_container_said_of_a_user_is_not_taken_for_another(board: Board) -> None:
+    """Home and shell may be missing there; the number stays, for files that both see."""
+    board.apply()
+    (board.engine / "passwd.other").write_text("root:x:0:0::/root:/bin/sh\n")
+    other = CONFIG.format(1).replace("users:\n", "  other: {image: 'local/core:latest'}\nusers:\n")
+    board.config(other.replace("container: core", "container: other"))
+    # Nor before it is asked.
+    (board.engine / "down").touch()
+    board.apply()
+    unknown = "container=other\nuser=core\nhome=\nshell=/bin/sh\n"
+    assert board.read("run/skiff/core/users/core") == unknown
+    (board.engine / "down").unlink()
+    assert board.apply() == 0
+    assert board.read("run/skiff/core/users/core") == unknown
+    assert "core:x:1005:" in board.read("etc/passwd")
+
+
+def test_a_user_that_a_new_image_lacks_has_no_home(board: Board) -> None:
+    board.apply()
+    (board.engine / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    assert board.apply() == 0
+    assert "home=\nshell=/bin/sh\n" in board.read("run/skiff/core/users/core")
+    assert "core:x:1005:" in board.read("etc/passwd")
+
+
 def test_a_changed_definition_keeps_the_old_container(board: Board) -> None:
     board.apply()
     before = board.state()["containers"]["core"]["Id"]

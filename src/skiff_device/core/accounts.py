@@ -27,6 +27,9 @@ class Known:
     uid: int = 0
     home: str = ""
     shell: str = ""
+    # Which container said so, and of which user in it.
+    container: str = ""
+    user: str = ""
 
 
 @dataclass
@@ -65,7 +68,7 @@ def reserved(paths: Paths) -> frozenset[str]:
 
 def apply(config: Config, paths: Paths, warn: Warn) -> None:
     """Bring accounts to what the file says. Whoever is gone or locked is out when this returns."""
-    known = read_known(paths)
+    known = known_of(config, paths)
     users = {name: user for name, user in config.users.items() if not user.locked}
     passwd = read_passwd(paths)
     gone = {name: uid for name, uid in passwd.ours.items() if name not in users}
@@ -75,7 +78,7 @@ def apply(config: Config, paths: Paths, warn: Warn) -> None:
         (paths.users / name).unlink(missing_ok=True)
     accounts: dict[str, int] = {}
     for name in users:
-        accounts[name] = _number(name, known.get(name, Known()), passwd, accounts, paths)
+        accounts[name] = _number(name, known[name], passwd, accounts, paths)
     group = _docker_group(paths)
     _write_passwd(paths, passwd, accounts, group)
     for uid in gone.values():
@@ -83,7 +86,7 @@ def apply(config: Config, paths: Paths, warn: Warn) -> None:
     root_keys = _lines(paths.root_keys)
     for name, user in users.items():
         _give_keys(paths, user, (accounts[name], group), root_keys, warn)
-        write_for_login(paths, user, known.get(name, Known()))
+        write_for_login(paths, user, known[name])
 
 
 def write_for_login(paths: Paths, user: User, known: Known) -> None:
@@ -98,9 +101,25 @@ def read_known(paths: Paths) -> dict[str, Known]:
     """What containers said of users at the last apply."""
     try:
         found = json.loads(paths.known.read_text())["users"]
-        return {name: Known(int(k["uid"]), str(k["home"]), str(k["shell"])) for name, k in found.items()}
+        return {name: _known(one) for name, one in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _known(kept: dict[str, str]) -> Known:
+    texts = (str(kept.get(key, "")) for key in ("home", "shell", "container", "user"))
+    return Known(int(kept["uid"]), *texts)
+
+
+def known_of(config: Config, paths: Paths) -> dict[str, Known]:
+    """What still holds of that: another container has other homes and shells, another user his own number."""
+    known = read_known(paths)
+    found = {}
+    for name, user in config.users.items():
+        one = known.get(name, Known())
+        number = Known(one.uid) if one.user == user.container_user else Known()
+        found[name] = one if (one.container, one.user) == (user.container, user.container_user) else number
+    return found
 
 
 def read_known_ids(paths: Paths) -> dict[str, tuple[str, str]]:

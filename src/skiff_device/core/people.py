@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from skiff_device.core import accounts, engine, observe, state
 from skiff_device.core.accounts import Known, Warn
 from skiff_device.core.model import Config, User
@@ -11,12 +13,13 @@ from skiff_device.core.paths import Paths
 
 def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: Warn) -> None:
     """Ask each container about its users, keep the answers, and bring the accounts to them."""
-    before = accounts.read_known(paths)
-    known: dict[str, Known] = {}
+    before = accounts.known_of(config, paths)
+    known = dict(before)
     for name, user in config.users.items():
         container = seen.get(user.container)
-        found = ask(user, container, warn) if container is not None and not user.locked else None
-        known[name] = found or before.get(name, Known())
+        if container is not None and not user.locked:
+            found = ask(user, container, before[name], warn)
+            known[name] = replace(found, container=user.container, user=user.container_user)
     ids = {name: (one.id, one.cgroup) for name, one in seen.items() if one is not None}
     for text in state.keep(paths.known, accounts.known_text(known, ids)):
         warn(text)
@@ -24,11 +27,11 @@ def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: War
         accounts.apply(config, paths, lambda text: None)
 
 
-def ask(user: User, container: Seen, warn: Warn) -> Known | None:
-    """What a container says of a user; None when it cannot say. Makes the user when asked to."""
+def ask(user: User, container: Seen, before: Known, warn: Warn) -> Known:
+    """What a container says of a user; as before when it cannot say. Makes the user when asked to."""
     data = engine.copy_out(container.name, "/etc/passwd")
     if data is None:
-        return None
+        return before
     passwd = data.decode(errors="replace")
     inside = user.container_user or container.user
     found = accounts.inside(passwd, inside)
@@ -40,7 +43,8 @@ def ask(user: User, container: Seen, warn: Warn) -> Known | None:
         warn(
             f"{container.name}: there is no user {inside} in it: set createContainerUser for user {user.name}"
         )
-    return found
+    # Of one that is not there the number stays, for files that outlive the container.
+    return found or Known(before.uid)
 
 
 def make(user: User, container: Seen, warn: Warn) -> bool:

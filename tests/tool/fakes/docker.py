@@ -1,8 +1,8 @@
 """Stands in for the `docker` command: containers and images in one JSON file, every call recorded.
 
 Files beside it change how it behaves: `down` (no engine), `die` (a number: the caller is killed after so many
-changes, as by a power cut), `broken` (words of a command that does not start). It is a program, and `call` is
-the same for who wants no process.
+changes, as by a power cut), `broken` (words of a command that does not start). `passwd` is all containers',
+but of those with a `passwd.NAME`. It is a program, and `call` is the same for who wants no process.
 """
 
 import io
@@ -141,7 +141,8 @@ class Docker:
         elif argv[0] == "ps":
             self.say("\n".join(one["Id"] for one in self.state["containers"].values()))
         elif argv[0] == "cp":
-            data = (self.home / "passwd").read_bytes()
+            own = self.home / f"passwd.{argv[-2].partition(':')[0]}"
+            data = (own if own.exists() else self.home / "passwd").read_bytes()
             packed = io.BytesIO()
             with tarfile.open(fileobj=packed, mode="w") as archive:
                 member = tarfile.TarInfo("passwd")
