@@ -418,6 +418,23 @@ def test_one_that_fails_does_not_hold_up_the_other(board: Board) -> None:
     assert board.state()["containers"]["theirs"] == foreign
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "invalid reference format: repository name (MyOrg/x) must be lowercase",
+        "parsing reference: repository name must be lowercase",
+        "invalid reference format",
+    ],
+)
+def test_a_name_that_the_engine_does_not_take_does_not_hold_up_the_other(board: Board, said: str) -> None:
+    (board.engine / "unnamable").write_text(f"far.example/x:1\n{said}")
+    far = "containers:\n  far: {image: 'far.example/x:1'}\n"
+    board.config(CONFIG.format(1).replace("containers:\n", far))
+    assert board.apply() == 1
+    assert board.line()[:2] == ["ok", "running"]
+    assert board.line("far")[0] == "fail" and said in board.line("far")[1]
+
+
 def test_a_removed_user_and_container_are_out_but_kept(board: Board) -> None:
     board.apply()
     board.config("containers: {}\n")

@@ -157,6 +157,46 @@ def test_a_mistake_is_named_by_line_and_key(line: str, expected: str) -> None:
     assert problems(f"containers:\n  cc:\n    {line}\n")[0].startswith(f"config.yaml:{expected}")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "debian",
+        "debian:trixie-slim",
+        "library/debian",
+        "localhost/a__b/c-d.e:T_1",
+        "Registry.Example.com:5000/team/os:1",
+        "HOST/a",
+        f"quay.io/a/b:1@sha256:{'a' * 64}",
+        f"sha256:{'a' * 64}",
+    ],
+)
+def test_names_of_images(name: str) -> None:
+    found = config.parse(f"containers:\n  cc: {{image: '{name}'}}\nimages:\n  '{name}': {{}}\n")
+    assert found.containers["cc"].image == name and name in found.images
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ghcr.io/MyOrg/env:1",
+        "Debian",
+        "debian:",
+        "a:b:c",
+        "a//b",
+        "/a",
+        "a/",
+        "a.-b",
+        "a:-b",
+        "a@b",
+        "a_/b",
+        "a b",
+    ],
+)
+def test_a_name_that_no_engine_takes_is_a_mistake(name: str) -> None:
+    text = f"containers:\n  cc:\n    image: '{name}'\nimages:\n  '{name}': {{}}\n"
+    assert [one.split(": ")[0] for one in problems(text)] == ["config.yaml:3", "config.yaml:5"]
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     found = problems("containers:\n  aa: {tty: 7}\nusers:\n  b: {container: z}\nimages: []\n")
     assert [problem.split(":")[1] for problem in found] == ["2", "2", "5", "4"]

@@ -18,7 +18,14 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 # What docker and podman allow.
 _CONTAINER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,100}")
 _CONTAINER_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
-_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._/:@-]*")
+# The engines' grammar of references: a registry with capitals and a port; a path; a tag; a digest.
+_HOST = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:{_HOST}(?:\.{_HOST})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@[a-z0-9]+:[0-9a-f]{32,})?"
+)
+_IMAGE_NAME = "the name of an image in small letters, as debian:trixie"
 _REGISTRY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/-]*")
 _SIGNAL = re.compile(r"(SIG)?[A-Z0-9]+([+-][0-9]+)?")
 _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -95,7 +102,7 @@ def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[Value], str]
     return take
 
 
-_image_name = _matching(_IMAGE, "the name of an image, as debian:trixie")
+_image_name = _matching(_IMAGE, _IMAGE_NAME)
 
 
 def _container(name: str, value: Value) -> Container:
@@ -272,7 +279,7 @@ def _keys(value: Value) -> tuple[str, ...]:
 
 def _image(name: str, value: Value) -> Image:
     if not _IMAGE.fullmatch(name):
-        value.problem(f"expected the name of an image, as debian:trixie, found {name!r}")
+        value.problem(f"expected {_IMAGE_NAME}, found {name!r}")
     keys = Keys(value, ("pull", "build"))
     pull, registry = keys.take("pull", _pull, ("", ""))
     build = keys.take("build", _build, None)

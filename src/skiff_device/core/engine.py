@@ -41,6 +41,9 @@ _HINTS = (
     ("exec format error", "the image is for another CPU", "choose an image for this CPU"),
 )  # fmt: skip
 
+# Of an image: also of a name that no image can have, which is then told by what is to get it.
+_NOT_THERE = ("no such", "not known", "not found", "invalid reference format", "must be lowercase")
+
 # What docker says before every build without its plug-in, which the image does not need.
 _ADVICE = ("DEPRECATED: The legacy builder", "Install the buildx component", "docs.docker.com/go/buildx")
 
@@ -103,8 +106,7 @@ def image(reference: str) -> dict[str, Any] | None:
     """One image that is on this machine, or None."""
     result = run.capture(["docker", "image", "inspect", reference])
     if result.status:
-        low = result.err.lower()
-        if "no such" in low or "not known" in low or "not found" in low:
+        if any(words in result.err.lower() for words in _NOT_THERE):
             return None
         raise error_of(f"image {reference} cannot be looked at", result.err)
     found: list[dict[str, Any]] = json.loads(result.out)

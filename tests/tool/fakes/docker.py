@@ -1,8 +1,9 @@
 """Stands in for the `docker` command: containers and images in one JSON file, every call recorded.
 
-Files beside it change how it behaves: `down` (no engine), `die` (a number: the caller is killed after so many
-changes, as by a power cut), `broken` (words of a command that does not start). `passwd` is all containers',
-but of those with a `passwd.NAME`. It is a program, and `call` is the same for who wants no process.
+Files beside it change how it behaves: `down` (no engine), `die` (a number: the caller is killed after so
+many changes, as by a power cut), `broken` (words of a command that does not start), `unnamable` (an image,
+and what is said of its name). `passwd` is all containers', but of those with a `passwd.NAME`. It is a
+program, and `call` is the same for who wants no process.
 """
 
 import io
@@ -114,6 +115,7 @@ class Docker:
         del self.state["containers"][self.find(words[-1])["Name"][1:]]
 
     def pull(self, words: list[str]) -> None:
+        self.unnamable(words[0])
         if words[0] not in self.state["remote"]:
             fail("Get https://registry/v2/: dial tcp: lookup registry: no such host")
         self.say(f"Status: Downloaded newer image for {words[0]}")
@@ -131,8 +133,15 @@ class Docker:
         image = {"Id": self.number(), "Config": {"Labels": labels(given), "Cmd": ["/bin/sh"]}}
         self.state["images"][given["--tag"][0]] = image
 
+    def unnamable(self, name: str) -> None:
+        path = self.home / "unnamable"
+        bad, _, said = path.read_text().partition("\n") if path.exists() else ("", "", "")
+        if name == bad:
+            fail(said)
+
     def look(self, argv: list[str]) -> None:
         if argv[:2] == ["image", "inspect"]:
+            self.unnamable(argv[2])
             if argv[2] not in self.state["images"]:
                 fail(f"No such image: {argv[2]}")
             self.say(json.dumps([self.state["images"][argv[2]]]))
