@@ -217,6 +217,45 @@ def test_a_missing_container_user_is_made(board: Board) -> None:
     assert "shell=/bin/bash" in board.read("run/skiff/core/users/core")
 
 
+@pytest.mark.parametrize(
+    ("owner", "others", "number"),
+    [
+        # The number it had, for files that outlived its container.
+        ("", "", 1006),
+        # A home that did says more, unless it is the engine's empty folder.
+        ("1042", "", 1042),
+        ("0", "", 1006),
+        # Somebody else's in there.
+        ("", "zoe:x:1006:1006::/home/zoe:/bin/sh\n", 1007),
+    ],
+)
+def test_a_user_that_is_made_anew_keeps_its_number(
+    board: Board, owner: str, others: str, number: int
+) -> None:
+    made = "containerUser: anna\n    createContainerUser: true"
+    board.config(CONFIG.format(1).replace("containerUser: core", made))
+    board.apply()
+    assert "anna:x:1006:" in (board.engine / "passwd").read_text()
+    (board.engine / "passwd").write_text(f"root:x:0:0::/root:/bin/sh\n{others}")
+    if owner:
+        (board.engine / "owner").write_text(owner)
+    board.config(CONFIG.format(2).replace("containerUser: core", made))
+    assert board.apply() == 0
+    assert f"anna:x:{number}:" in (board.engine / "passwd").read_text()
+
+
+def test_who_is_new_does_not_get_a_number_that_another_had(board: Board) -> None:
+    before = (board.engine / "passwd").read_text()
+    line = "  {0}: {{container: core, containerUser: {0}, createContainerUser: true}}\n"
+    text = CONFIG.format(1)
+    board.config(text.replace("users:\n", "users:\n" + line.format("anna")))
+    board.apply()
+    (board.engine / "passwd").write_text(before)
+    board.config(text.replace("users:\n", "users:\n" + line.format("bob") + line.format("anna")))
+    board.apply()
+    assert "anna:x:1006:1006::/home/anna:/bin/bash\nbob:x:1007:" in (board.engine / "passwd").read_text()
+
+
 def test_what_one_container_said_of_a_user_is_not_taken_for_another(board: Board) -> None:
     """Home and shell may be missing there; the number stays, for files that both see."""
     board.apply()

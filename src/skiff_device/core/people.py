@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from skiff_device.core import accounts, engine, observe, state
@@ -10,12 +11,16 @@ from skiff_device.core.model import Config, User
 from skiff_device.core.observe import Seen
 from skiff_device.core.paths import Paths
 
+_NUMBER = re.compile(r"[0-9]{1,10}")
+
 
 def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: Warn) -> None:
     """Ask each container about its users, keep the answers, and bring the accounts to them."""
     before = accounts.known_of(config, paths)
     known = dict(before)
-    for name, user in config.users.items():
+    # Who had a number first, so that nobody who is made gets it.
+    for name in sorted(config.users, key=lambda name: not before[name].uid):
+        user = config.users[name]
         container = seen.get(user.container)
         if container is not None and not user.locked:
             found = ask(user, container, before[name], warn)
@@ -36,7 +41,7 @@ def ask(user: User, container: Seen, before: Known, warn: Warn) -> Known:
     inside = user.container_user or container.user
     found = accounts.inside(passwd, inside)
     if found is None and user.create_container_user and user.container_user:
-        if make(user, container, warn):
+        if make(user, container, before.uid, warn):
             data = engine.copy_out(container.name, "/etc/passwd") or b""
             found = accounts.inside(data.decode(errors="replace"), inside)
     elif found is None and inside and not inside.partition(":")[0].isdigit():
@@ -47,8 +52,8 @@ def ask(user: User, container: Seen, before: Known, warn: Warn) -> Known:
     return found or Known(before.uid)
 
 
-def make(user: User, container: Seen, warn: Warn) -> bool:
-    """Make the container user, by the program that the container has for it."""
+def make(user: User, container: Seen, uid: int, warn: Warn) -> bool:
+    """Make the container user, by the program that the container has for it; with its old number if free."""
     name = user.container_user
     if name.partition(":")[0].isdigit() or ":" in name:
         warn(f"{container.name}: user {name} cannot be made: createContainerUser needs a name")
@@ -58,10 +63,12 @@ def make(user: User, container: Seen, warn: Warn) -> bool:
         warn(f"{container.name}: user {name} is not made yet: the container does not run")
         return False
     shell = user.container_shell[0] if user.container_shell else ""
-    tries = (
-        ["useradd", "--create-home", *(["--shell", shell] if shell else []), "--", name],
-        ["adduser", "-D", *(["-s", shell] if shell else []), name],
-    )
+    number = number_of(container.name, name, uid)
+    tries = []
+    for wanted in dict.fromkeys((number, "")):
+        useradd = [*(["--uid", wanted] if wanted else []), *(["--shell", shell] if shell else [])]
+        adduser = [*(["-u", wanted] if wanted else []), *(["-s", shell] if shell else [])]
+        tries += [["useradd", "--create-home", *useradd, "--", name], ["adduser", "-D", *adduser, name]]
     said: list[str] = []
     for argv in tries:
         result = engine.execute(container.name, argv)
@@ -73,3 +80,12 @@ def make(user: User, container: Seen, warn: Warn) -> bool:
     cause = engine.plain(said[-1])[0] if said else "neither useradd nor adduser is in the image"
     warn(f"{container.name}: user {name} cannot be made: {cause}")
     return False
+
+
+def number_of(container: str, name: str, before: int) -> str:
+    """The number that files of a user may have: that of a kept home, or the one before; else empty."""
+    found = engine.execute(container, ["stat", "-c", "%u", f"/home/{name}"])
+    words = found.out.decode(errors="replace").strip()
+    uid = int(words) if _NUMBER.fullmatch(words) else 0
+    # Lower ones are the system's: an empty folder that was made for a mount is root's.
+    return next((str(one) for one in (uid, before) if one >= 1000), "")

@@ -2,8 +2,8 @@
 
 Files beside it change how it behaves: `down` (no engine), `die` (a number: the caller is killed after so
 many changes, as by a power cut), `broken` (words of a command that does not start), `unnamable` (an image,
-and what is said of its name). `passwd` is all containers', but of those with a `passwd.NAME`. It is a
-program, and `call` is the same for who wants no process.
+and what is said of its name), `owner` (the number that owns any home). `passwd` is all containers', but of
+those with a `passwd.NAME`. It is a program, and `call` is the same for who wants no process.
 """
 
 import io
@@ -159,8 +159,23 @@ class Docker:
                 archive.addfile(member, io.BytesIO(data))
             self.out += packed.getvalue()
         elif argv[0] == "exec" and "useradd" in argv:
-            with (self.home / "passwd").open("a") as file:
-                file.write(f"{argv[-1]}:x:1007:1007::/home/{argv[-1]}:/bin/bash\n")
+            self.useradd(argv)
+        elif argv[0] == "exec" and "adduser" in argv:
+            fail('exec: "adduser": executable file not found in $PATH')
+        elif argv[0] == "exec" and "stat" in argv:
+            owner = self.home / "owner"
+            if not owner.exists():
+                fail(f"stat: cannot statx '{argv[-1]}': No such file or directory")
+            self.say(owner.read_text())
+
+    def useradd(self, argv: list[str]) -> None:
+        path = self.home / "passwd"
+        taken = {line.split(":")[2] for line in path.read_text().splitlines()}
+        uid = argv[argv.index("--uid") + 1] if "--uid" in argv else str(max(int(one) for one in taken) + 1)
+        if uid in taken:
+            fail(f"useradd: UID {uid} is not unique")
+        with path.open("a") as file:
+            file.write(f"{argv[-1]}:x:{uid}:{uid}::/home/{argv[-1]}:/bin/bash\n")
 
     def change(self, argv: list[str], caller: int) -> None:
         die = self.home / "die"
