@@ -130,3 +130,9 @@ def test_a_key_that_was_removed_or_spoilt_opens_nothing(two: CrewDevice) -> None
         with pytest.raises(DeviceError):
             keys.caller(two.paths, name)
     assert keys.caller(two.paths, "anna").apps == ()
+
+
+def test_a_deploy_key_is_for_all_apps_that_were_named(two: CrewDevice) -> None:
+    key = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5C"
+    two.run("ssh-keys:add", "ci", "--role", "deploy", "--app", "mine", "--app", "other", stdin=key)
+    assert keys.caller(two.paths, "ci") == Caller("ci", "deploy", ("mine", "other"))

@@ -49,6 +49,12 @@ def test_words_of_the_command_are_its_own(app: CrewDevice) -> None:
     assert process.communicate(timeout=30)[0] == b"b c app\n"
 
 
+def test_options_may_come_again(app: CrewDevice) -> None:
+    words = ("--env", "A=1", "-e=B=2", "-e", "C=3", "--env", "A=4", "app", "env")
+    name = app.run("run:detached", *words).text.strip()
+    assert {"A": "4", "B": "2", "C": "3"}.items() <= app.engine.containers[name].env.items()
+
+
 def test_detached_ones_are_listed_and_stopped(app: CrewDevice) -> None:
     name = app.run("run:detached", "app", "sleep", "9").text.strip()
     assert "--rm" in app.engine.containers[name].options

@@ -95,19 +95,26 @@ class Args:
         return found
 
     def option(self, *spellings: str) -> str | None:
-        """Value of `--name VALUE` or `--name=VALUE`; takes both. Raises DeviceError without a value."""
-        value = None
-        while (place := self._place(spellings)) is not None:
-            if place + 1 >= len(self._words):
-                raise self._wrong(f"{spellings[0]} needs a value")
-            value = self._words[place + 1]
-            del self._words[place : place + 2]
-        for place, word in enumerate(self._before()):
-            name, equals, rest = word.partition("=")
-            if equals and name in spellings:
-                del self._words[place]
-                return rest
-        return value
+        """Value of `--name VALUE` or `--name=VALUE`, the last of them. Raises DeviceError without one."""
+        found = self.options(*spellings)
+        return found[-1] if found else None
+
+    def options(self, *spellings: str) -> list[str]:
+        """Values of an option that may come again, in order. Raises DeviceError without one."""
+        found = []
+        place = 0
+        while place < len(before := self._before()):
+            name, equals, value = before[place].partition("=")
+            if name not in spellings:
+                place += 1
+                continue
+            if not equals:
+                if place + 1 >= len(self._words):
+                    raise self._wrong(f"{spellings[0]} needs a value")
+                value = self._words.pop(place + 1)
+            del self._words[place]
+            found.append(value)
+        return found
 
     def options_first(self, *with_value: str) -> None:
         """Options end at the first word that is none: what follows is another program's.

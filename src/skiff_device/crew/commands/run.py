@@ -22,7 +22,7 @@ _STOP = 10
 
 def _variables(args: Args) -> dict[str, str]:
     found = {}
-    while (word := args.option("--env", "-e")) is not None:
+    for word in args.options("--env", "-e"):
         name, equals, value = word.partition("=")
         if not equals or "\0" in value:
             raise DeviceError(f"{names.shown(word)!r} is no NAME=VALUE", f"usage: {args.usage}")

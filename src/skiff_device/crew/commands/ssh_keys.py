@@ -18,9 +18,7 @@ def add(context: Context, args: Args) -> int | None:
     """deploy is for the apps named, read looks at all, admin (the default) may do everything."""
     from skiff_device.crew import events, keys
 
-    apps = []
-    while (word := args.option("--app")) is not None:
-        apps.append(store.must_exist(context.paths, word))
+    apps = [store.must_exist(context.paths, word) for word in args.options("--app")]
     role = args.option("--role") or ("deploy" if apps else "admin")
     name = names.key(args.take("the name"))
     args.none_left()
