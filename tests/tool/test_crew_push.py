@@ -117,6 +117,25 @@ def test_a_boot_leaves_alone_who_is_at_work_already(
     assert sorted(left) == ["import.5", "incoming.5", "incoming.5.archive"]
 
 
+def test_a_stopped_app_leaves_nothing_that_an_engine_could_start(crew: CrewDevice) -> None:
+    crew.app("app")
+    crew.run("ps:set", "app", "restart-policy", "always")
+    done = crew.run("ps:stop", "app")
+    assert "worker.1: stopped" in done.err and crew.engine.containers == {}
+    assert crew.run("ps:start", "app").status == 0
+    assert list(crew.engine.containers) == ["app.worker.1-3"]
+
+
+def test_a_boot_puts_away_what_runs_of_a_stopped_app(crew: CrewDevice) -> None:
+    """Of one that an older crew stopped, or that power went from amid `ps:stop`."""
+    crew.app("app")
+    crew.app("other")
+    store.change(crew.paths, "app", "ps", lambda section: section.update(stopped=True))
+    restore.restore(crew.paths)
+    assert list(crew.engine.containers) == ["other.worker.1-1"]
+    assert "POST /containers/app.worker.1-1/stop" in crew.engine.calls
+
+
 def test_two_first_pushes_make_one_network(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Engine(crew.paths)
     look = engine.network

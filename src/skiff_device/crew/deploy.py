@@ -123,6 +123,8 @@ def stop(paths: Paths, app: str, say: Say) -> None:
         for one in _containers(paths, app):
             if engine.inspect(one.name) is not None:
                 engine.stop(one.name, STOP)
+                # One that only ended may be started by the engine when that starts.
+                engine.remove(one.name)
                 say(f"{one.process}.{one.index}: stopped")
         status.write(paths, engine)
 

@@ -12,6 +12,7 @@ from skiff_device.crew import containers, oneoff, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
+from skiff_device.crew.preflight import STOP
 from skiff_device.crew.release import Release
 
 # How long an engine that was reported ready may be down, for it may have ended since; in seconds.
@@ -82,10 +83,12 @@ def _app(paths: Paths, engine: Engine, app: str) -> None:
     # Newer than the one that serves: a power cut came before the switch.
     for unfinished in [one for one in releases.numbers(paths, app) if one > number]:
         releases.forget(paths, app, unfinished)
-    containers.remove_others(engine, app, number)
+    stopped = bool(store.section(paths, app, "ps").get("stopped"))
+    # What power went from amid a stop the engine may have started.
+    containers.remove_others(engine, app, 0 if stopped else number, STOP if stopped else 0)
     oneoff.remove_all(engine, app, only_ended=True)
     release = releases.current(paths, app)
-    if release is not None and not store.section(paths, app, "ps").get("stopped"):
+    if release is not None and not stopped:
         _start(paths, engine, app, release)
 
 
