@@ -81,7 +81,7 @@ class Router:
             if conf.exists():
                 if self._server is None:
                     self._server = FakeRouterServer(self._folder / "router.sock")
-                self._server.text = re.findall(r'return 200 "(\d+)"', conf.read_text())[0]
+                self._server.text = re.findall(r'return 200 "([\d ]+)"', conf.read_text())[0]
 
     def close(self) -> None:
         """End it."""

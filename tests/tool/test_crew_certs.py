@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff_device.crew import acme, certs, crontab, nginx_conf, store
+from skiff_device.crew import acme, certs, crontab, nginx_conf, restore, store
 from skiff_device.crew.command import Caller
 from skiff_device.crew.nginx_conf import Site
 from tests.tool import acme_server
@@ -169,6 +170,42 @@ def test_an_app_with_such_a_setting_is_left_out_and_the_others_serve(web: CrewDe
     done = web.run("domains:set", "other", "other.example.org")
     assert "app: the router leaves it out" in done.err
     assert "other.example.org" in conf(web) and evil not in conf(web)
+
+
+def test_what_another_program_has_keeps_nobody_else_from_being_served(
+    web: CrewDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    web.app("other", web=None)
+    with socket.create_server(("", 0)) as program:
+        port = program.getsockname()[1]
+        store.change(web.paths, "app", "ports", lambda section: section.update(map=[["http", port, 5000]]))
+        done = web.run("domains:set", "other", "other.example.org")
+        restore.restore(web.paths)
+    for told in (done.err, capsys.readouterr().err):
+        assert f"app: the router leaves it out: another program has port {port}" in told
+    assert "other.example.org" in conf(web) and f"listen {port}" not in conf(web)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_port_that_another_program_has_is_refused(web: CrewDevice, family: socket.AddressFamily) -> None:
+    web.run("ports:set", "app", "http:81:5000")
+    before, served = store.section(web.paths, "app", "ports"), conf(web)
+    with socket.create_server(("", 0), family=family) as program:
+        for command in ("ports:set", "ports:add"):
+            done = web.run(command, "app", f"http:{program.getsockname()[1]}:5000")
+            assert done.status == 1 and "another program has port" in done.err
+    assert store.section(web.paths, "app", "ports") == before and conf(web) == served
+
+
+def test_what_the_router_listens_on_is_its_own(web: CrewDevice) -> None:
+    with socket.create_server(("", 0)) as router:
+        port = router.getsockname()[1]
+    web.run("ports:set", "app", f"http:{port}:5000")
+    # As nginx does now.
+    with socket.create_server(("", port)):
+        assert web.run("domains:set", "app", "b.example.org").err == ""
+        assert web.run("ports:set", "app", "http:81:5000", f"http:{port}:5000").status == 0
+    assert f"listen {port};" in conf(web) and "b.example.org" in conf(web)
 
 
 @pytest.mark.parametrize("value", ["1m; deny all", "1m\n", "9" * 9, "-1", "1t", "$x", "٣m"])

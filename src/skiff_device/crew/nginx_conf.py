@@ -29,7 +29,7 @@ http {{
   proxy_request_buffering off;
   proxy_max_temp_file_size 0;
   map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
-  # Which configuration serves: crew asks here.
+  # Which configuration serves, and on which ports: crew asks here.
   server {{ listen unix:{socket}; return 200 "{generation}"; }}
 """
 _NOBODY = """\
@@ -85,12 +85,13 @@ def unsound(site: Site) -> str:
 
 
 def text(sites: list[Site], generation: str, socket: Path) -> str:
-    """All of nginx.conf. socket is where it tells its generation."""
-    out = [_HEAD.format(generation=generation, socket=socket)]
+    """All of nginx.conf. socket is where it tells its generation, and the ports after it."""
+    ports = sorted({site.port for site in sites})
+    out = [_HEAD.format(generation=" ".join(map(str, (generation, *ports))), socket=socket)]
     for site in sites:
         out.append(_upstream(site))
         out.append(_server(site))
-    for port in sorted({site.port for site in sites}):
+    for port in ports:
         here = [site for site in sites if site.port == port]
         if not any(site.default for site in here):
             tls = next((site.tls for site in here if site.tls), "")

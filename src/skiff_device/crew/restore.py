@@ -44,7 +44,7 @@ def restore(paths: Paths) -> int:
         labels = found.get("Labels") or {}
         if labels.get(containers.LABEL, "") not in known | {""} and "crew.process" in labels:
             engine.remove(str(found["Names"][0]).lstrip("/"))
-    router.apply(paths)
+    router.apply(paths, lambda line: print(line, file=sys.stderr))
     crontab.write(paths)
     status.write(paths, engine)
     return 0

@@ -6,9 +6,10 @@ reload: new connections see the new configuration, those under way end as they b
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def _defaults(paths: Paths, found: list[Site]) -> list[Site]:
 def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> dict[str, str]:
     """Bring the router to what the apps ask for; comes back when that serves. Raises DeviceError.
 
-    Returns the apps that it leaves out, and why: none keeps the others from being served.
+    Returns the apps that it leaves out, or ports of theirs, and why: none keeps others from being served.
     """
     with store.alone(paths, "router"):
         wanted, bad = _sound(sites(paths))
@@ -170,8 +171,10 @@ def _serve(paths: Paths, wanted: list[Site], wait: bool) -> dict[str, str]:
     folder = paths.run / "router"
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     generation = str(time.time_ns())
-    bad = _write(folder, wanted, generation)
-    service.control(paths, SERVICE, b"uh" if _generation(folder) else b"u")
+    busy = taken(paths, {site.port for site in wanted})
+    bad = {site.app: f"another program has port {site.port}" for site in wanted if site.port in busy}
+    bad |= _write(folder, [site for site in wanted if site.port not in busy], generation)
+    service.control(paths, SERVICE, b"uh" if _answer(folder) else b"u")
     if wait:
         _await(paths, folder, generation)
     return bad
@@ -212,14 +215,36 @@ def _refused(folder: Path, text: str) -> str:
     return "" if done.status == 0 else (lines or [done.err.strip() or "no reason given"])[0][-300:]
 
 
-def _generation(folder: Path) -> str:
-    """Which configuration answers; empty when nobody does."""
-    connection = Connection(folder / "router.sock", timeout=5)
+def taken(paths: Paths, ports: Collection[int]) -> set[int]:
+    """Those ports that another program of the device listens on: nginx's own trial does not tell."""
+    own = _answer(paths.run / "router")[1:]
+    return {port for port in ports if str(port) not in own and _is_in_use(port)}
+
+
+def _is_in_use(port: int) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            with socket.socket(family) as trial:
+                # As nginx has its own.
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family is socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(("", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+    return False
+
+
+def _answer(folder: Path) -> list[str]:
+    """Which configuration answers, and its ports; empty when nobody does."""
+    # One that is slow is not to be taken for none: its ports would be another program's.
+    connection = Connection(folder / "router.sock", timeout=_LONGEST)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().read().decode(errors="replace")
+        return connection.getresponse().read().decode(errors="replace").split()
     except (DeviceError, OSError, ValueError):
-        return ""
+        return []
     finally:
         connection.close()
 
@@ -227,7 +252,7 @@ def _generation(folder: Path) -> str:
 def _await(paths: Paths, folder: Path, generation: str) -> None:
     end = time.monotonic() + _LONGEST
     # Its predecessor takes connections until it knows that it is one.
-    while _generation(folder) != generation or _workers(paths, _SERVES) > 1:
+    while _answer(folder)[:1] != [generation] or _workers(paths, _SERVES) > 1:
         if time.monotonic() > end:
             raise DeviceError("the router does not come up", "sv status crew-router; less /run/log/messages")
         time.sleep(_PAUSE)

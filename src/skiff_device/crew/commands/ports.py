@@ -27,6 +27,9 @@ def _parse(word: str) -> list[str | int]:
 def _apply(context: Context, app: str, wanted: list[list[str | int]], text: str) -> None:
     from skiff_device.crew import deploy, events, release, router
 
+    fresh = [int(one[1]) for one in wanted if one not in _given(context, app)]
+    for port in router.taken(context.paths, fresh):
+        raise DeviceError(f"another program has port {port}", "choose another one")
     now = release.current(context.paths, app)
     before = router.container_port(context.paths, app, now.exposed) if now else 0
 
