@@ -324,7 +324,10 @@ class Handler(BaseHTTPRequestHandler):
     def _images(self, words: list[str], query: dict[str, str], body: Any) -> None:
         images = self.server.engine.images
         if words == ["json"]:
-            self._json(list({one["Id"]: one for one in images.values()}.values()))
+            found = {one["Id"]: {**one, "RepoTags": []} for one in images.values()}
+            for name, one in images.items():
+                found[one["Id"]]["RepoTags"] += [name] if name != one["Id"] else []
+            self._json(list(found.values()))
             return
         if words == ["prune"]:
             self._prune("images", 1000, query)
@@ -361,7 +364,10 @@ class Handler(BaseHTTPRequestHandler):
             images[f"{query['repo']}:{query['tag']}"] = images[reference]
             self._json(None, 201)
         else:
-            del images[reference]
+            gone = images.pop(reference)["Id"]
+            used = any(one.image in (gone, reference) for one in self.server.engine.containers.values())
+            if not used and [name for name, one in images.items() if one["Id"] == gone] == [gone]:
+                del images[gone]
             self._json([])
 
     def _build(self, words: list[str], query: dict[str, str], body: Any) -> None:

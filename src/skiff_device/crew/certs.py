@@ -127,15 +127,16 @@ def remove(paths: Paths, app: str, say: Say) -> None:
     router.apply(paths, say)
 
 
-def move(paths: Paths, app: str, name: str) -> None:
-    """Give the certificate of an app, if it has one, to the name that the app will have; empty: to none."""
-    folder = paths.certs / app
-    if folder.is_dir() and name:
-        shutil.rmtree(paths.certs / name, ignore_errors=True)
-        folder.rename(paths.certs / name)
-        store.sync_folder(paths.certs)
-    elif folder.is_dir():
-        shutil.rmtree(folder)
+def copy(paths: Paths, app: str, name: str) -> None:
+    """Give what an app has, if anything, to the name that the app will have too."""
+    forget(paths, name)
+    if (paths.certs / app).is_dir():
+        shutil.copytree(paths.certs / app, paths.certs / name)
+
+
+def forget(paths: Paths, app: str) -> None:
+    """Remove all that an app, or one that is gone, has here."""
+    shutil.rmtree(paths.certs / app, ignore_errors=True)
 
 
 def make_key() -> str:

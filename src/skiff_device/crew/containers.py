@@ -79,8 +79,13 @@ def lay_out(
             address = next(free, None)
             if address is None:
                 raise DeviceError(f"the network {NETWORK} has no free address", "ps:scale, apps:destroy")
-            found.append(Running(f"{app}.{process}.{index}-{number}", process, index, address))
+            found.append(Running(name_of(app, number, process, index), process, index, address))
     return tuple(found)
+
+
+def name_of(app: str, number: int, process: str, index: int) -> str:
+    """Name of a container of a release."""
+    return f"{app}.{process}.{index}-{number}"
 
 
 def environment(paths: Paths, app: str, port: int) -> dict[str, str]:

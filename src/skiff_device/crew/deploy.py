@@ -6,6 +6,7 @@ The switch is one symlink. Before it the old release serves, after it the new on
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from skiff_device.crew import (
 )
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
+from skiff_device.crew.engine_api import Refused
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.preflight import STOP
 from skiff_device.crew.release import Release
@@ -156,7 +158,7 @@ def destroy(paths: Paths, app: str) -> None:
                 other_cpus.end_all(paths, app)
         containers.remove_others(engine, app, 0, STOP)
         oneoff.remove_all(engine, app)
-        certs.move(paths, app, "")
+        certs.forget(paths, app)
         store.destroy(paths, app)
         for tag in tags:
             engine.untag(tag)
@@ -164,23 +166,52 @@ def destroy(paths: Paths, app: str) -> None:
 
 
 def rename(paths: Paths, app: str, name: str, say: Say) -> None:
-    """Give an app another name; its containers are made anew under it."""
-    from skiff_device.crew import certs, service_files
+    """Give an app another name, and containers of that name. Raises DeviceError; it has its old one then.
+
+    When power goes before they serve, `restore` makes those of the release that serves anew.
+    """
+    from skiff_device.crew import certs
 
     with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
         if store.exists(paths, name):
             raise DeviceError(f"there is an app {name} already", "choose another name")
-        old = releases.current(paths, app)
-        if service_spec.is_clustered(paths, app):
-            service_files.hand_on(paths, app, name)
-        certs.move(paths, app, name)
-        paths.app(app).rename(paths.app(name))
-        store.sync_folder(paths.apps)
         engine = Engine(paths)
-        if old is not None and not store.section(paths, name, "ps").get("stopped"):
-            _roll_out(paths, name, engine, _numbered(paths, name, old, f"renamed from {app}"), say)
+        old = releases.current(paths, app)
+        before, kept = releases.current_number(paths, app), releases.numbers(paths, app)
+        for one in releases.kept(paths, app):
+            # An image that is gone can have no name.
+            with suppress(Refused):
+                engine.tag(one.image, releases.tag(name, one.number))
+        certs.copy(paths, app, name)
+        # What is left of an app that was destroyed, or whose first push was refused, is no app.
+        shutil.rmtree(paths.app(name), ignore_errors=True)
+        store.sync_disk(paths)
+        try:
+            _move(paths, app, name)
+            if old is not None and not store.section(paths, name, "ps").get("stopped"):
+                _roll_out(paths, name, engine, _numbered(paths, name, old, f"renamed from {app}"), say)
+        except BaseException:
+            with _undisturbed():
+                if store.exists(paths, name) and releases.current_number(paths, name) == before:
+                    _move(paths, name, app)
+            raise
+        finally:
+            left = name if store.exists(paths, app) else app
+            certs.forget(paths, left)
+            for number in kept:
+                with suppress(DeviceError):
+                    engine.untag(releases.tag(left, number))
         _end_services(paths, app, old)
         containers.remove_others(engine, app, 0, STOP)
+
+
+def _move(paths: Paths, app: str, name: str) -> None:
+    from skiff_device.crew import service_files
+
+    paths.app(app).rename(paths.app(name))
+    store.sync_folder(paths.apps)
+    if service_spec.is_clustered(paths, name):
+        service_files.hand_on(paths, app, name)
 
 
 def scale_of(paths: Paths, app: str, release: Release) -> dict[str, int]:
@@ -207,7 +238,7 @@ def _numbered(paths: Paths, app: str, old: Release, reason: str) -> Release:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     empty: dict[str, Any] = {"containers": (), "services": (), "port": 0}
     empty["files"] = store.section(paths, app, "files")
-    return old._replace(number=number, created=now, reason=reason, tag=f"crew/{app}:{number}", **empty)
+    return old._replace(number=number, created=now, reason=reason, tag=releases.tag(app, number), **empty)
 
 
 def _become(section: store.Section, content: store.Section) -> None:

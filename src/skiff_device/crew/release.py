@@ -52,6 +52,11 @@ def _folder(paths: Paths, app: str) -> Any:
     return paths.app(app) / "releases"
 
 
+def tag(app: str, number: int) -> str:
+    """The name by which a release's image is kept."""
+    return f"crew/{app}:{number}"
+
+
 def save(paths: Paths, app: str, release: Release) -> None:
     """Write a release; it does not serve before `point_at`."""
     folder = _folder(paths, app) / str(release.number)
@@ -70,6 +75,8 @@ def load(paths: Paths, app: str, number: int) -> Release | None:
         found = json.loads(path.read_text())
         found["containers"] = tuple(Running(**_known(one, Running._fields)) for one in found["containers"])
         found["exposed"] = tuple(found["exposed"])
+        # The app may have had another name.
+        found["tag"] = tag(app, number)
         found["services"] = tuple(found.get("services", ()))
         return Release(**_known(found, Release._fields))
     except FileNotFoundError:

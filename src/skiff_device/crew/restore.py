@@ -21,7 +21,7 @@ _ENGINE = 300.0
 
 def restore(paths: Paths) -> int:
     """Bring all apps back, and tell skiff-status; one that does not come back does not keep the others."""
-    from skiff_device.crew import crontab, router, status
+    from skiff_device.crew import certs, crontab, router, status
 
     engine = Engine(paths)
     engine.wait_until_up(_ENGINE)
@@ -37,6 +37,11 @@ def restore(paths: Paths) -> int:
                 _app(paths, engine, app)
         except DeviceError as error:
             print(f"{app}: {error.message}", file=sys.stderr)
+    # Certificates of nobody: power went while an app got another name. A backup may be taken in meanwhile.
+    for folder in paths.certs.glob("*/"):
+        with store.alone(paths, f"deploy-{folder.name}"), store.alone(paths, "addresses"):
+            if not store.exists(paths, folder.name):
+                certs.forget(paths, folder.name)
     # Apps that are gone. Those that came meanwhile, by a first push, are there before their containers.
     listed = engine.containers()
     known = set(store.apps(paths))
@@ -89,7 +94,22 @@ def _app(paths: Paths, engine: Engine, app: str) -> None:
     oneoff.remove_all(engine, app, only_ended=True)
     release = releases.current(paths, app)
     if release is not None and not stopped:
-        _start(paths, engine, app, release)
+        _start(paths, engine, app, _under_its_name(paths, engine, app, release))
+
+
+def _under_its_name(paths: Paths, engine: Engine, app: str, release: Release) -> Release:
+    """The release with containers of the app's name: power may have gone while it got that."""
+    named = tuple(
+        one._replace(name=containers.name_of(app, release.number, one.process, one.index))
+        for one in release.containers
+    )
+    if named != release.containers:
+        for one in release.containers:
+            engine.stop(one.name, STOP)
+            engine.remove(one.name)
+        release = release._replace(containers=named)
+        releases.save(paths, app, release)
+    return release
 
 
 def _start(paths: Paths, engine: Engine, app: str, release: Release) -> None:

@@ -1,0 +1,70 @@
+"""An app's other name: whatever fails, and whenever power goes, it runs under one of the two."""
+
+from __future__ import annotations
+
+import pytest
+
+from skiff_device.crew import certs, release, restore, status, store
+from skiff_device.crew.engine import Engine
+from tests.tool.crew_device import CrewDevice
+
+
+@pytest.fixture
+def app(crew: CrewDevice) -> CrewDevice:
+    """An app with two releases, of one image each, and a certificate."""
+    crew.app("app")
+    assert crew.run("git:from-image", "app", crew.engine.image("crew/app:build-1")).status == 0
+    del crew.engine.images["crew/app:build-1"]
+    assert crew.run("certs:generate", "app", "a.example.org").status == 0
+    return crew
+
+
+def images(crew: CrewDevice) -> list[str]:
+    return sorted(name for name in crew.engine.images if not name.startswith("sha256:"))
+
+
+def test_all_that_is_kept_comes_along(app: CrewDevice) -> None:
+    assert app.run("apps:rename", "app", "new").status == 0
+    assert store.apps(app.paths) == ["new"] and list(app.engine.containers) == ["new.web.1-3"]
+    assert app.run("cleanup").status == 0
+    assert images(app) == ["crew/new:1", "crew/new:2", "crew/new:3"]
+    assert [one.tag for one in release.kept(app.paths, "new")] == images(app)
+    assert app.run("rollback", "new", "1").status == 0
+    assert certs.info(app.paths, "new") is not None and certs.info(app.paths, "app") is None
+
+
+def test_so_does_the_image_of_a_stopped_app(app: CrewDevice) -> None:
+    app.run("ps:stop", "app")
+    assert app.run("apps:rename", "app", "new").status == 0
+    assert app.run("cleanup").status == 0
+    assert images(app) == ["crew/new:1", "crew/new:2"] and app.engine.containers == {}
+    assert app.run("ps:start", "new").status == 0 and list(app.engine.containers) == ["new.web.1-3"]
+
+
+def test_one_that_does_not_come_up_keeps_its_name(app: CrewDevice) -> None:
+    app.engine.refuse = "no space left on device"
+    assert app.run("apps:rename", "app", "new").status == 1
+    assert store.apps(app.paths) == ["app"] and images(app) == ["crew/app:1", "crew/app:2"]
+    assert certs.info(app.paths, "app") is not None and certs.info(app.paths, "new") is None
+    assert list(app.engine.containers) == ["app.web.1-2"] and app.engine.containers["app.web.1-2"].running
+    assert status.line(app.paths, Engine(app.paths)) == "ok\t1 app runs\t"
+    assert "renamed" not in app.events()
+
+
+def test_after_a_power_cut_it_runs_under_the_new_name(app: CrewDevice) -> None:
+    # All that is there when power goes before the new containers serve.
+    certs.copy(app.paths, "app", "new")
+    app.paths.app("app").rename(app.paths.app("new"))
+    for _ in range(2):
+        restore.restore(app.paths)
+        assert [(one.name, one.running) for one in app.engine.containers.values()] == [("new.web.1-2", True)]
+        assert status.line(app.paths, Engine(app.paths)) == "ok\t1 app runs\t"
+    assert app.engine.containers["new.web.1-2"].env["CREW_APP"] == "new"
+    assert certs.info(app.paths, "new") is not None and certs.info(app.paths, "app") is None
+
+
+def test_what_a_refused_first_push_left_is_in_nobodys_way(app: CrewDevice) -> None:
+    (app.paths.app("new") / "repo.git").mkdir(parents=True)
+    assert app.run("apps:rename", "app", "new").status == 0
+    assert store.apps(app.paths) == ["new"] and not (app.paths.app("new") / "repo.git").exists()
+    assert certs.info(app.paths, "new") is not None
