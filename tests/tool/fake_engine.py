@@ -109,7 +109,8 @@ class FakeEngine:
         self.arch = "amd64"
         self.components: list[dict[str, str]] = []
         self.swarm = FakeSwarm()
-        # Images that were handed to a registry.
+        # Images that were fetched from a registry, and handed to one.
+        self.pulled: list[str] = []
         self.pushed: list[str] = []
         # A registry that takes them: repository, tag and image in, digest out.
         self.on_push: Callable[[str, str, dict[str, Any]], str] = lambda repository, tag, image: image["Id"]
@@ -331,6 +332,14 @@ class Handler(BaseHTTPRequestHandler):
             return
         if words == ["prune"]:
             self._prune("images", 1000, query)
+            return
+        if words == ["create"] and "fromImage" in query:
+            if "@" in query["fromImage"]:
+                self._json({"message": "invalid reference format"}, 400)
+                return
+            separator = "@" if ":" in query["tag"] else ":"
+            self.server.engine.pulled.append(f"{query['fromImage']}{separator}{query['tag']}")
+            self._json({"status": "Downloaded"})
             return
         if words == ["create"]:
             made = self.server.engine.image(f"{query['repo']}:{query['tag']}")

@@ -286,3 +286,34 @@ def test_a_lost_build_on_podman_ends_by_its_cgroup(crew: CrewDevice, monkeypatch
     assert (part / str(os.getpid()) / "cgroup.kill").read_text() == "1\n"
     assert (part / str(os.getpid()) / "cgroup.max.descendants").read_text() == "0\n"
     assert {path.name for path in part.iterdir()} == {str(os.getpid()), "999999"}
+
+
+DIGEST = f"sha256:{'a' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("arch", "dockerfile", "pulled"),
+    [
+        ("amd64", "FROM x.example:5000/box", ["x.example:5000/box:latest"]),
+        ("amd64", f"FROM box@{DIGEST}", [f"box@{DIGEST}"]),
+        # The engine takes one of both.
+        ("amd64", f"FROM x.example:5000/box:3@{DIGEST}", [f"x.example:5000/box@{DIGEST}"]),
+        ("arm64", "FROM box-$TARGETARCH$TARGETVARIANT:1", ["box-arm64:1"]),
+        ("arm", "FROM box-${BUILDOS}-${TARGETARCH}${TARGETVARIANT}", ["box-linux-armv7:latest"]),
+        ("arm", "FROM box:1 AS a\nFROM ${TARGETPLATFORM}/box:2", ["box:1", "linux/arm/v7/box:2"]),
+        ("amd64", "FROM a:1\nRUN uvx --from=black black . && cpanm --from=http://x", ["a:1"]),
+        ("amd64", "FROM a:1\nCOPY --chown=1 --from=b:2 /x /y\nCOPY x --from=c", ["a:1", "b:2"]),
+        ("amd64", "FROM a:1\nrun --network=none --mount=type=bind,from=b:2,target=/b x", ["a:1", "b:2"]),
+    ],
+)
+def test_what_a_build_starts_from_is_fetched(
+    crew: CrewDevice, arch: str, dockerfile: str, pulled: list[str]
+) -> None:
+    crew.engine.arch = arch
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as file:
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(dockerfile)
+        file.addfile(info, io.BytesIO(dockerfile.encode()))
+    build.build(crew.paths, Engine(crew.paths), data, "crew/app:build-1", say=lambda line: None)
+    assert crew.engine.pulled == pulled

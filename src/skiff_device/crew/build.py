@@ -33,6 +33,8 @@ _LOST = 600.0
 _DOCKERFILE_LIMIT = 1 << 20
 _PRAGMA = re.compile(rb"^#\s*syntax\s*=\s*(\S+)\s*$", re.IGNORECASE)
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
+# What a step takes as its own options, and which image they name.
+_FLAGS = re.compile(r"^(?:COPY|RUN)((?:\s+--\S+)+)", re.IGNORECASE)
 _COPY_FROM = re.compile(r"--from=(\S+)|[,=]from=([^,\s]+)")
 _ARG = re.compile(r"^ARG\s+([A-Za-z_]\w*)=(\S*)\s*$", re.IGNORECASE)
 
@@ -105,7 +107,7 @@ def build(
     options = options or Limits()
     podman = engine.is_podman()
     text = _dockerfile(engine, context, dockerfile, say)
-    for reference in bases(text, args or {}):
+    for reference in bases(text, {**_platforms(engine), **(args or {})}):
         if engine.image(reference) is None and not (podman and engine.image(f"localhost/{reference}")):
             say(f"fetching {reference}")
             engine.pull(reference, say)
@@ -194,6 +196,16 @@ def _dockerfile(engine: Engine, context: BinaryIO, name: str, say: Say) -> str:
     raise DeviceError(f"there is no {name} in what was pushed", "a plain file, at most 1 MB")
 
 
+def _platforms(engine: Engine) -> dict[str, str]:
+    """What a Dockerfile can name without an ARG: the CPU that it is for, where builds run as well."""
+    cpu = str(engine.version().get("Arch", ""))
+    # The only 32-bit one of ARM that Skiff is for.
+    variant = "v7" if cpu == "arm" else ""
+    parts = {"OS": "linux", "ARCH": cpu, "VARIANT": variant}
+    parts["PLATFORM"] = "/".join(filter(None, parts.values()))
+    return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in parts.items()}
+
+
 def bases(text: str, args: dict[str, str]) -> list[str]:
     """Images that a Dockerfile starts from or copies from, in order; stages and `scratch` are none."""
     known = dict(args)
@@ -208,8 +220,8 @@ def bases(text: str, args: dict[str, str]) -> list[str]:
             if reference.lower() not in stages and reference != "scratch":
                 found[reference] = None
             stages.add((match[2] or f"#{len(stages)}").lower())
-        elif line[:4].upper() in ("COPY", "RUN "):
-            for one, other in _COPY_FROM.findall(line):
+        elif match := _FLAGS.match(line):
+            for one, other in _COPY_FROM.findall(match[1]):
                 reference = _expanded(one or other, known)
                 if reference.lower() not in stages and not reference.isdigit():
                     found[reference] = None

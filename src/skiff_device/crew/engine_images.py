@@ -36,10 +36,12 @@ class Images(Api):
 
     def pull(self, reference: str, say: Any) -> None:
         """Fetch an image from its registry."""
-        name, colon, tag = reference.rpartition(":")
+        whole, _, digest = reference.partition("@")
+        name, colon, tag = whole.rpartition(":")
         if not colon or "/" in tag:
-            name, tag = reference, "latest"
-        with self.open("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout=None) as answer:
+            name, tag = whole, "latest"
+        query = {"fromImage": name, "tag": digest or tag}
+        with self.open("POST", "/images/create", query, timeout=None) as answer:
             shown = ""
             for record in records(answer):
                 if error := record.get("error"):
