@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from skiff_device.crew import raw_env, service_spec, store
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import deploy, raw_env, service_spec, store
 from skiff_device.crew.command import Caller
 from tests.tool.crew_device import CrewDevice
 from tests.tool.fake_engine import Container
@@ -158,3 +159,62 @@ def test_a_backup_has_them(app: CrewDevice) -> None:
     app.run("apps:destroy", "--force", "app")
     assert app.run("backup:import", stdin=saved).status == 0
     assert store.env(app.paths, "app") == {"ODD": EVERY_TEXT}
+
+
+# Into effect
+
+
+def test_one_app_that_does_not_come_up_does_not_keep_the_others(crew: CrewDevice) -> None:
+    for name in ("a", "b", "c"):
+        crew.app(name)
+    image = crew.engine.images.pop("crew/a:1")
+    del crew.engine.images[image["Id"]]
+    words = ("config:set", "--global", "TZ=Europe/Berlin")
+    done = crew.run(*words)
+    assert done.status == 1 and "a: No such image" in done.err
+    assert list(crew.engine.containers) == ["a.worker.1-1", "b.worker.1-2", "c.worker.1-2"]
+    assert crew.engine.containers["c.worker.1-2"].env["TZ"] == "Europe/Berlin"
+    # Again, it is for those that have it not yet.
+    assert crew.run(*words).status == 1
+    crew.engine.images[image["Id"]] = image
+    assert crew.run(*words).status == 0
+    assert sorted(crew.engine.containers) == ["a.worker.1-2", "b.worker.1-2", "c.worker.1-2"]
+    assert crew.run(*words).err == "nothing changed\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin"),
+    [
+        (("config:set", "app", "A=2", "B=2"), b""),
+        (("config:unset", "app", "A"), b""),
+        (("config:clear", "app"), b""),
+        (("config:import", "--replace", "app"), b"B=2\n"),
+    ],
+)
+def test_what_does_not_come_up_is_as_before_and_may_be_set_again(
+    app: CrewDevice, words: tuple[str, ...], stdin: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.run("config:set", "app", "A=1")
+
+    def redeploy(*_: object) -> None:
+        # Meanwhile somebody else sets another one.
+        store.change_env(app.paths, "app", lambda env: env.update(C="3"))
+        raise DeviceError("it does not start")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deploy, "redeploy", redeploy)
+        assert app.run(*words, stdin=stdin).status == 1
+    assert store.env(app.paths, "app") == {"A": "1", "C": "3"}
+    assert words[0] + " " not in app.events().replace("config:set A\n", "")
+    assert app.run(*words, stdin=stdin).status == 0
+    assert newest(app).name == "app.worker.1-3" and newest(app).env.get("A") != "1"
+
+
+def test_what_waited_for_a_restart_gets_one(app: CrewDevice) -> None:
+    app.run("config:set", "--no-restart", "app", "A=1")
+    assert newest(app).name == "app.worker.1-1"
+    assert app.run("config:set", "app", "A=1").err.endswith("release 2 of app serves\n")
+    assert newest(app).env["A"] == "1"
+    app.run("config:unset", "--no-restart", "app", "A")
+    assert app.run("config:unset", "app", "A").status == 0 and "A" not in newest(app).env
+    assert app.run("config:clear", "app").err == "nothing changed\n"

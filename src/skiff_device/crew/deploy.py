@@ -6,6 +6,7 @@ The switch is one symlink. Before it the old release serves, after it the new on
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 import time
@@ -89,6 +90,14 @@ def redeploy(paths: Paths, app: str, reason: str, say: Say) -> Release | None:
         if old is None or store.section(paths, app, "ps").get("stopped"):
             return None
         return _roll_out(paths, app, Engine(paths), _numbered(paths, app, old, reason), say)
+
+
+def is_late(paths: Paths, app: str) -> bool:
+    """Whether what serves was made with other variables than those of now."""
+    now = releases.current(paths, app)
+    if now is None or store.section(paths, app, "ps").get("stopped"):
+        return False
+    return now.variables != _checksum(paths, app)
 
 
 def rollback(paths: Paths, app: str, number: int, say: Say) -> Release:
@@ -238,7 +247,14 @@ def _numbered(paths: Paths, app: str, old: Release, reason: str) -> Release:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     empty: dict[str, Any] = {"containers": (), "services": (), "port": 0}
     empty["files"] = store.section(paths, app, "files")
+    empty["variables"] = _checksum(paths, app)
     return old._replace(number=number, created=now, reason=reason, tag=releases.tag(app, number), **empty)
+
+
+def _checksum(paths: Paths, app: str) -> str:
+    """Tells whether variables are the same ones."""
+    variables = {**store.env(paths, None), **store.env(paths, app)}
+    return hashlib.sha256(store.as_json(variables).encode()).hexdigest()
 
 
 def _become(section: store.Section, content: store.Section) -> None:

@@ -46,6 +46,8 @@ class Release(NamedTuple):
     # By other CPUs than this device's: images (digests in the cluster's registry), or why there is none.
     others: dict[str, str] = {}  # noqa: RUF012
     lacks: dict[str, str] = {}  # noqa: RUF012
+    # Checksum of the variables that its containers were made with.
+    variables: str = ""
 
 
 def _folder(paths: Paths, app: str) -> Any:

@@ -6,11 +6,13 @@ import base64
 import binascii
 import json
 import shlex
+from collections.abc import Callable
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import names, raw_env, store
 from skiff_device.crew.command import Args, Context, Family
 
+Variables = dict[str, str]
 COMMANDS = Family("variables that the containers of an app see")
 # In bytes: what Linux takes for one variable (MAX_ARG_STRLEN) is 128 KiB.
 _LONGEST = 120 << 10
@@ -36,14 +38,56 @@ def _value(name: str, text: str) -> str:
     return text
 
 
-def _changed(context: Context, app: str | None, what: str, restart: bool) -> None:
+def _change(
+    context: Context, app: str | None, change: Callable[[Variables], None], what: str, restart: bool
+) -> int:
+    """Change variables, and restart the apps whose containers have others; status 1 when one of all fails.
+
+    Raises DeviceError when a single app does; its variables are as before then.
+    """
     from skiff_device.crew import deploy, events
 
-    events.log(context.paths, context.caller, f"{app or 'all apps'}: {what}")
-    if not restart:
-        return
-    for name in [app] if app is not None else store.apps(context.paths):
-        deploy.redeploy(context.paths, name, what, context.note)
+    before = store.env(context.paths, app)
+    after = store.change_env(context.paths, app, change)
+    apps = [app] if app is not None else store.apps(context.paths)
+    late = [name for name in apps if restart and deploy.is_late(context.paths, name)]
+    if after == before and not late:
+        context.note("nothing changed")
+        return 0
+    if app is None:
+        events.log(context.paths, context.caller, f"all apps: {what}")
+        return _restart(context, late, what)
+    try:
+        if late:
+            deploy.redeploy(context.paths, app, what, context.note)
+    except BaseException:
+        # Others stay as they are: somebody may have set them meanwhile.
+        mine = [name for name in before | after if before.get(name) != after.get(name)]
+        store.change_env(context.paths, app, lambda env: _back(env, before, mine))
+        raise
+    events.log(context.paths, context.caller, f"{app}: {what}")
+    return 0
+
+
+def _back(env: Variables, before: Variables, names: list[str]) -> None:
+    for name in names:
+        env.pop(name, None)
+        if name in before:
+            env[name] = before[name]
+
+
+def _restart(context: Context, apps: list[str], what: str) -> int:
+    """Restart apps; status 1 when one does not come up, which keeps no other from it."""
+    from skiff_device.crew import deploy
+
+    status = 0
+    for app in apps:
+        try:
+            deploy.redeploy(context.paths, app, what, context.note)
+        except DeviceError as error:
+            context.note(f"{app}: {error.message}")
+            status = 1
+    return status
 
 
 @COMMANDS.command("config:show [--json] APP|--global", "names and values", access="deploy")
@@ -94,12 +138,7 @@ def set_(context: Context, args: Args) -> int | None:
         found[name] = _value(name, value)
     if not found:
         raise DeviceError("NAME=VALUE is missing", f"usage: {args.usage}")
-    if all(store.env(context.paths, app).get(name) == value for name, value in found.items()):
-        context.note("nothing changed")
-        return None
-    store.change_env(context.paths, app, lambda env: env.update(found))
-    _changed(context, app, f"config:set {' '.join(found)}", restart)
-    return None
+    return _change(context, app, lambda env: env.update(found), f"config:set {' '.join(found)}", restart)
 
 
 @COMMANDS.command(
@@ -112,17 +151,12 @@ def unset(context: Context, args: Args) -> int | None:
     gone = [names.variable(word) for word in args.rest()]
     if not gone:
         raise DeviceError("NAME is missing", f"usage: {args.usage}")
-    if not set(gone) & store.env(context.paths, app).keys():
-        context.note("nothing changed")
-        return None
 
-    def change(env: dict[str, str]) -> None:
+    def change(env: Variables) -> None:
         for name in gone:
             env.pop(name, None)
 
-    store.change_env(context.paths, app, change)
-    _changed(context, app, f"config:unset {' '.join(gone)}", restart)
-    return None
+    return _change(context, app, change, f"config:unset {' '.join(gone)}", restart)
 
 
 @COMMANDS.command(
@@ -133,9 +167,7 @@ def clear(context: Context, args: Args) -> int | None:
     restart = not args.flag("--no-restart")
     app = _whose(context, args)
     args.none_left()
-    store.change_env(context.paths, app, lambda env: env.clear())
-    _changed(context, app, "config:clear", restart)
-    return None
+    return _change(context, app, lambda env: env.clear(), "config:clear", restart)
 
 
 @COMMANDS.command("config:keys APP|--global", "names of variables", access="read")
@@ -184,17 +216,12 @@ def import_(context: Context, args: Args) -> int | None:
         raise DeviceError(f"more than {_IMPORT >> 20} MB", "put large values into files: storage:mount")
     found = parse(data.decode(errors="surrogateescape"))
 
-    def change(env: dict[str, str]) -> None:
+    def change(env: Variables) -> None:
         if replace:
             env.clear()
         env.update(found)
 
-    before = store.env(context.paths, app)
-    if store.change_env(context.paths, app, change) == before:
-        context.note("nothing changed")
-        return None
-    _changed(context, app, f"config:import {' '.join(found)}", restart)
-    return None
+    return _change(context, app, change, f"config:import {' '.join(found)}", restart)
 
 
 def parse(text: str) -> dict[str, str]:
