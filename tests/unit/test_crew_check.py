@@ -29,10 +29,14 @@ class Engine:
         self.restarts = 0
         self.answers = [(0, b"")]
         self.looks = 0
+        self.healthy_at = 0
+        self.config: dict[str, Any] = {}
 
     def inspect(self, name: str) -> dict[str, Any]:
         self.looks += 1
-        return {"State": self.state, "RestartCount": self.restarts}
+        if self.looks == self.healthy_at:
+            self.state["Health"] = {"Status": "healthy"}
+        return {"State": self.state, "RestartCount": self.restarts, "Config": self.config}
 
     def execute(self, name: str, argv: list[str], timeout: float) -> tuple[int, bytes]:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -127,6 +131,18 @@ def test_health_of_the_image_comes_first() -> None:
     assert ready(Engine(Health={"Status": "healthy"}), Plan((), 1)) == ["web.1: healthy"]
     with pytest.raises(DeviceError, match="is not healthy: refused"):
         ready(Engine(Health={"Status": "unhealthy", "Log": [{"Output": "refused\n"}]}), Plan((), 1))
+
+
+def test_health_is_waited_for_as_long_as_the_image_takes_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "LONGEST", 0)
+    engine = Engine(Health={"Status": "starting"})
+    engine.healthy_at = 4
+    engine.config = {"Healthcheck": {"Interval": 300 * 10**9}}
+    assert ready(engine, Plan((), 1)) == ["web.1: healthy"]
+    engine = Engine(Health={"Status": "starting"})
+    engine.config = {"Healthcheck": {"StartPeriod": 10**8, "Interval": 10**8, "Timeout": 10**8}}
+    with pytest.raises(DeviceError, match="is not healthy: no answer"):
+        ready(engine, Plan((), 1))
 
 
 def test_a_checks_file_as_dokku_has_it() -> None:

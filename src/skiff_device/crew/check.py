@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 # In seconds. Dokku waits 10 for a process without checks; it is a setting here (checks:set wait).
 DEFAULT_UPTIME = 5.0
-# How long a web process may take to listen, and an image to call itself healthy.
+# How long a web process may take to listen, and an image to call itself healthy from its first look on.
 LONGEST = 120.0
 _PAUSE = 0.1
 _DAY = 86400
@@ -194,7 +194,7 @@ def _status(engine: Engine, container: Running, state: dict[str, Any]) -> int:
 
 
 def _healthy(engine: Engine, container: Running) -> None:
-    end = time.monotonic() + LONGEST
+    end = time.monotonic() + LONGEST + _first_look(engine, container)
     while True:
         health = _state(engine, container).get("Health") or {}
         if health.get("Status") == "healthy":
@@ -204,6 +204,13 @@ def _healthy(engine: Engine, container: Running) -> None:
             said = " ".join(str(log[-1].get("Output", "")).split())[:200]
             raise DeviceError(f"{container.process}.{container.index} is not healthy: {said or 'no answer'}")
         time.sleep(_PAUSE)
+
+
+def _first_look(engine: Engine, container: Running) -> float:
+    """When an image that says so has looked for the first time how it is, in seconds."""
+    asked = ((engine.inspect(container.name) or {}).get("Config") or {}).get("Healthcheck") or {}
+    # The engine has nanoseconds.
+    return sum(int(asked.get(name) or 0) for name in ("StartPeriod", "Interval", "Timeout")) / 1e9
 
 
 def _listening(engine: Engine, container: Running, port: int, longest: float) -> None:
