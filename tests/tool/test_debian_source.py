@@ -76,6 +76,10 @@ class Fake(Sources):
     def _apt(self, argv: Sequence[str], provided: Sequence[str] = ()) -> str:
         self.calls.append(argv[1])
         self._configure(provided)
+        if argv[1] == "update":
+            for suite in ("trixie", "trixie-updates", "trixie-security"):
+                file = self.state / "lists" / f"mirror.example_debian_dists_{suite}_InRelease"
+                file.write_text(f"-----BEGIN PGP SIGNED MESSAGE-----\n\nCodename: {suite}\n")
         if argv[1] == "source":
             base = f"{MIRROR}/pool/main/t/thing"
             return "".join(

@@ -80,7 +80,7 @@ class Repository:
 
     def submodules(self, commit: str, path: str) -> tuple[str, ...]:
         """Folders below one of a commit that are other repositories."""
-        below = [_clean(path)] if _clean(path) else []
+        below = [clean(path)] if clean(path) else []
         listed = run(self._git("ls-tree", "-r", "-z", commit, "--", *below)).stdout.decode(errors="replace")
         return tuple(one.partition("\t")[2] for one in listed.split("\0") if one.startswith("160000 "))
 
