@@ -53,6 +53,18 @@ def test_damaged_data_of_the_engine_is_set_aside_and_not_deleted(fine: Device) -
     assert fine.read("called").splitlines() == ["sv -w 60 stop docker", "sv -w 30 start docker"]
 
 
+@pytest.mark.parametrize(
+    "words", ["unable to configure the Docker daemon with file x.json", "failed to set log opts: unknown"]
+)
+def test_data_stays_when_only_a_setting_is_wrong(fine: Device, words: str) -> None:
+    fine.put("run/skiff/status/engine", f"fail\tdockerd ended 3 times in a row (status 1): {words}\thint\n")
+    fine.put("mnt/persist/skiff/docker/image/db", "precious")
+    code, text = doctor(fine, "--fix engine")
+    assert code == 1 and "skiff/docker.json" in text
+    assert fine.read("mnt/persist/skiff/docker/image/db") == "precious"
+    assert fine.read("called") == ""
+
+
 def test_a_full_disk_loses_caches_and_nothing_else(fine: Device) -> None:
     assert doctor(fine, free=70)[0] == 0
     code, text = doctor(fine, "--fix", free=3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.tool.device import Device
+import pytest
+
+from tests.tool.device import ROOTFS, Device
 
 ENGINE = '. "$LIB/engine.sh"\n'
 
@@ -21,6 +23,57 @@ def test_three_ends_in_a_row_name_a_remedy(device: Device) -> None:
     state, text, hint = device.status("engine")
     assert (state, text) == ("fail", "dockerd ended 3 times in a row (status 1)")
     assert hint == "skiff-doctor"
+
+
+DOCKER_RUN = ROOTFS.parents[1] / "engine/docker/services/docker/run"
+# As the program does it: what the file says too may not be a flag.
+DOCKERD = r"""
+dockerd() {
+	for flag in data-root log-driver log-opt containerd; do
+		case $* in
+		*"--$flag "*) ! grep "\"$flag" "$3" || return 1 ;;
+		esac
+	done
+}
+"""
+LOG_OPTS = "--log-opt max-size=5m --log-opt max-file=3"
+
+
+@pytest.mark.parametrize(
+    ("settings", "here", "not_here"),
+    [
+        (None, ["--data-root MNT/skiff/docker", f"--log-driver local {LOG_OPTS}"], ["--config-file"]),
+        ('{"debug": true}', ["--config-file", f"--log-driver local {LOG_OPTS}"], []),
+        ('{"log-opts": {"max-size": "20m"}}', ["--config-file", "--log-driver local"], ["--log-opt"]),
+        ('{"log-driver": "json-file"}', ["--config-file"], ["--log-driver", "--log-opt"]),
+        ('{"data-root": "/x"}', ["--config-file"], ["--data-root"]),
+        ('{"containerd": "/x"}', [f"--log-driver local {LOG_OPTS}"], ["--config-file"]),
+    ],
+)
+def test_what_the_settings_say_is_no_flag(
+    device: Device, settings: str | None, here: list[str], not_here: list[str]
+) -> None:
+    if settings:
+        device.put("mnt/persist/skiff/docker.json", settings)
+    script = DOCKER_RUN.read_text()
+    lines = script[script.index("# default KEY") : script.index("# Its builds are in there too.")]
+    said = device.says(f'CONTAINERD=/run/docker/containerd{DOCKERD}{lines}\necho "$FLAGS"')
+    for words in here:
+        assert words.replace("MNT", f"{device.root}/mnt/persist") in said
+    for words in not_here:
+        assert words not in said
+    # What is left out is told.
+    left_out = settings is not None and "--config-file" not in said
+    assert (device.root / "run/skiff/engine.note").exists() is left_out
+
+
+def test_what_is_wrong_with_its_settings_is_told(device: Device) -> None:
+    device.put("run/skiff/persist", "")
+    words = "unable to configure the Docker daemon with file /etc/docker/daemon.json: no such option"
+    device.put("run/log/messages", f"Nov 26 06:00:00 skiff daemon.notice docker: {words}\n")
+    for _ in range(3):
+        ended(device)
+    assert device.status("engine")[1] == f"dockerd ended 3 times in a row (status 1): {words}"
 
 
 # Docker's root, with what must stay where it is.

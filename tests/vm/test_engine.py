@@ -97,7 +97,14 @@ def _its_disk_goes_and_comes_back(machine: Device) -> None:
 
 
 def _a_setting_is_not_valid(machine: Device) -> None:
-    """It is told, and the engine runs without."""
+    """It is told, and the engine runs without; one that names only a part is taken."""
+    machine.succeed(
+        """echo '{ "log-opts": { "max-size": "20m" } }' >/mnt/persist/skiff/docker.json; """
+        "sv -w 60 restart docker",
+        timeout=90,
+    )
+    machine.wait_until_succeeds("test \"$(docker info -f '{{.LoggingDriver}}')\" = local", 180)
+    assert machine.failed() == {}
     machine.succeed("echo '{ \"no-such-setting\": 1 }' >/mnt/persist/skiff/docker.json; sync")
     machine.cut_power()
     machine.boot()

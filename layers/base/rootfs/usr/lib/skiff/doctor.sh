@@ -36,6 +36,9 @@ doctor_line() { # UNIT STATE TEXT HINT
 # Sets WHY, and where there is a remedy REMEDY to its function and WOULD to what that does.
 doctor_knows() { # UNIT TEXT
 	case $1:$2 in
+	engine:*'unable to configure'* | engine:*'failed to set log opts'*)
+		WHY="A setting is not accepted: look at skiff/docker.json on persist and at /etc/docker/. Then: sv restart docker"
+		;;
 	engine:*' in a row'*)
 		line_of "$ETC/skiff/engine"
 		ENGINE=$REPLY

@@ -132,7 +132,7 @@ engine_ended() { # NAME PROGRAM STATUS
 			report engine wait "$2 ended $ends times in a row; its damaged databases are set aside"
 			return
 		fi
-		last=$(engine_said "$1" | grep -i -E 'fatal|failed|error|panic' | tail -n 1)
+		last=$(engine_said "$1" | grep -i -E 'fatal|failed|error|panic|unable' | tail -n 1)
 		report engine fail "$2 ended $ends times in a row (status $3)${last:+: $last}" "skiff-doctor"
 	else
 		report engine wait "$2 ended with status $3 and is started again"
