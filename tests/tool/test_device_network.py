@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -245,3 +247,56 @@ def test_name_servers_of_all_interfaces_are_joined(device: Device) -> None:
     assert (
         device.read("run/skiff/resolv.conf") == "nameserver 1.1.1.1\nnameserver 9.9.9.9\nnameserver 8.8.8.8\n"
     )
+
+
+# Two cables, each with its other end; the first of them is preferred.
+CABLES = f"""
+{LOAD}
+for number in 0 1; do
+    ip link add name eth$number type veth || exit 77
+    ip link set veth$number up
+    ip link set eth$number up
+    ip addr add 10.0.$number.5/24 dev eth$number
+    ip route add default via 10.0.$number.1 dev eth$number metric 10$number
+done
+# Of the kernel's settings, those that no other network shares.
+grep '^net' "$ETC/sysctl.conf" >"$RUN/net.conf"
+sysctl -q -p "$RUN/net.conf" 2>/dev/null
+# A condition that comes true within seconds.
+soon() {{
+    turns=0
+    until "$@"; do
+        turns=$((turns + 1))
+        [ $turns -lt 100 ] || return 1
+        pause 0.1
+    done
+}}
+"""
+
+
+def with_cables(device: Device, script: str) -> str:
+    """What a script prints in a network of its own, with the kernel's own settings of it."""
+    shutil.rmtree(device.root / "proc")
+    (device.root / "proc").symlink_to("/proc")
+    words = ["unshare", "--net", "--map-root-user", device.busybox, "sh", "-c"]
+    done = subprocess.run(
+        [*words, f'. "$SKIFF_ROOT/usr/lib/skiff/lib.sh"\n{CABLES}{script}'],
+        env={**os.environ, "SKIFF_ROOT": str(device.root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("needs networks of one's own")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def test_nothing_is_sent_into_a_cable_that_was_pulled_out(device: Device) -> None:
+    script = """
+    way() { ip route get $1 | grep -q "dev $2 "; }
+    way 192.0.2.1 eth0 && way 10.0.0.9 eth0 && echo before
+    ip link set veth0 down
+    soon way 192.0.2.1 eth1 && soon way 10.0.0.9 eth1 && echo after"""
+    assert with_cables(device, script).split() == ["before", "after"]

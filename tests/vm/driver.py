@@ -145,9 +145,9 @@ class Device:
             self.files.qmp, "device_add", driver="virtio-net-pci", id="card", netdev="plugged", bus=port
         )
 
-    def cable(self, *, plugged: bool) -> None:
-        """Pull or plug the cable of its first network card."""
-        qmp.execute(self.files.qmp, "set_link", name="net0", up=plugged)
+    def cable(self, *, plugged: bool, card: str = "net0") -> None:
+        """Pull or plug the cable of a network card: its first, or ``card``, the one that was plugged in."""
+        qmp.execute(self.files.qmp, "set_link", name=card, up=plugged)
 
     def slow_disk(self, *, slow: bool) -> None:
         """Let its persist disk do one thing a second, or as many as it can."""

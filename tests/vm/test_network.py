@@ -81,6 +81,10 @@ def test_an_interface_that_comes_later(device: MakeDevice) -> None:
     machine.wait_for_persist()
     machine.plug(port="spare", net="10.9.8.0/24")
     assert "10.9.8.15" in machine.wait_for_unit("network eth1", "10.9.8.15").text
+    # Without its cable nothing is sent there.
+    machine.succeed("ip route get 10.9.8.2 | grep -q 'dev eth1 '")
+    machine.cable(plugged=False, card="card")
+    machine.wait_until_succeeds("ip route get 10.9.8.2 | grep -q 'dev eth0 '")
 
 
 def test_a_cable_that_is_plugged_in_later(device: MakeDevice) -> None:
