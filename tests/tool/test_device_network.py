@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tool.device import Device
+from tests.tool.device import LIB, Device
 
 LOAD = '. "$LIB/network.sh"\n'
 
@@ -207,7 +207,7 @@ def test_a_renewed_lease_changes_nothing(device: Device) -> None:
     changed.unlink()
     assert dhcp(device, "renew", **lease) == []
     assert not changed.exists()
-    assert dhcp(device, "deconfig") == ["ip addr flush dev eth0"]
+    assert dhcp(device, "deconfig") == ["ip -4 addr flush dev eth0"]
     assert changed.exists()
 
 
@@ -215,7 +215,7 @@ def test_another_lease_takes_the_old_address_away(device: Device) -> None:
     interface(device, "eth0")
     dhcp(device, "bound", ip="10.0.2.15", mask="24")
     assert dhcp(device, "renew", ip="10.0.2.16", mask="24") == [
-        "ip addr flush dev eth0",
+        "ip -4 addr flush dev eth0",
         "ip addr add 10.0.2.16/24 broadcast + dev eth0",
     ]
 
@@ -300,3 +300,37 @@ def test_nothing_is_sent_into_a_cable_that_was_pulled_out(device: Device) -> Non
     ip link set veth0 down
     soon way 192.0.2.1 eth1 && soon way 10.0.0.9 eth1 && echo after"""
     assert with_cables(device, script).split() == ["before", "after"]
+
+
+def test_addresses_of_ipv6_that_the_kernel_makes_stay_or_come_back(device: Device) -> None:
+    interface(device, "eth0")
+    script = """
+    own() { ip -6 addr show dev eth0 | grep -q ' fe80:'; }
+    soon own && echo before
+    echo 10.0.0.5/24 >"$NET/eth0.lease"
+    (interface=eth0 ip=10.0.0.7 mask=24; set -- bound; . "$LIB/dhcp")
+    own && echo "after a lease"
+    ip addr add fd00::5/64 dev eth0
+    interface_stop eth0
+    soon own && echo "after the cable was plugged in again"
+    ip addr show dev eth0 | grep -e fd00: -e 10.0.0. || :"""
+    assert with_cables(device, script).split("\n") == [
+        "before",
+        "after a lease",
+        "after the cable was plugged in again",
+    ]
+
+
+def test_all_cards_hear_of_routers_and_none_is_led_elsewhere(device: Device) -> None:
+    conf = "proc/sys/net/ipv6/conf"
+    for name in ("all", "default", "eth0"):
+        device.put(f"{conf}/{name}/accept_ra", "1\n")
+        device.put(f"{conf}/{name}/accept_redirects", "1\n")
+    device.put("sys/kernel/rcu_expedited", "1\n")
+    script = (LIB / "late").read_text().replace(". /usr/lib/", '. "$SKIFF_ROOT"/usr/lib/')
+    # What persist's overlay says of one goes before.
+    stub = f'sysctl() {{ echo 0 >"$SKIFF_ROOT/{conf}/eth0/accept_ra"; }}\n'
+    assert device.raw(stub + script).returncode == 0
+    for name, heard in (("all", "2\n"), ("default", "2\n"), ("eth0", "0\n")):
+        assert device.read(f"{conf}/{name}/accept_ra") == heard
+        assert device.read(f"{conf}/{name}/accept_redirects") == "0\n"

@@ -28,7 +28,10 @@ _SYSCTL = {
     "fs.protected_regular": "1",
     "fs.protected_symlinks": "1",
     "net.ipv4.conf.all.accept_redirects": "0",
-    "net.ipv6.conf.all.accept_redirects": "0",
+    # Of IPv6 `all` tells nothing of the interfaces.
+    "net.ipv6.conf.eth0.accept_redirects": "0",
+    "net.ipv6.conf.default.accept_redirects": "0",
+    "net.ipv6.conf.eth0.accept_ra": "2",
     "net.ipv4.tcp_syncookies": "1",
 }
 # Programs that listen to the network and need not be root; CapPrm of proc(5). Bit 25 is to set the clock.

@@ -95,3 +95,4 @@ def test_a_cable_that_is_plugged_in_later(device: MakeDevice) -> None:
     machine.wait_for_console("runs Skiff from RAM")
     machine.cable(plugged=True)
     machine.wait_for_ssh()
+    machine.wait_until_succeeds("ip -6 addr show dev eth0 | grep -q ' fe80:'")

@@ -238,6 +238,12 @@ interface_stop() {
 	rm -f "$NET/$1.pid" "$NET/$1.mode" "$NET/$1.dns" "$NET/$1.wrong" "$STATUS/net.$1"
 	if [ -e "$SYS/class/net/$1" ]; then
 		ip addr flush dev "$1" 2>/dev/null
+		# With its own addresses of IPv6 the kernel begins anew, and asks for routers.
+		ipv6=$PROC/sys/net/ipv6/conf/$1/disable_ipv6
+		if line_of "$ipv6" && [ "$REPLY" = 0 ]; then
+			echo 1 >"$ipv6"
+			echo 0 >"$ipv6"
+		fi
 	fi
 	write_resolv
 	address_changed
