@@ -20,7 +20,7 @@ from torture.look import problem
 from torture.verdict import Blow
 
 # Little patience: a machine that was cut does not come back by itself.
-_WISH = Wish(tries=2, confirm_within=120, patience=20)
+_WISH = Wish(tries=2, confirm_within=120, patience=20, again=True)
 
 
 def cut_updates(machine: Device, slots: Sequence[Path], course: Course) -> None:
@@ -44,7 +44,7 @@ def cut_updates(machine: Device, slots: Sequence[Path], course: Course) -> None:
 
 def _measure(machine: Device, slot: Path) -> float:
     started = time.monotonic()
-    push(remote(machine), slot, Wish(), Ui(quiet=True))
+    push(remote(machine), slot, Wish(again=True), Ui(quiet=True))
     return time.monotonic() - started
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from skiff.host.files import file_digest
 from tests.tool.device import Device
 
 SECTOR = 16 * 512
@@ -134,6 +135,9 @@ def test_a_new_disk(slots: Slots) -> None:
     seen = slots.seen()
     assert (seen["running"], seen["loader"], seen["signed"]) == ("a", slots.loader, False)
     assert slots.states() == ("good", "empty")
+    # What tells an image from any other.
+    assert seen["slots"]["a"]["manifest"] == file_digest(slots.boot / "a/manifest")
+    assert seen["slots"]["b"]["manifest"] == ""
     assert slots.does("slots_started") == ["good a"]
     assert slots.does("slots_list")[0].startswith("* a  good, packages of 1970-01-01, layers base pc/uefi")
 

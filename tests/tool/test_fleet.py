@@ -217,7 +217,7 @@ def test_an_update_in_waves_with_the_image_of_each_one_s_workspace(
         pushed[remote.host] = folder.name
         if remote.host == "root@device-05":
             raise UserError("root@device-05: runs slot a again")
-        return Done("b", 2.0, 100, 10)
+        return Done("b", 2.0, 100, 10) if remote.host != "root@device-04" else Done("a", 0, already=True)
 
     monkeypatch.setattr(fleet_push.Source, "slot", slot)
     monkeypatch.setattr(update, "push", push)
@@ -227,7 +227,11 @@ def test_an_update_in_waves_with_the_image_of_each_one_s_workspace(
     told = json.loads(capsys.readouterr().out)["devices"]
     assert built == ["kiosk", "default"]
     assert pushed == {f"root@device-{n:02}": "kiosk" if n < 3 else "default" for n in range(6)}
-    assert told["device-04"]["value"]["slot"] == "b" and told["device-05"]["text"] == "runs slot a again"
+    assert told["device-03"]["value"]["slot"] == "b"
+    assert (
+        told["device-04"]["text"] == "slot a runs this image already"
+        and told["device-05"]["text"] == "runs slot a again"
+    )
     assert [told[f"device-{n:02}"]["wave"] for n in range(7)] == [1, 2, 2, 2, 2, 3, 0]
     built.clear()
     assert main(["push", "--all", str(fleet.inventory), "--wave", "1,x"]) == 2

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from skiff.host.errors import UserError
+from skiff.host.files import file_digest
 from skiff.host.run import which
 from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
@@ -181,6 +182,28 @@ def test_what_the_running_slot_has_is_built_on(fake: FakeDevice, slot: Path) -> 
     done = push(fake.remote, slot, WISH, UI)
     assert (fake.root / "new/initramfs").read_bytes() == large + b"the end"
     assert done.sent < len(large) / 20
+
+
+@pytest.mark.parametrize(
+    ("state", "same", "again", "left_alone"),
+    [
+        ("good", True, False, True),
+        ("good", True, True, False),
+        # Given up, or not confirmed: it would not run any more after a restart.
+        ("spare", True, False, False),
+        ("trial", True, False, False),
+        ("good", False, False, False),
+    ],
+)
+def test_a_device_that_runs_it_already_is_left_alone(
+    fake: FakeDevice, slot: Path, state: str, same: bool, again: bool, left_alone: bool
+) -> None:
+    sums = file_digest(slot / "manifest") if same else "0" * 64
+    slots = {"a": {"state": state, "manifest": sums}, "b": {"state": "spare", "manifest": sums}}
+    fake.slots("slots", "a", slots=slots)
+    done = push(fake.remote, slot, msgspec.structs.replace(WISH, again=again), UI)
+    assert done.already == left_alone
+    assert (done.slot, fake.asked) == ("a", ["--json"]) if left_alone else fake.asked[-1] == "confirm"
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def update_options(verb: Verb) -> Verb:
             metavar="SECONDS",
             help="How long to wait for its return.",
         ),
+        click.option("--again", is_flag=True, help="Update a device that runs this very image already, too."),
     )
 
 
@@ -120,6 +121,7 @@ def push(
     tries: int,
     confirm_within: int,
     patience: int,
+    again: bool,
     way: Way,
     how: pipeline.Options,
     workspace: Workspace,
@@ -129,12 +131,12 @@ def push(
     """Build the image, and update devices in waves, each as `skiff push` does.
 
     Without other words, it is one first, then a quarter of all at a time, and the first failure ends it.
-    Devices that failed run what they ran before. A device whose inventory names a `workspace` gets the image
+    Devices that failed run what they ran before. Those that run this very image already are left alone, so
+    that the same command goes on where it ended. A device whose inventory names a `workspace` gets the image
     of that one.
     """
-    roll_out(
-        work, Source(choice, workspace, how, sign), Wish(tries, confirm_within, patience), way, ui, as_json
-    )
+    wish = Wish(tries, confirm_within, patience, again=again)
+    roll_out(work, Source(choice, workspace, how, sign), wish, way, ui, as_json)
 
 
 def roll_out(work: Work, source: Source, wish: Wish, way: Way, ui: Ui, as_json: bool) -> None:
@@ -148,6 +150,8 @@ def roll_out(work: Work, source: Source, wish: Wish, way: Way, ui: Ui, as_json: 
 
         def deed(host: Host, remote: Remote, steps: Ui) -> Answer:
             done = update.push(remote, folders[host.workspace], wish, steps)
+            if done.already:
+                return Answer(f"slot {done.slot} runs this image already", done)
             text = f"slot {done.slot}, confirmed after {done.seconds:.1f} s; {done.sent / 1e6:.2f} MB sent"
             return Answer(text, done)
 

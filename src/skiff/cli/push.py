@@ -60,6 +60,7 @@ def command(
     tries: int,
     confirm_within: int,
     patience: int,
+    again: bool,
     way: Way,
     how: pipeline.Options,
     workspace: Workspace,
@@ -70,10 +71,11 @@ def command(
 
     DEVICE is as ssh takes it; root is meant unless another user is named. Only what differs from what the
     device has is sent, into the slot that does not run. If the device does not come up with the new image, or
-    is less well than before, it goes back to the old one, by itself if need be.
+    is less well than before, it goes back to the old one, by itself if need be. A device that runs this very
+    image already is left alone.
     """
     choice, device = _words(choice, device, work is not None)
-    source, wish = Source(choice, workspace, how, sign), Wish(tries, confirm_within, patience)
+    source, wish = Source(choice, workspace, how, sign), Wish(tries, confirm_within, patience, again=again)
     if work is not None:
         roll_out(work, source, wish, way, ui, as_json)
         return
@@ -92,6 +94,9 @@ def _words(choice: Choice, device: str | None, fleet: bool) -> tuple[Choice, str
 def _tell(done: Done, as_json: bool) -> None:
     if as_json:
         print_json(done)
+        return
+    if done.already:
+        click.echo(f"slot {done.slot} runs this image already: nothing was sent")
         return
     click.echo(
         f"slot {done.slot} runs and is confirmed, {done.seconds:.1f} s after the restart; sent "

@@ -34,6 +34,8 @@ class Wish(msgspec.Struct, frozen=True):
     patience: float = 900.0
     # Seconds that what is still starting before the update has; what waits then may wait after it, too.
     settle: float = 60.0
+    # A device that runs the very image already gets it too.
+    again: bool = False
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -55,17 +57,21 @@ class Done(msgspec.Struct, frozen=True):
     sent: int = 0
     # Lines of its skiff-status that warn now and did not before: name and text.
     warnings: dict[str, str] = {}
+    # It ran this image before, so it was left alone.
+    already: bool = False
 
 
 def push(remote: Remote, folder: Path, wish: Wish, ui: Ui) -> Done:
     """Update a device with the slot in ``folder``, and confirm it once it is well.
 
-    Raises UserError when the device refuses the image, or did not get well with it; then it runs the slot
-    that it had before.
+    One that runs it already is left alone. Raises UserError when the device refuses the image, or did not get
+    well with it; then it runs the slot that it had before.
     """
     with shared(remote) as near:
         found = slots.look(near)
         slots.check_fit(found, folder, remote.host)
+        if not wish.again and slots.runs(found, folder):
+            return Done(found.running, 0.0, already=True)
         sent = send(near, folder, ui)
         with ui.step("verify") as step:
             before = _settled(near, wish.settle, step)

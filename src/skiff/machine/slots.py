@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
+from skiff.host.files import file_digest
 from skiff.machine.remote import Remote
 
 
@@ -20,6 +21,8 @@ class Slot(msgspec.Struct, frozen=True):
     image: str = ""
     board: str = ""
     layers: str = ""
+    # SHA-256 of its manifest, and so of all that is in it; empty from devices that do not tell yet.
+    manifest: str = ""
 
 
 class Slots(msgspec.Struct, frozen=True):
@@ -89,6 +92,12 @@ def told(manifest: Path, word: str) -> str:
         if name == word:
             return value
     return ""
+
+
+def runs(found: Slots, folder: Path) -> bool:
+    """Whether the device runs what is in ``folder``, to the byte, and goes on with it at its next start."""
+    slot = found.slots[found.running]
+    return slot.state == "good" and slot.manifest == file_digest(folder / "manifest")
 
 
 def check_fit(found: Slots, folder: Path, host: str) -> None:

@@ -83,6 +83,9 @@ json_slot() { # SLOT
 		printf ', '
 		json_pair "$word" "$REPLY"
 	done
+	sum=$({ sha256sum <"$BOOT/$1/manifest"; } 2>/dev/null)
+	printf ', '
+	json_pair manifest "${sum%% *}"
 	printf '}'
 }
 
