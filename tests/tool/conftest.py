@@ -9,12 +9,19 @@ import pytest
 
 from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
 from tests.tool.device import Device
+from tests.tool.device_slots import Slots
 
 
 @pytest.fixture
 def device(tmp_path: Path) -> Device:
     """A machine made of a folder."""
     return Device(tmp_path / "device")
+
+
+@pytest.fixture(params=["uefi", "uboot"])
+def slots(request: pytest.FixtureRequest, device: Device) -> Slots:
+    """A machine that was started from slot a, once with either bootloader."""
+    return Slots(device, request.param)
 
 
 @pytest.fixture
