@@ -14,7 +14,7 @@ from skiff.builders.buildroot import build as source
 from skiff.builders.buildroot import skiffos
 from skiff.builders.buildroot.tree import compose as source_tree
 from skiff.builders.built import Built
-from skiff.builders.debian.archive import Archive, NoSuchPackage, Resolver
+from skiff.builders.debian.archive import SUITE, Archive, NoSuchPackage, Resolver
 from skiff.builders.debian.base_lock import base_files, lock_bases
 from skiff.builders.debian.boot import LOADER_PACKAGE, loader_file, loader_packages
 from skiff.builders.debian.compose import compose, request
@@ -98,6 +98,9 @@ def _build_from_source(
             "SkiffOS's own system is no image of Skiff's",
             hint="compile it with `skiff br -- all`; it lies in the workspace's buildroot/output/images",
         )
+    if options.locked and (recipe.uboot_defconfig or recipe.boot_files):
+        # Said before hours go into the image.
+        _boot_lock(recipe, workspace, cache, options, ui)
     configured = configure(recipe, workspace, cache, options.source, ui)
     epoch = configured.make.release.epoch
     present = load(workspace.image)
@@ -307,9 +310,11 @@ def firmware_for(image: Image, cache: Path, options: Options, ui: Ui) -> Firmwar
 
 def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
     packages = load_lock(workspace)
-    asked = [(base.path, base.packages) for base in recipe.bases]
+    # Of what Buildroot compiles, a lock has only what starts the board.
+    unpacked = recipe.builder != "buildroot"
+    asked = [(base.path, base.packages) for base in recipe.bases if unpacked]
     if (
-        packages.request != tuple(request(recipe))
+        packages.request != (tuple(request(recipe)) if unpacked else ())
         # What is provided another way is not unpacked.
         or packages.provided != recipe.provided
         or packages.arch != recipe.arch
@@ -324,13 +329,17 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
 
 def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
     """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
+    started = bool(recipe.uboot_defconfig or recipe.boot_files)
     if recipe.builder == "buildroot":
-        raise UserError(
-            "what Buildroot compiles needs no lock: its release says every version",
-            hint="`skiff br fetch` collects the sources with their checksums",
-        )
-    packages = resolve_packages(recipe, workspace, cache, options, ui)
-    if recipe.uboot_defconfig or recipe.boot_files:
+        if not started:
+            raise UserError(
+                "what Buildroot compiles needs no lock: its release says every version",
+                hint="`skiff br fetch` collects the sources with their checksums",
+            )
+        packages = PackageSet(recipe.arch, SUITE, (), recipe.provided, 0, ())
+    else:
+        packages = resolve_packages(recipe, workspace, cache, options, ui)
+    if started:
         boot = _boot_lock(recipe, workspace, cache, options, ui)
         packages = msgspec.structs.replace(packages, boot=boot)
     write_atomic(workspace.lock, json.encode(packages))

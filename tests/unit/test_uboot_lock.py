@@ -9,6 +9,7 @@ import pytest
 
 from skiff import pipeline
 from skiff.builders.debian.compose import request
+from skiff.builders.debian.source import Sources
 from skiff.host import json
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
@@ -56,3 +57,25 @@ def test_a_lock_for_what_was_provided_otherwise_is_refused(recipe: Recipe, tmp_p
     assert pipeline._locked(recipe, workspace) == lock
     with pytest.raises(UserError, match="the lock is for other packages"):
         pipeline._locked(later, workspace)
+
+
+def test_a_board_that_buildroot_compiles_for_has_a_lock_of_what_starts_it(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sources, "find", lambda *_, **__: SOURCE)
+    monkeypatch.setattr(pipeline, "find_package", lambda *_, **__: MONITOR)
+    monkeypatch.setattr(pipeline, "configure", lambda *_: pytest.fail("it is not said first"))
+    compiled = msgspec.structs.replace(recipe, builder="buildroot")
+    workspace, ui = Workspace("one", tmp_path), Ui(quiet=True)
+    options = pipeline.Options(locked=True)
+    with pytest.raises(UserError, match="there is no lock"):
+        pipeline.build(compiled, workspace, tmp_path, options, ui)
+    pipeline.write_lock(compiled, workspace, tmp_path, pipeline.Options(), ui)
+    lock = pipeline._boot_lock(compiled, workspace, tmp_path, options, ui)
+    assert lock == BootLock(SOURCE, (MONITOR,))
+    # It has none of the packages of an image that is made of packages.
+    with pytest.raises(UserError, match="the lock is for other packages"):
+        pipeline._locked(recipe, workspace)
+    without = msgspec.structs.replace(compiled, uboot_defconfig="", uboot_inputs=())
+    with pytest.raises(UserError, match="needs no lock"):
+        pipeline.write_lock(without, workspace, tmp_path, pipeline.Options(), ui)

@@ -34,6 +34,5 @@ def command(choice: Choice, workspace: Workspace, ui: Ui, as_json: bool, mirror:
     if as_json:
         print_json(packages)
     else:
-        click.echo(
-            f"{workspace.lock}: {len(packages.packages)} packages, {packages.total_bytes / 1e6:.1f} MB"
-        )
+        total = sum(item.bytes for item in packages.fetched)
+        click.echo(f"{workspace.lock}: {len(packages.fetched)} packages, {total / 1e6:.1f} MB")

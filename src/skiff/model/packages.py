@@ -75,9 +75,10 @@ class PackageSet(msgspec.Struct, frozen=True):
     linux: Package | None = None
 
     @property
-    def total_bytes(self) -> int:
-        """Size of all package files."""
-        return sum(item.bytes for item in self.packages)
+    def fetched(self) -> tuple[Package, ...]:
+        """All files that are fetched for an image and what starts it."""
+        source = self.boot.source.files if self.boot.source else ()
+        return (*self.in_image, *self.boot.packages, *source)
 
     @property
     def in_image(self) -> tuple[Package, ...]:
