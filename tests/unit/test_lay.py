@@ -45,6 +45,12 @@ def test_a_name_that_cannot_be_printed_is_refused(name: bytes, tmp_path: Path) -
         list(scan(tmp_path, "layer a/b"))
 
 
+def test_a_link_to_what_cannot_be_printed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(os.fsdecode(b"not-utf-\xff"))
+    with pytest.raises(UserError, match=r"/link: a link to 'not-utf-\\udcff', which cannot be printed"):
+        list(scan(tmp_path, "layer a/b"))
+
+
 def test_a_link_that_leads_nowhere_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/only-on-the-device")
     assert [entry.target for _, entry in scan(tmp_path, "layer a/b")] == ["/etc/only-on-the-device"]

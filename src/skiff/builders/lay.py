@@ -97,7 +97,13 @@ def scan(folder: Path, origin: str, without: Collection[Path] = ()) -> Iterable[
                     f"{relative!r} in {folder}: a name that cannot be printed", hint="give it another name"
                 )
             if stat.S_ISLNK(info.st_mode):
-                yield relative, Entry(Kind.LINK, 0o777, origin, target=str(path.readlink()))
+                target = str(path.readlink())
+                if not target.isprintable():
+                    raise UserError(
+                        f"{path}: a link to {target!r}, which cannot be printed",
+                        hint="let it lead elsewhere",
+                    )
+                yield relative, Entry(Kind.LINK, 0o777, origin, target=target)
                 continue
             # What os.walk may not read it leaves out without a word.
             if not os.access(path, os.R_OK | (os.X_OK if name in folders else 0)):
