@@ -163,12 +163,20 @@ def other(tmp_path: Path) -> Path:
     folder = tmp_path / "other"
     (folder / "sub").mkdir(parents=True)
     (folder / "Dockerfile").write_text("FROM box\n")
-    for words in (
-        ["init", "-q", "-b", "trunk"], ["add", "-A"],
-        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"], ["tag", "v1"],
-    ):  # fmt: skip
-        subprocess.run(["git", "-C", str(folder), *words], check=True, env={"PATH": "/usr/bin:/bin"})
+    git(folder, "init", "-q", "-b", "trunk")
+    commit(folder)
+    git(folder, "tag", "v1")
     return folder
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *words], check=True, env={"PATH": "/usr/bin:/bin"})
+
+
+def commit(folder: Path) -> None:
+    """Commit all that is in a repository elsewhere."""
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x")
 
 
 def test_another_repository_is_taken_over(crew: CrewDevice, app: Any, other: Path) -> None:
@@ -184,12 +192,20 @@ def test_another_repository_is_taken_over(crew: CrewDevice, app: Any, other: Pat
     assert "nothing changed" in done.err and release.current_number(crew.paths, "app") == 2
 
 
+def test_what_is_left_out_of_archives_is_built(crew: CrewDevice, app: Any, other: Path) -> None:
+    (other / ".gitattributes").write_text("* export-ignore\n")
+    (other / "sub/deep").write_text("x")
+    commit(other)
+    done = app("git:sync", "--build", "app", f"file://{other}", caller=Caller("root"))
+    assert done.status == 0, done.err
+    assert {".gitattributes", "Dockerfile", "sub/deep"} <= crew.built.keys()  # type: ignore[attr-defined]
+
+
 def test_a_larger_repository_than_allowed_is_not_kept(crew: CrewDevice, app: Any, other: Path) -> None:
     import random
 
     (other / "big").write_bytes(random.Random(1).randbytes(200_000))
-    for words in (["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "y"]):
-        subprocess.run(["git", "-C", str(other), *words], check=True, env={"PATH": "/usr/bin:/bin"})
+    commit(other)
     assert crew.run("builder:set", "app", "max-push", "64k").status == 0
     done = app("git:sync", "app", f"file://{other}", caller=Caller("root"))
     assert done.status == 1 and "larger than" in done.err, done.err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
+from skiff_device.common.files import write_atomically
 from skiff_device.crew import store
 from skiff_device.crew.paths import Paths
 
@@ -39,6 +40,8 @@ def ensure(paths: Paths, app: str) -> Path:
         if done.status:
             raise DeviceError(f"the repository cannot be made: {done.err.strip()[-200:]}", "is persist full?")
         store.sync_disk(paths)
+    # What is pushed is built whole and as it is, whatever it says of archives.
+    write_atomically(folder / "info/attributes", "* !export-ignore !export-subst\n")
     return folder
 
 
