@@ -73,7 +73,8 @@ def test_what_was_exported_is_imported(app: CrewDevice, form: str) -> None:
 
 
 def test_so_is_what_was_exported_for_a_shell(app: CrewDevice) -> None:
-    app.run("config:set", "app", 'QUOTES=it\'s "so"', "PLAIN=a", "EDGE= a ", "UTF=ä\u2028\x0c€", "ODD=\udcff")
+    words = ('QUOTES=it\'s "so"', "PLAIN=a", "EDGE= a ", "UTF=ä\u2028\x0c€", "ODD=\udcff")
+    app.run("config:set", "app", *words, "LINES= a \n\n'B=b'\n#c\n ", "END=\n")
     told = app.run("config:export", "app").out
     before = store.env(app.paths, "app")
     app.run("config:clear", "--no-restart", "app")
@@ -87,6 +88,8 @@ def test_so_is_what_was_exported_for_a_shell(app: CrewDevice) -> None:
         (b'{"A": "\\ud800"}', "A: a variable holds any byte but NUL"),
         (b'{"A": "x\\u0000"}', "A: a variable holds any byte but NUL"),
         (b"A=1\nB='two", "line 2: B: the quotes do not fit"),
+        (b"A='1\n2'\nB='two\nC", "line 3: B: the quotes do not fit"),
+        (b"A='1\n2' 3\nB=", "line 1: A: the quotes do not fit"),
         (b'{"A": ' + b"[" * 100_000, "this is no JSON"),
         (b"A='x' 'y'", "line 1: A: the quotes do not fit"),
         (b"A=" + b"\xff" * (121 << 10), "line 1: A: longer than 120 KiB"),
@@ -96,6 +99,12 @@ def test_what_no_variable_can_hold_is_refused_by_name(app: CrewDevice, given: by
     done = app.run("config:import", "app", stdin=given)
     assert done.status == 1 and said in done.err
     assert store.env(app.paths, "app") == {} and not app.engine.argvs
+
+
+def test_quotes_are_a_shells(app: CrewDevice) -> None:
+    given = b"export A='it'\\''s\ntwo' \n# it='s\nB='x'\r\n\nC=it's a \nD=\"a\\nb\"\n"
+    assert app.run("config:import", "app", stdin=given).status == 0
+    assert store.env(app.paths, "app") == {"A": "it's\ntwo", "B": "x", "C": "it's a", "D": "a\nb"}
 
 
 def test_a_container_gets_bytes_that_engines_cannot_carry(app: CrewDevice) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import shlex
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ COMMANDS = Family("variables that the containers of an app see")
 # In bytes: what Linux takes for one variable (MAX_ARG_STRLEN) is 128 KiB.
 _LONGEST = 120 << 10
 _IMPORT = 1 << 20
+# A line, or as many as a value in single quotes goes over: config:export writes such for a shell.
+_LINE = re.compile(r"""(?:[^=#'\n]*='[^']*'(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])*)?[^\n]*\n?""")
 
 
 def _whose(context: Context, args: Args) -> str | None:
@@ -237,7 +240,9 @@ def parse(text: str) -> dict[str, str]:
                 raise DeviceError(f"{names.shown(name)}: expected a text", "put it in quotes")
             found[names.variable(name)] = _value(name, value)
         return found
-    for number, line in enumerate(text.split("\n"), 1):
+    number = 1
+    for line in _LINE.findall(text):
+        place, number = number, number + line.count("\n")
         stripped = line.strip().removeprefix("export ")
         if not stripped or stripped.startswith("#"):
             continue
@@ -255,7 +260,7 @@ def parse(text: str) -> dict[str, str]:
                 raise DeviceError("expected a text")
             found[name] = _value(name, value)
         except DeviceError as error:
-            raise DeviceError(f"line {number}: {error.message}", "one variable a line") from None
+            raise DeviceError(f"line {place}: {error.message}", "one variable a line") from None
         except ValueError:
-            raise DeviceError(f"line {number}: {name}: the quotes do not fit", "as JSON writes it") from None
+            raise DeviceError(f"line {place}: {name}: the quotes do not fit", "as JSON writes it") from None
     return found
