@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from skiff_device.common import run
-from skiff_device.crew import cleanup, containers, release, repo, restore, status, store
+from skiff_device.common.errors import DeviceError
+from skiff_device.crew import cleanup, containers, deploy, release, repo, restore, status, store
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import SOURCE, CrewDevice
 
@@ -134,6 +135,15 @@ def test_a_boot_puts_away_what_runs_of_a_stopped_app(crew: CrewDevice) -> None:
     restore.restore(crew.paths)
     assert list(crew.engine.containers) == ["other.worker.1-1"]
     assert "POST /containers/app.worker.1-1/stop" in crew.engine.calls
+
+
+def test_an_app_that_was_destroyed_amid_a_build_stays_so(crew: CrewDevice) -> None:
+    crew.app("app")
+    image = crew.engine.image("crew/app:build-1")
+    assert crew.run("apps:destroy", "--force", "app").status == 0
+    with pytest.raises(DeviceError, match="there is no app app"):
+        deploy.deploy(crew.paths, "app", image, "push", processes={"worker": ["work"]}, say=print)
+    assert not crew.paths.app("app").exists() and crew.engine.containers == {}
 
 
 def test_two_first_pushes_make_one_network(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,8 @@ def deploy(
         lacks=lacks or {},
     )
     with store.alone(paths, f"deploy-{app}", lambda: say(f"waiting for another change of {app}")):
+        # It may have been destroyed amid the build.
+        store.must_exist(paths, app)
         return _roll_out(paths, app, engine, _numbered(paths, app, release, reason), say)
 
 
