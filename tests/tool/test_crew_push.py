@@ -11,8 +11,18 @@ from typing import Any
 import pytest
 
 from skiff_device.common import run
-from skiff_device.common.errors import DeviceError
-from skiff_device.crew import cleanup, containers, deploy, release, repo, restore, status, store
+from skiff_device.common.errors import DeviceError, EngineDown
+from skiff_device.crew import (
+    cleanup,
+    containers,
+    deploy,
+    preflight,
+    release,
+    repo,
+    restore,
+    status,
+    store,
+)
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import SOURCE, CrewDevice
 
@@ -144,6 +154,24 @@ def test_an_app_that_was_destroyed_amid_a_build_stays_so(crew: CrewDevice) -> No
     with pytest.raises(DeviceError, match="there is no app app"):
         deploy.deploy(crew.paths, "app", image, "push", processes={"worker": ["work"]}, say=print)
     assert not crew.paths.app("app").exists() and crew.engine.containers == {}
+
+
+def test_a_release_that_never_served_is_forgotten_without_an_engine_too(
+    crew: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew.app("app")
+    other = crew.engine.image("other:1")
+
+    def down(*_: object) -> None:
+        raise EngineDown("the container engine does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preflight, "must_pass", down)
+        patch.setattr(Engine, "untag", down)
+        patch.setattr(Engine, "remove", down)
+        assert "does not answer" in crew.run("git:from-image", "app", other).err
+    assert release.numbers(crew.paths, "app") == [1]
+    assert "no release of app has another image" in crew.run("rollback", "app").err
 
 
 def test_two_first_pushes_make_one_network(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:

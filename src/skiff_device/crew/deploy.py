@@ -391,7 +391,8 @@ def _put_away(paths: Paths, app: str, engine: Engine, release: Release) -> None:
         with suppress(DeviceError):
             engine.remove(one.name)
     if releases.current_number(paths, app) != release.number:
-        engine.untag(release.tag)
+        with suppress(DeviceError):
+            engine.untag(release.tag)
         releases.forget(paths, app, release.number)
 
 
