@@ -120,7 +120,7 @@ def test_it_is_a_push_to_an_app_of_crews(machine: Machine) -> None:
     assert ended == 1 and "it cannot be built" in said
     assert (machine.paths.root / "built").read_text() == "FROM box\n"
     assert list((machine.paths.app("my-box") / "repo.git/refs/heads").iterdir())
-    assert machine.paths.events.read_text().count(" env:my-box my-box: push") == 2
+    assert machine.paths.events.read_text().count(" env:my-box my-box: push") == 3
     # What was handed over is put away.
     assert not list((machine.paths.root / "run/skiff/core/push").iterdir())
     store.change(machine.paths, "my-box", "app", lambda section: section.update(locked=True))

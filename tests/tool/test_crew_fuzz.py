@@ -302,6 +302,22 @@ def test_an_enormous_push_ends_before_it_is_kept(pusher: Pusher) -> None:
     assert size < 64 << 10
 
 
+def test_pushes_are_refused_with_an_event_that_says_why(pusher: Pusher) -> None:
+    pusher.commit(Dockerfile="FROM box\n")
+    told = refused(pusher.git("push", "crew@x:fresh", "HEAD:refs/heads/dev"))
+    assert " !     dev is not deployed, only main" in told
+    pusher.crew.app("app")
+    pusher.crew.run("apps:lock", "app")
+    refused(pusher.git("push", "crew@x:app", "main"))
+    refused(pusher.git("pull", "crew@x:none", "main"))
+    assert [row.split(" ", 2)[2] for row in pusher.crew.events().splitlines()] == [
+        "fresh: push refused: dev is not deployed, only main",
+        "app: locked",
+        "refused: app is locked",
+        "refused: there is no app none",
+    ]
+
+
 def test_submodules_and_pointers_are_named(pusher: Pusher) -> None:
     pusher.commit(Dockerfile="FROM box\n", **{".gitattributes": "*.bin filter=lfs\n"})
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"

@@ -120,8 +120,9 @@ def serve(paths: Paths, key: str, text: str) -> int:
     except DeviceError as error:
         from skiff_device.crew import events
 
-        # Other messages may quote what is nobody else's, such as a value.
-        what = error.message if isinstance(error, Forbidden) else names.shown(text.partition(" ")[0])
+        # Messages but those of a push may quote what is nobody else's, such as a value.
+        is_told = isinstance(error, Forbidden) or text.startswith("git-")
+        what = error.message if is_told else names.shown(text.partition(" ")[0])
         events.log(paths, caller, f"refused: {what}")
         raise
 

@@ -95,11 +95,11 @@ def hook(paths: Paths) -> int:
     updates = [line.split() for line in sys.stdin.read().splitlines()]
     made = not store.exists(paths, app)
     branch = repo.MAIN if made else repo.branch(paths, app)
-    commit = wanted_commit(updates, branch)
-    if made:
-        store.create(paths, app)
-        _say(f"-----> new app {app}")
     try:
+        commit = wanted_commit(updates, branch)
+        if made:
+            store.create(paths, app)
+            _say(f"-----> new app {app}")
         deploy_commit(paths, app, commit, caller, _say)
     except DeviceError as error:
         events.log(paths, caller, f"{app}: push refused: {error.message}")
