@@ -385,6 +385,17 @@ def test_an_engine_that_is_down_leaves_accounts_and_says_so(board: Board) -> Non
     assert board.read("run/skiff/status/core").startswith("wait\t")
 
 
+def test_folders_in_ram_are_there_before_the_engine(board: Board) -> None:
+    """Podman starts containers as soon as it answers, and makes no folder that they mount."""
+    mounts = "cmd: [x]\n    mounts: ['/run/udev:/run/udev', '/mnt/persist/home:/home']"
+    board.config(CONFIG.format(1).replace('cmd: [sleep, "1"]', mounts))
+    (board.engine / "down").touch()
+    board.apply()
+    assert (board.root / "run/udev").is_dir() and (board.root / "tmp/skiff-core/core").is_dir()
+    # What would stay is made when the container is.
+    assert not (board.root / "mnt/persist/home").exists()
+
+
 def test_a_full_persist_locks_nobody_out_and_stops_nothing(board: Board) -> None:
     assert board.apply() == 0
     board.config(

@@ -149,6 +149,15 @@ def test_a_missing_mount_blocks_only_what_has_to_be_made() -> None:
     assert plan.make(lost, observed(seen()), TODAY) == plan.Plan()
 
 
+def test_a_folder_that_went_since_is_made_before_the_start() -> None:
+    """Those in RAM are gone after each boot, and podman does not make them."""
+    mounted = {"box": Wanted(BOX, BUILT, folders=("/run/udev",))}
+    made = plan.make(mounted, observed(seen(state="exited"), boot=Boot()), TODAY)
+    assert [(one.kind, one.path) for one in made.actions] == [("folder", "/run/udev"), ("start", "")]
+    # One that runs has what was there.
+    assert plan.make(mounted, observed(seen()), TODAY) == plan.Plan()
+
+
 def test_a_container_that_left_the_file_is_stopped_and_kept() -> None:
     made = plan.make({}, observed(seen()), TODAY)
     assert kinds(made) == ["retire"]

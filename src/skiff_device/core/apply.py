@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.core import engine, images, observe, state
-from skiff_device.core.desired import Wanted, create_words
+from skiff_device.core.desired import HOST_FOLDERS, Wanted, create_words
 from skiff_device.core.errors import told
 from skiff_device.core.observe import Boot, Seen
 from skiff_device.core.paths import SESSIONS, Paths
@@ -37,8 +37,6 @@ class Applier:
 
     def run(self, todo: Plan) -> None:
         """Do what the plan says. Raises EngineDown; other failures are noted and the rest goes on."""
-        for name in self.wanted:
-            session_folder(self.paths, name)
         for blocked in todo.blocked:
             self.note(blocked.container, DeviceError(blocked.text, blocked.hint))
         for action in todo.actions:
@@ -237,8 +235,10 @@ def rest(name: str) -> None:
     engine.ask("update", "--restart=no", name, what=f"{name} keeps its restart policy")
 
 
-def session_folder(paths: Paths, name: str) -> None:
-    """The folder that a container finds at /.skiff: for everybody, with the sticky bit, as /tmp."""
+def folders_in_ram(paths: Paths, name: str, want: Wanted) -> None:
+    """What a container mounts and no boot leaves; for /.skiff a folder as /tmp, with the sticky bit."""
+    for path in set(want.folders) & set(HOST_FOLDERS):
+        paths.at(path).mkdir(parents=True, exist_ok=True)
     top = paths.at(SESSIONS)
     folder = top / name
     top.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -269,4 +269,4 @@ def settle(applier: Applier, seen: dict[str, Seen | None]) -> list[tuple[str, st
     return lines
 
 
-__all__ = ["Applier", "Boot", "look", "session_folder", "settle"]
+__all__ = ["Applier", "Boot", "folders_in_ram", "look", "settle"]

@@ -19,7 +19,7 @@ LABEL_SOURCE = "skiff.core.source"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _INITS = ("init", "systemd", "openrc-init", "runit-init")
 # Folders that hosts of other makes have, which files written for them mount: made empty in RAM when missing.
-_HOST_FOLDERS = ("/run/udev",)
+HOST_FOLDERS = ("/run/udev",)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _mount_folders(container: Container, paths: Paths) -> tuple[tuple[str, ...],
         if paths.at(path).exists():
             continue
         makeable = ".." not in path.split("/") and path.startswith(PERSIST + "/")
-        (folders if makeable or path in _HOST_FOLDERS else missing).append(path)
+        (folders if makeable or path in HOST_FOLDERS else missing).append(path)
     return tuple(folders), tuple(missing)
 
 

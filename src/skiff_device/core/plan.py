@@ -125,7 +125,7 @@ def _one(draft: _Draft, name: str, want: Wanted, seen: Observed, today: str, ren
         return
     _image(draft, name, want, seen, needed=changed and not half_done, renew=renew)
     first = name not in seen.boot.applied
-    if changed:
+    if changed or found is None or not found.runs:
         for path in want.folders:
             reason = "a mount names it"
             draft.actions.append(Action("folder", name, f"make the folder {path}", reason, path=path))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.core import accounts, config, desired, observe, people, plan, state
-from skiff_device.core.apply import Applier, look, settle
+from skiff_device.core.apply import Applier, folders_in_ram, look, settle
 from skiff_device.core.errors import ConfigError, told
 from skiff_device.core.model import Config
 from skiff_device.core.paths import CONFIG, Paths
@@ -144,6 +144,9 @@ def _apply(paths: Paths, say: Say, renew: str, outcome: Outcome) -> None:
 def _containers(loaded: Loaded, paths: Paths, say: Say, renew: str, outcome: Outcome, warn: Say) -> None:
     """The part that needs the engine."""
     wanted = desired.wanted(loaded.config, paths)
+    # Before the engine answers: podman starts containers then, and makes no folder that they mount.
+    for name, want in wanted.items():
+        folders_in_ram(paths, name, want)
     # Unknown until the engine answers, which may take a while when it is only starting.
     _all_wait(paths, loaded.config, "waits for the container engine", "skiff-status engine", only_new=True)
     todo = plan.make(wanted, observe.observe(wanted, paths), today(), renew)
