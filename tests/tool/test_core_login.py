@@ -225,6 +225,14 @@ def test_sftp_is_the_containers(login: Login, server: str) -> None:
     assert "for server in /usr/lib/openssh/sftp-server" in "\n".join(words)
 
 
+@pytest.mark.parametrize(
+    "command", ["ls -l /usr/lib/openssh/sftp-server", "scp -t /srv/sftp-server", "rsync .\n/opt/sftp-server"]
+)
+def test_a_command_about_an_sftp_server_is_none(login: Login, command: str) -> None:
+    login.run(command)
+    assert "\n".join(login.argv()).endswith(f"\n/home/me\n/bin/ash\n-c\n{command}")
+
+
 def test_without_a_command_it_is_a_log_in_shell(login: Login) -> None:
     login.run()
     assert login.argv()[-3:] == ["/home/me", "/bin/ash", "-l"]

@@ -182,6 +182,7 @@ enter() {
 		ash | bash | dash | fish | ksh | mksh | sh | zsh) set -- "$1" -l ;;
 		esac
 		;;
+	*[[:space:]]*) set -- "$@" -c "$COMMAND" ;;
 	*/sftp-server | sftp-server | internal-sftp) set -- /bin/sh -c "$SFTP" ;;
 	*) set -- "$@" -c "$COMMAND" ;;
 	esac
