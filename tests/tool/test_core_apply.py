@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from skiff_device.common import run as running
+from skiff_device.common.errors import DeviceError
 from skiff_device.core import apply as applying
 from skiff_device.core.__main__ import main
 from tests.tool.fakes import docker
@@ -50,6 +51,12 @@ images:
   local/core:latest:
     build:
       source: src
+"""
+# Another container of that image.
+ODD = """\
+  odd:
+    image: local/core:latest
+    startAfterCreate: true
 """
 
 
@@ -110,6 +117,9 @@ class Board:
 
         def capture(argv: list[str], *_: Any, **__: Any) -> running.Result:
             assert argv[0] == "docker", argv
+            hangs = self.engine / "hangs"
+            if argv[1] == "exec" and hangs.exists() and hangs.read_text() in argv:
+                raise DeviceError("docker exec is late: 60 s", "skiff-status")
             return running.Result(*docker.call(self.engine, argv[1:], os.getpid()))
 
         def stream(argv: list[str], log: running.Log, *_: Any) -> running.Result:
@@ -483,6 +493,19 @@ def test_a_name_that_the_engine_does_not_take_does_not_hold_up_the_other(board: 
     assert board.apply() == 1
     assert board.line()[:2] == ["ok", "running"]
     assert board.line("far")[0] == "fail" and said in board.line("far")[1]
+
+
+def test_a_container_whose_users_cannot_be_made_does_not_hold_up_the_other(board: Board) -> None:
+    (board.engine / "passwd.odd").write_text("root:x:0:0::/root:/bin/sh\n")
+    (board.engine / "hangs").write_text("odd")
+    text = CONFIG.format(1).replace("containers:\n", "containers:\n" + ODD)
+    user = "users:\n  anna: {container: odd, containerUser: anna, createContainerUser: true}\n"
+    board.config(text.replace("users:\n", user))
+    done = board.run("apply")
+    assert "warning: odd: user anna is not looked after: docker exec is late: 60 s" in done.stderr
+    assert board.line()[:2] == board.line("odd")[:2] == ["ok", "running"]
+    assert "home=/home/core\n" in board.read("run/skiff/core/users/core")
+    assert "late" in board.read("run/skiff/status/core")
 
 
 def test_a_removed_user_and_container_are_out_but_kept(board: Board) -> None:

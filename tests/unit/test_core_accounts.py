@@ -124,3 +124,8 @@ def test_sessions_end_with_their_connection_and_containers_are_left_alone(paths:
 def test_users_inside(user: str, expected: Known | None) -> None:
     text = "root:x:0:0::/root:sh\ncore:x:1000:1000::/home/core:/bin/bash\nbad\n"
     assert accounts.inside(text, user) == expected
+
+
+@pytest.mark.parametrize("number", ["²", "1" * 5000, "١", "-1", "", "1_0"])
+def test_what_a_container_calls_a_number_may_be_none(number: str) -> None:
+    assert accounts.inside(f"core:x:{number}:1::/home/core:/bin/sh\n", "core") is None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from skiff_device.common import run
 from skiff_device.common.errors import EngineDown
 from skiff_device.core import bases, desired, engine, source
 from skiff_device.core.model import Build, Container
@@ -134,6 +136,23 @@ def test_errors_in_plain_words(said: str, begins: str, hint: str) -> None:
     assert error.message.startswith(begins)
     assert error.hint.startswith(hint)
     assert not isinstance(error, EngineDown)
+
+
+def test_what_is_no_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's /etc/passwd may be a folder, with links to nowhere in it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, kind in (
+            ("passwd", tarfile.DIRTYPE),
+            ("passwd/a", tarfile.SYMTYPE),
+            ("b", tarfile.LNKTYPE),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "nowhere"
+            archive.addfile(member)
+    done = run.Result(0, packed.getvalue(), "")
+    monkeypatch.setattr(run, "capture", lambda argv: done)
+    assert engine.copy_out("box", "/etc/passwd") is None
 
 
 def test_an_engine_that_is_down_is_known() -> None:

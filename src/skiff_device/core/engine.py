@@ -147,7 +147,8 @@ def copy_out(name: str, path: str) -> bytes | None:
     try:
         with tarfile.open(fileobj=io.BytesIO(result.out)) as archive:
             for member in archive:
-                file = archive.extractfile(member)
+                # The path may be a folder, with links in it that lead nowhere.
+                file = archive.extractfile(member) if member.isreg() else None
                 if file is not None:
                     return file.read(1 << 20)
     except tarfile.TarError:

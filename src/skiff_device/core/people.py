@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from skiff_device.common.errors import DeviceError, EngineDown
 from skiff_device.core import accounts, engine, observe, state
 from skiff_device.core.accounts import Known, Warn
 from skiff_device.core.model import Config, User
@@ -22,9 +23,16 @@ def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: War
     for name in sorted(config.users, key=lambda name: not before[name].uid):
         user = config.users[name]
         container = seen.get(user.container)
-        if container is not None and not user.locked:
+        if container is None or user.locked:
+            continue
+        try:
             found = ask(user, container, before[name], warn)
             known[name] = replace(found, container=user.container, user=user.container_user)
+        except EngineDown:
+            raise
+        except DeviceError as error:
+            # A program of that container that never ends, say: no reason to leave the others.
+            warn(f"{container.name}: user {name} is not looked after: {error.message}")
     ids = {name: (one.id, one.cgroup) for name, one in seen.items() if one is not None}
     for text in state.keep(paths.known, accounts.known_text(known, ids)):
         warn(text)
