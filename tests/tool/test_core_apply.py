@@ -103,8 +103,14 @@ def test_a_pushed_environment_counts_instead_of_the_image(board: Board) -> None:
     assert board.apply() == 0
     state = board.state()
     assert state["containers"]["core"]["Image"] == state["images"]["skiff-env/core:012345678901"]["Id"]
+    # What git keeps of a push, packed or not: with it the next push of that commit would be none.
+    refs = [
+        board.put(f"mnt/persist/skiff/core/env/core/repo.git/{name}", f"{commit} refs/heads/main\n")
+        for name in ("refs/heads/main", "packed-refs")
+    ]
     done = board.run("unpush", "core")
     assert done.returncode == 0, done.stderr
+    assert not any(path.exists() for path in refs)
     state = board.state()
     assert state["containers"]["core"]["Image"] == state["images"]["local/core:latest"]["Id"]
     assert board.run("unpush", "core").stdout == "nothing is pushed for core\n"

@@ -184,6 +184,7 @@ def unpush(options: argparse.Namespace, paths: Paths) -> int:
     name = options.container
     if name not in reconcile.load(paths).config.containers:
         raise DeviceError(f"no container {name}", "skiff-core status")
+    push.forget_branches(paths, name)
     if desired.pushed(name, paths) is None:
         print(f"nothing is pushed for {name}")
         return 0

@@ -123,6 +123,13 @@ def _current(paths: Paths, container: str) -> str:
         return ""
 
 
+def forget_branches(paths: Paths, container: str) -> None:
+    """Let the next push of a commit that git already has be one: its branch goes, and what it holds stays."""
+    repository = paths.env / container / "repo.git"
+    for name in ("packed-refs", "refs/heads/main", "refs/heads/master"):
+        (repository / name).unlink(missing_ok=True)
+
+
 def point_at(paths: Paths, container: str, commit: str) -> None:
     """Make `current` name another tree, or (empty) nothing: then the configuration's image counts."""
     current = paths.env / container / "current"
