@@ -248,6 +248,44 @@ def test_a_variable_is_followed_to_the_address(text: str, expected: str) -> None
     assert not only(found).blocks
 
 
+TINI = "https://github.com/krallin/tini/releases/download/v1/tini-$A"
+GO = "https://go.dev/dl/go1.linux-$A.tar.gz"
+
+
+def test_a_variable_in_several_addresses_is_rewritten_where_all_take_the_same_word() -> None:
+    text = f"ARG A=amd64\nRUN curl {TINI}\nRUN curl {GO} && tar xf go1.linux-amd64.tar.gz"
+    found = ties(text)
+    assert "ARG A=arm64\n" in found.text
+    # Each of the files has its new name further on.
+    assert "tar xf go1.linux-arm64.tar.gz" in found.text
+    assert not any(one.blocks for one in found.findings)
+    found = ties(text, "armhf")
+    assert found.diff == ""
+    assert [(one.line, one.blocks, one.why) for one in found.findings][:2] == [
+        (2, True, "tini has a file for linux/arm/v7, named armhf; another address with A needs another name"),
+        (2, True, "Go has a file for linux/arm/v7, named armv6l; another address with A needs another name"),
+    ]
+
+
+@pytest.mark.parametrize("line", ["RUN curl {} && curl {}", "RUN curl {}\nRUN curl {}"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_variable_that_an_unknown_project_uses_too_is_left(line: str, turned: bool) -> None:
+    urls = [GO, "https://e.x/t-$A"]
+    found = ties("ARG A=amd64\n" + line.format(*(urls[::-1] if turned else urls)))
+    assert found.diff == ""
+    whys = [one.why for one in found.findings if one.blocks]
+    assert len(whys) == 2
+    assert any(why.startswith("no rule tells how this project names its file") for why in whys)
+
+
+def test_a_command_s_own_variable_is_not_that_of_the_file() -> None:
+    node = "https://nodejs.org/dist/v1/node-v1-linux-$A.tar.xz"
+    found = ties(f"ARG A=amd64\nRUN curl {TINI}\nRUN A=x64 && curl {node}", "armhf")
+    assert "ARG A=armhf\n" in found.text
+    assert "RUN A=armv7l && " in found.text
+    assert not any(one.blocks for one in found.findings)
+
+
 def test_a_checksum_beside_a_variable_is_told() -> None:
     url = "https://nodejs.org/dist/v1/node-v1-linux-${A}.tar.xz"
     found = ties(f"ARG A=x64\nRUN curl -o n {url} && echo {SUM} n | sha256sum -c")
@@ -540,6 +578,7 @@ def test_nothing_is_rewritten_when_that_is_refused(tmp_path: Path) -> None:
         *("[" * 20000, "if " * 20000, "case x in " * 5000, "if amd64; then a; fi " * 5000, "[arch=" * 5000),
         *("x86_64-linux-gnu " * 2000, "https://e.x/amd64 " * 1000, "a" * 50000, "-march=" * 5000),
         *("0123456789abcdef" * 4000, f"{SUM} " * 500, "a:amd64 " * 5000, "ARCH=amd64 " * 2000),
+        "ARCH=amd64 https://e.x/$ARCH/$A " * 50,
     ],
 )
 def test_hostile_scripts_come_to_an_end(text: str) -> None:

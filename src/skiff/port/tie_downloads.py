@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache as once
+from itertools import islice
 
 from skiff.model.port import Platform
 from skiff.port.dockerfile import Dockerfile
@@ -22,6 +23,8 @@ _BEFORE = re.compile(r"(\w+)(?:=|[ \t]+)[\"']?(?:[a-z0-9]+:)?$")
 _SUMS = re.compile(r"\b(?:sha\d*sum|md5sum|shasum|b2sum)\b")
 # Systems that no stage of ours runs.
 _ELSEWHERE = re.compile(r"(?i)(?<![a-z])(windows|win64|win32|darwin|macos|osx|freebsd)(?![a-z])")
+# Variables that stand in addresses; a file with more is made to keep us busy.
+_MOST = 500
 # As the last part of a name.
 _SYSTEM = re.compile(r"(?<=[-_.])linux[-_][A-Za-z0-9_]+$")
 _PACKED = re.compile(r"\.(tar(\.\w+)?|tgz|txz|tbz2?|zip|gz|xz|bz2|zst|deb|rpm|apk|sh|bin|run)$")
@@ -57,7 +60,7 @@ def download_ties(
                 folders[script.start].update(_folder(found))
                 yield _tie(found, platform, rules)
                 yield from _checksums(file, scripts, found, platform, rules)
-    for tie, found in variable_ties(file, scripts, pattern, platform, rules):
+    for tie, found in islice(variable_ties(file, scripts, pattern, platform, rules), _MOST):
         names.update(_file_names(found))
         folders[found.script.start].update(_folder(found))
         edited |= {edit.start for edit in tie.edits}

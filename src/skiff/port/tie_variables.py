@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -20,7 +21,7 @@ _SPACED = re.compile(r"(?<=[\s])([A-Za-z_]\w*)[ \t]+([\"']?)([^\s\"';|&\\()`]{1,
 # Set by the builder, whatever the Dockerfile says.
 _BUILDERS = ("TARGETARCH", "TARGETPLATFORM", "TARGETVARIANT", "TARGETOS")
 # A variable can hold others; deeper than this nobody writes, and longer is made to keep us busy.
-_DEEP, _LONG, _MOST = 4, 2000, 2000
+_DEEP, _LONG, _MOST, _ADDRESSES = 4, 2000, 2000, 30
 
 
 class Download(NamedTuple):
@@ -63,7 +64,7 @@ def filled(text: str, values: Mapping[str, str]) -> str:
         text = _PUT_IN.sub(lambda match: values.get(match[1] or match[2]) or match[0], text)
         if text == before or len(text) > _LONG:
             break
-    return text
+    return text[:_LONG]
 
 
 def project_of(url: str, values: Mapping[str, str], rules: Rules) -> Project | None:
@@ -75,55 +76,68 @@ def variable_ties(
     file: Dockerfile, scripts: Sequence[Script], pattern: re.Pattern[str], platform: Platform, rules: Rules
 ) -> Iterator[tuple[Tie, Download]]:
     """Variables that hold a word for another CPU and stand in an address; with what is fetched from there."""
-    everywhere: dict[str, Download] = {}
-    within: dict[int, dict[str, Download]] = {}
+    everywhere: dict[str, list[Download]] = defaultdict(list)
+    within: dict[int, dict[str, list[Download]]] = defaultdict(lambda: defaultdict(list))
     for script in scripts:
         values = held(file, script)
-        within[script.start] = {
-            name: Download(script, match.start(), match[0], (), "", None)
-            for match in URL.finditer(script.text)
-            for name in _names(match[0], values)
-        }
-        everywhere = {**within[script.start], **everywhere}
+        # What a command sets is its own, and gone in the next one.
+        local = {one.name for one in _assignments(script)} if _is_command(script) else set()
+        for match in URL.finditer(script.text):
+            for name in _names(match[0], values):
+                for places in (within[script.start], *(() if name in local else (everywhere,))):
+                    if len(places[name]) < _ADDRESSES:
+                        places[name].append(Download(script, match.start(), match[0], (), "", None))
     for script in _definitions(file, scripts):
-        # What a command sets is gone in the next one.
-        own = script.instruction.keyword not in ("ARG", "ENV")
-        used = within.get(script.start, {}) if own else everywhere
+        used = within[script.start] if _is_command(script) else everywhere
         values = held(file, script)
         for one in _assignments(script._replace(text=without_cases(script, rules))):
             if one.name in used and one.name not in _BUILDERS and pattern.search(one.value):
                 values[one.name] = one.value
-                found = used[one.name]._replace(words=tuple(dict.fromkeys(pattern.findall(one.value))))
-                found = found._replace(project=project_of(found.url, values, rules))
-                yield _tie(script, one, found, values, pattern, platform, rules)
+                yield from _ties(script, one, used[one.name], values, pattern, platform, rules)
 
 
-def _tie(
+def _is_command(script: Script) -> bool:
+    return script.instruction.keyword not in ("ARG", "ENV")
+
+
+def _ties(
     script: Script,
     one: _Assignment,
-    found: Download,
+    used: Sequence[Download],
     values: Mapping[str, str],
     pattern: re.Pattern[str],
     platform: Platform,
     rules: Rules,
-) -> tuple[Tie, Download]:
+) -> Iterator[tuple[Tie, Download]]:
+    """A tie for each address that a variable stands in; it is put right if that is right in all of them."""
     offset = script.start + one.at
-    project = found.project
-    word = rules.project_word(project, platform) if project is not None else ""
-    what = f"{one.name} is {one.value}, and stands in an address: {found.url}"
+    words = tuple(dict.fromkeys(pattern.findall(one.value)))
+    projects = [project_of(found.url, values, rules) for found in used]
+    becomes = [_word(project, words, platform, rules) for project in projects]
+    new = pattern.sub(lambda _: becomes[0][0], one.value)
+    same = len({word for word, _ in becomes}) == 1
+    for found, project, (word, why) in zip(used, projects, becomes, strict=True):
+        what = f"{one.name} is {one.value}, and stands in an address: {found.url}"
+        whole = found._replace(words=words, project=project)
+        if word and same:
+            edit = Edit(offset, offset + len(one.value), new)
+            was, url = (filled(found.url, {**values, one.name: value}) for value in (one.value, new))
+            yield Tie("download", offset, what, why, (edit,), False), whole._replace(new=url, was=was)
+        else:
+            why += f", named {word}; another address with {one.name} needs another name" if word else ""
+            yield Tie("download", offset, what, why), whole
+
+
+def _word(project: Project | None, words: Sequence[str], platform: Platform, rules: Rules) -> tuple[str, str]:
+    """What a project calls the platform in place of these words, and why; an empty word if that is unsafe."""
     if project is None:
-        why = f"no rule tells how this project names its file for {platform}; port.toml can"
-    elif not word:
-        why = f"{project.name} has no file for {platform}"
-    elif not rules.project_words(project).issuperset(found.words):
-        why = f"not named as {project.name} names its files"
-    else:
-        new = pattern.sub(lambda _: word, one.value)
-        edit = Edit(offset, offset + len(one.value), new)
-        tie = Tie("download", offset, what, f"{project.name} has a file for {platform}", (edit,), False)
-        was, becomes = (filled(found.url, {**values, one.name: value}) for value in (one.value, new))
-        return tie, found._replace(new=becomes, was=was)
-    return Tie("download", offset, what, why), found
+        return "", f"no rule tells how this project names its file for {platform}; port.toml can"
+    word = rules.project_word(project, platform)
+    if not word:
+        return "", f"{project.name} has no file for {platform}"
+    if not rules.project_words(project).issuperset(words):
+        return "", f"not named as {project.name} names its files"
+    return word, f"{project.name} has a file for {platform}"
 
 
 def _names(url: str, values: Mapping[str, str]) -> set[str]:
