@@ -7,13 +7,15 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import check, deploy
+from skiff_device.crew import check, deploy, engine
 from skiff_device.crew.check import Check, Plan
 from skiff_device.crew.paths import Paths
 from skiff_device.crew.release import Release, Running
@@ -202,3 +204,17 @@ def test_a_quantity_that_is_none(tmp_path: Path, quantity: object) -> None:
     made = Release(1, "", "push", "", "", processes={"web": None}, app_json=formation)
     with pytest.raises(DeviceError, match=r"formation\.web\.quantity"):
         deploy.scale_of(Paths(tmp_path), "app", made)
+
+
+def test_a_command_that_writes_on_and_on_ends_in_time_and_its_end_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = iter(range(1000))
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(engine, "frames", lambda _: ((1, b"%-40000d" % number) for number in range(100)))
+    made = engine.Engine(Paths())
+    monkeypatch.setattr(made, "ask", lambda *_, **__: {"Id": "x", "ExitCode": 0})
+    monkeypatch.setattr(made, "open", lambda *_, **__: nullcontext())
+    status, said = made.execute(ONE.name, ["yes"], timeout=5)
+    assert status == 124
+    assert len(said) == 1 << 16 and said.split()[-1] == b"5"
