@@ -76,6 +76,24 @@ def test_what_is_wrong_with_its_settings_is_told(device: Device) -> None:
     assert device.status("engine")[1] == f"dockerd ended 3 times in a row (status 1): {words}"
 
 
+PODMAN_RUN = ROOTFS.parents[1] / "engine/podman/services/podman/run"
+
+
+@pytest.mark.parametrize("crew", [False, True])
+def test_podman_starts_once_what_is_to_be_there_always_and_crew_its_own(device: Device, crew: bool) -> None:
+    if crew:
+        device.put("etc/service/crew/run", "")
+    script = PODMAN_RUN.read_text()
+    lines = script[script.index("restart_containers() {") : script.index("# The container of a build")]
+    stubs = 'podman() { echo "podman $*"; }\nsv() { echo "sv $*"; }\n'
+    said = device.says(f"{lines}{stubs}restart_containers; restart_containers || :").split("\n")
+    others = " --filter label!=crew.process" if crew else ""
+    assert said == ["sv up crew"] * crew + [
+        f"podman start --all --filter restart-policy={policy}{others}"
+        for policy in ("always", "unless-stopped")
+    ]
+
+
 # Docker's root, with what must stay where it is.
 KEPT = ("image/overlay2/repositories.json", "overlay2/1/diff/app.db", "volumes/data/_data/precious.db")
 DATABASES = (
