@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from skiff_device.crew import acme, certs, crontab, nginx_conf, restore, store
+from skiff_device.crew import acme, certs, crontab, nginx_conf, restore, router, store
 from skiff_device.crew.command import Caller
 from skiff_device.crew.nginx_conf import Site
 from tests.tool import acme_server
@@ -198,14 +198,32 @@ def test_a_port_that_another_program_has_is_refused(web: CrewDevice, family: soc
 
 
 def test_what_the_router_listens_on_is_its_own(web: CrewDevice) -> None:
-    with socket.create_server(("", 0)) as router:
-        port = router.getsockname()[1]
+    with socket.create_server(("", 0)) as program:
+        port = program.getsockname()[1]
     web.run("ports:set", "app", f"http:{port}:5000")
     # As nginx does now.
     with socket.create_server(("", port)):
         assert web.run("domains:set", "app", "b.example.org").err == ""
         assert web.run("ports:set", "app", "http:81:5000", f"http:{port}:5000").status == 0
     assert f"listen {port};" in conf(web) and "b.example.org" in conf(web)
+
+
+def test_an_nginx_in_a_container_is_not_the_router(web: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "_LONGEST", 0.5)
+
+    def worker(pid: int, parent: int) -> None:
+        folder = web.paths.root / f"proc/{pid}"
+        folder.mkdir(parents=True)
+        (folder / "cmdline").write_bytes(b"nginx: worker process\0\0")
+        (folder / "stat").write_text(f"{pid} (nginx) S {parent} 1 1\n")
+
+    (web.paths.run / "router/nginx.pid").write_text("7\n")
+    for pid, parent in ((8, 7), (20, 19), (21, 19)):
+        worker(pid, parent)
+    assert web.run("domains:set", "app", "b.example.org").status == 0
+    # Two of its own: the older one takes connections still.
+    worker(9, 7)
+    assert "does not come up" in web.run("domains:set", "app", "c.example.org").err
 
 
 @pytest.mark.parametrize("value", ["1m; deny all", "1m\n", "9" * 9, "-1", "1t", "$x", "٣m"])

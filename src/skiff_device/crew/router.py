@@ -266,12 +266,15 @@ def drained(paths: Paths, timeout: float) -> None:
 
 
 def _workers(paths: Paths, title: bytes) -> int:
-    """How many workers there are whose title begins so."""
+    """How many workers of the router there are whose title begins so; containers may have an nginx, too."""
     count = 0
     for path in (paths.root / "proc").glob("[0-9]*/cmdline"):
         # A process may end while it is looked at.
         with suppress(OSError):
-            count += path.read_bytes().startswith(title)
+            if path.read_bytes().startswith(title):
+                master = (paths.run / "router/nginx.pid").read_text().strip()
+                # Its parent, after a name in brackets that may hold anything (proc(5)).
+                count += path.with_name("stat").read_text().rpartition(")")[2].split()[1] == master
     return count
 
 
