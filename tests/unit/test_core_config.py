@@ -197,6 +197,23 @@ def test_a_name_that_no_engine_takes_is_a_mistake(name: str) -> None:
     assert [one.split(": ")[0] for one in problems(text)] == ["config.yaml:3", "config.yaml:5"]
 
 
+@pytest.mark.parametrize(
+    "source", [".", "./", "..", "/mnt/persist", "/mnt/persist/skiff/core/", "src/..", "/"]
+)
+def test_a_source_that_holds_cores_own_files_is_a_mistake(source: str) -> None:
+    """Each apply writes some of them: it would build anew each time."""
+    text = f"images:\n  x:\n    build:\n      source: {source}\n"
+    assert problems(text)[0].startswith("config.yaml:4: images.x.build.source: expected a folder of its own")
+
+
+@pytest.mark.parametrize(
+    "source", ["src", "../other", "/mnt/persist/skiff/core/src", "git://a/b", "x.tar", "..a"]
+)
+def test_other_sources_are_fine(source: str) -> None:
+    build = config.parse(f"images:\n  x:\n    build: {{source: '{source}'}}\n").images["x"].build
+    assert build is not None and build.source == source
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     found = problems("containers:\n  aa: {tty: 7}\nusers:\n  b: {container: z}\nimages: []\n")
     assert [problem.split(":")[1] for problem in found] == ["2", "2", "5", "4"]

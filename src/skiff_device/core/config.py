@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TypeVar
 from skiff_device.common.errors import DeviceError
 from skiff_device.core.errors import ConfigError
 from skiff_device.core.model import Build, Config, Container, Image, User
+from skiff_device.core.paths import CONFIG
+from skiff_device.core.source import kind
 from skiff_device.core.yamltree import Keys, Value, load
 
 T = TypeVar("T")
@@ -308,6 +311,10 @@ def _build(value: Value) -> Build | None:
         return None
     if source.startswith("-"):
         keys.members["source"].problem("expected a folder, a git address or a tarball, found an option")
+    # Some of core's files are written by each apply, after which it would be another source.
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(CONFIG), source))
+    if kind(source) == "folder" and CONFIG.startswith(place.rstrip("/") + "/"):
+        keys.members["source"].problem(f"expected a folder of its own, {source!r} holds config.yaml too")
     if keys.take("scratchBuild", Value.flag, False):
         keys.members["scratchBuild"].warn("ignored: images for several CPUs make it needless")
     return Build(
@@ -322,8 +329,6 @@ def _build(value: Value) -> Build | None:
 
 def _inside(value: Value) -> str:
     """A path within the source; `..` leads no further up than the source, as in skiff-core."""
-    import posixpath
-
     return posixpath.normpath("/" + value.text()).lstrip("/")
 
 
