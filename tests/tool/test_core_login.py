@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +19,9 @@ printf '%s\\n' "$@" >>"$SKIFF_ROOT/docker.argv"
 case $1 in
 version) [ ! -e "$SKIFF_ROOT/away" ] || { mv "$SKIFF_ROOT/away" "$SKIFF_ROOT/back"; exit 1; } ;;
 inspect) [ ! -e "$SKIFF_ROOT/starting" ] || { rm "$SKIFF_ROOT/starting"; echo false; exit; }; echo true ;;
-start) [ ! -e "$SKIFF_ROOT/broken" ] || { echo "no such image" >&2; exit 1; } ;;
+start)
+	[ ! -e "$SKIFF_ROOT/removed" ] || { echo "Error: No such container: box" >&2; exit 1; }
+	[ ! -e "$SKIFF_ROOT/broken" ] || { echo "no such image" >&2; exit 1; } ;;
 exec)
 	env >"$SKIFF_ROOT/docker.env"
 	[ -e "$SKIFF_ROOT/inside" ] || exec cat
@@ -100,8 +104,19 @@ class Login:
             check=False,
         )
 
+    def asked(self) -> str:
+        """The next request, as the service core reads it."""
+        with (self.device.root / "run/skiff/core/requests").open("r+b", buffering=0) as requests:
+            return requests.readline().decode() if select.select([requests], [], [], 20)[0] else ""
+
+    def applied(self) -> None:
+        """The service's last word of an apply."""
+        self.device.put("run/skiff/status/new", "ok\tbox: running\t\n").replace(
+            self.device.root / "run/skiff/status/core"
+        )
+
     def start(self, command: str, stdin: bytes) -> subprocess.Popen[bytes]:
-        """A log-in that goes on, which has been told all of its input."""
+        """A log-in that goes on, which has been told all of its input. It may ask the service core."""
         env = {"SKIFF_ROOT": str(self.device.root), "USER": "core", "PATH": "/usr/bin:/bin"}
         process = subprocess.Popen(
             [self.device.busybox, "sh", str(self.program), "-c", command],
@@ -278,6 +293,52 @@ def test_a_user_that_the_container_lacks_is_told(login: Login) -> None:
     # A number needs no entry.
     login.device.put("run/skiff/core/users/core", "container=box\nuser=1000:1000\nhome=\nshell=/bin/sh\n")
     assert login.run("id").returncode == 0
+
+
+def test_a_user_that_is_missing_may_be_made_by_now(login: Login) -> None:
+    """Whom createContainerUser names is made while the container runs, which a log-in may have started."""
+    os.mkfifo(login.device.root / "run/skiff/core/requests")
+    login.device.put("run/skiff/core/users/core", "container=box\nuser=me\nhome=\nshell=/bin/sh\n")
+    with login.start("cat", b"input") as process:
+        assert process.stderr is not None and process.stdout is not None
+        assert login.asked() == "missing\n"
+        made = "container=box\nuser=me\nhome=/home/me\nshell=/bin/sh\n"
+        login.device.put("run/skiff/core/users/core", made)
+        login.applied()
+        assert process.stdout.read() == b"input"
+        assert process.wait(30) == 0
+        told = b"skiff: looking once more for what is missing; waiting for it (Ctrl-C ends this)\n"
+        assert process.stderr.read() == told
+
+
+def test_a_user_that_stays_missing_is_told(login: Login) -> None:
+    os.mkfifo(login.device.root / "run/skiff/core/requests")
+    login.device.put("run/skiff/core/users/core", "container=box\nuser=me\nhome=\nshell=/bin/sh\n")
+    with login.start("cat", b"input") as process:
+        assert process.stderr is not None
+        login.asked()
+        login.applied()
+        assert b"there is no user me in the container box (" in process.stderr.read()
+        assert process.wait(30) == 75
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_container_that_was_removed_is_made_anew(login: Login, comes: bool) -> None:
+    os.mkfifo(login.device.root / "run/skiff/core/requests")
+    login.container("ok\trunning\t", running=False)
+    removed = login.device.put("removed", "")
+    with login.start("cat", b"input") as process:
+        assert process.stderr is not None and process.stdout is not None
+        assert login.asked() == "missing\n"
+        if comes:
+            removed.unlink()
+        login.applied()
+        assert process.stdout.read() == (b"input" if comes else b"")
+        assert process.wait(30) == (0 if comes else 75)
+        if not comes:
+            assert process.stderr.read().endswith(
+                b"No such container: box (root sees more: skiff-core status)\n"
+            )
 
 
 def test_a_failure_is_told_in_one_line_with_its_hint(login: Login) -> None:

@@ -79,8 +79,33 @@ wait_for_container() {
 	esac
 	wait_for_engine
 	note "starting the container $CONTAINER"
-	answer=$(docker start "$CONTAINER" 2>&1 >/dev/null) || refuse "$CONTAINER does not start: $(echo "$answer" | tail -n 1)" \
-		"root sees more: docker logs $CONTAINER"
+	asked=''
+	until answer=$(docker start "$CONTAINER" 2>&1 >/dev/null); do
+		case $asked:$answer in
+		:*[Nn]'o such container'*) asked="skiff-core status" ;;
+		*) refuse "$CONTAINER does not start: $(echo "$answer" | tail -n 1)" "root sees more: ${asked:-docker logs $CONTAINER}" ;;
+		esac
+		# Somebody removed it: it is made anew.
+		look_once_more
+		! runs || return 0
+	done
+}
+
+# What a log-in misses may be made by now, or can be: the service core looks, and this waits until it has.
+look_once_more() {
+	[ -p "$CORE/requests" ] || return 0
+	was=$(stat -c '%i %z' "$RUN/status/core" 2>/dev/null)
+	# A FIFO that nobody reads keeps who opens it.
+	# shellcheck disable=SC2016  # the shell that timeout starts expands it
+	timeout 10 sh -c 'echo missing >"$1"' sh "$CORE/requests" || return 0
+	note "looking once more for what is missing; waiting for it (Ctrl-C ends this)"
+	turns=0
+	until [ "$(stat -c '%i %z' "$RUN/status/core" 2>/dev/null)" != "$was" ] || [ $turns = 240 ]; do
+		turns=$((turns + 1))
+		IFS= read -r -t 0.5 _ <>"$CORE/never" || :
+	done
+	read_user "$USER" || refuse "$WHY" "$HINT"
+	read_container
 }
 
 # A container may run while the engine is away, but there is no way into it. An engine that is well costs no program,
@@ -160,12 +185,15 @@ GO_HOME='cd "$1" 2>/dev/null || [ ! -t 2 ] || echo "skiff: $1 cannot be entered:
 
 # Becomes the engine's exec. The client's words are one argument throughout: no shell of the host reads them.
 enter() {
-	case $INHOME:$INSIDE in
-	:*[!0-9:]*) refuse "there is no user ${INSIDE%%:*} in the container $CONTAINER" "root sees more: skiff-core apply" ;;
-	esac
 	before=$STATE
 	wait_for_engine
 	[ "$before" != wait ] || wait_until_running
+	case $INHOME:$INSIDE in
+	:*[!0-9:]*)
+		look_once_more
+		[ -n "$INHOME" ] || refuse "there is no user ${INSIDE%%:*} in the container $CONTAINER" "root sees more: skiff-core apply"
+		;;
+	esac
 	share_agent
 	set --
 	rest=$WORDS
