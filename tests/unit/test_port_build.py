@@ -243,6 +243,16 @@ def test_the_checks_of_a_file_are_for_what_its_author_wrote(tmp_path: Path) -> N
     assert pinned == "#\nFROM --platform=linux/arm64 localhost/t:1\n"
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_a_name_in_quotes_becomes_the_engine_s(tmp_path: Path, quote: str) -> None:
+    text = f"FROM scratch\nCOPY --from={quote}tools:2{quote} /a /b\n"
+    made = msgspec.structs.replace(
+        node(tmp_path, "top", text=text), parents=(Parent("tools", "tools:2", "COPY", 2),)
+    )
+    pinned = pin(made, {"tools": ("localhost/t:2", ARM)}, lambda _: True)
+    assert pinned == text.replace("tools:2", "localhost/t:2")
+
+
 @pytest.mark.parametrize(
     ("line", "step"),
     [

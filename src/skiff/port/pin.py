@@ -63,9 +63,9 @@ def _edits(file: Dockerfile, parent: Parent, tag: str, platform: Platform) -> li
     edits = []
     for flag in inner.flags:
         # Written with quotes and variables, it is found by what it becomes.
-        pattern = rf"(?<=from=){re.escape(parent.written)}(?=[\s,\"']|$)"
+        pattern = rf"from=[\"']?({re.escape(parent.written)})(?=[\s,\"']|$)"
         for found in re.finditer(pattern, flag.raw):
-            edits.append(_edit(inner, flag.index + found.start(), len(parent.written), tag))
+            edits.append(_edit(inner, flag.index + found.start(1), len(parent.written), tag))
     return edits
 
 
