@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -519,42 +516,6 @@ def test_a_stage_for_the_builder_that_compiles_for_one_cpu_is_noted() -> None:
     assert (only(found).line, only(found).blocks) == (2, False)
     assert "GOARCH=amd64" in only(found).what
     assert ties(text.format("ARG TARGETARCH\n")).findings == ()
-
-
-def elf(machine: int, bits: int = 64) -> bytes:
-    """The head of a program."""
-    head = b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9)
-    return head + struct.pack("<HHI", 2, machine, 1) + bytes(64)
-
-
-def test_programs_of_another_cpu_that_are_copied(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    for name, machine in (("good", 183), ("bad", 62), ("ignored", 62)):
-        (tmp_path / "bin" / name).write_bytes(elf(machine))
-        (tmp_path / "bin" / name).chmod(0o755)
-    (tmp_path / "bin" / "text.sh").write_text("#!/bin/sh\n")
-    (tmp_path / ".dockerignore").write_text("# c\nbin/ignored\n")
-    assert ties("COPY bin/good bin/text.sh /", folder=tmp_path).findings == ()
-    assert ties("COPY bin/ignored /", folder=tmp_path).findings == ()
-    assert ties("COPY --from=a bin /", folder=tmp_path).findings == ()
-    for line in ("COPY . /", "COPY bin/b* /", 'COPY ["./bin/", "/"]', "ADD /bin/bad /", "COPY bi?/bad /"):
-        finding = only(ties(line, folder=tmp_path))
-        assert finding.what == f"{line.split()[0]} brings bin/bad (amd64)"
-        assert (finding.kind, finding.line, finding.blocks) == ("binary", 2, True)
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
-def test_a_packed_tree_of_another_cpu(tmp_path: Path, mode: str) -> None:
-    name = f"rootfs.tar{mode[1:].replace(':', '.')}"
-    with tarfile.open(tmp_path / name, mode) as packed:  # type: ignore[call-overload]
-        for path, data in (("etc/x", b"text" * 20), ("bin/sh", elf(62))):
-            member = tarfile.TarInfo(path)
-            member.size = len(data)
-            packed.addfile(member, io.BytesIO(data))
-    assert only(ties(f"ADD {name} /", folder=tmp_path)).what == f"ADD brings {name} (amd64)"
-    assert ties(f"ADD {name} /", "amd64", folder=tmp_path).findings == ()
-    (tmp_path / name).write_bytes(b"broken" * 100)
-    assert ties(f"ADD {name} /", folder=tmp_path).findings == ()
 
 
 def test_nothing_is_rewritten_when_that_is_refused(tmp_path: Path) -> None:

@@ -65,10 +65,11 @@ def examine(
     build: Platform,
     rules: Rules,
     keep: str = "",
+    place: str = "Dockerfile",
 ) -> Ties:
     """The ties of the stages that ``target`` needs and that run on ``platform``. Raises DockerfileError.
 
-    The stage ``keep`` is for another CPU on purpose.
+    The stage ``keep`` is for another CPU on purpose. ``place`` is where the file lies in ``tree``.
     """
     stages = [stage for stage in _wanted(file, args, target, platform, build) if not _is(stage, keep)]
     pinned = [tie for stage in stages for tie in _platform_ties(file, stage, platform, rules)]
@@ -88,7 +89,7 @@ def examine(
     within += _name_ties(on_target, platform, rules)
     within += word_ties(scripts, platform, rules)
     within += setting_ties(scripts, platform, rules)
-    within += file_ties(made, tree, platform)
+    within += file_ties(made, tree, place, platform)
     within += left_over(loose, scripts, within, platform, rules)
     for stage in stages:
         if stage.platform != platform:

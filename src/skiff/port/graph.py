@@ -232,7 +232,8 @@ class _Planner:
         args = dict(self.request.args) if root else {}
         target = self.request.target if root else ""
         keep = ORIGINAL if isinstance(found.source, ReconstructedSource) else ""
-        ties = examine(file, found.tree, args, target, platform, self.request.build, self.rules, keep)
+        place = "" if isinstance(found.source, ReconstructedSource) else found.source.file
+        ties = examine(file, found.tree, args, target, platform, self.request.build, self.rules, keep, place)
         if self.request.rewrite and ties.diff:
             file = parse(ties.text, found.name)
         stages = read_stages(file, args, platform, self.request.build)

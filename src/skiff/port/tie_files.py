@@ -5,9 +5,11 @@ from __future__ import annotations
 import fnmatch
 import io
 import lzma
+import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from skiff.host.elf import HEAD, RELOCATABLE, read_head
 from skiff.model.arch import Arch
@@ -20,12 +22,20 @@ _SHOWN = 3
 _PACKED = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
 
-def file_ties(made: Sequence[Instruction], tree: Tree, platform: Platform) -> Iterator[Tie]:
+class _Ignore(NamedTuple):
+    """A line of .dockerignore: what it finds is taken away, or brought back."""
+
+    back: bool
+    # Its pattern, part by part.
+    parts: list[str]
+
+
+def file_ties(made: Sequence[Instruction], tree: Tree, dockerfile: str, platform: Platform) -> Iterator[Tie]:
     """A tie for each COPY or ADD that brings programs which do not run on the platform."""
     arch = platform.debian
     if arch is None:
         return
-    ignored = _ignored(tree)
+    ignored = _ignored(tree, dockerfile)
     for one in made:
         if one.keyword not in ("COPY", "ADD") or one.flag("from") is not None:
             continue
@@ -37,15 +47,45 @@ def file_ties(made: Sequence[Instruction], tree: Tree, platform: Platform) -> It
             yield Tie("binary", one.offsets[0], f"{one.keyword} brings {shown}", why)
 
 
-def _ignored(tree: Tree) -> list[str]:
-    """Patterns of .dockerignore, those that take files away."""
-    lines = (tree.read(".dockerignore") or b"").decode(errors="replace").splitlines()
-    words = [line.strip().strip("/") for line in lines]
-    return [word for word in words if word and not word.startswith(("#", "!"))]
+def _ignored(tree: Tree, dockerfile: str) -> list[_Ignore]:
+    """The lines of .dockerignore, or of the Dockerfile's own list beside it."""
+    data = tree.read(f"{dockerfile}.dockerignore")
+    data = tree.read(".dockerignore") if data is None else data
+    lines = (data or b"").decode(errors="replace").splitlines()
+    words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [_Ignore(word.startswith("!"), _parts(word.removeprefix("!"))) for word in words]
+
+
+def _parts(pattern: str) -> list[str]:
+    # Docker's classes of characters are Go's.
+    return posixpath.normpath(pattern.strip(" /")).replace("[^", "[!").split("/")
+
+
+def _is_ignored(path: str, ignored: Sequence[_Ignore]) -> bool:
+    """Whether a file is not sent to the builder: the last line that finds it, or its folder, decides."""
+    found = [line.back for line in ignored if _finds(line.parts, path.split("/"))]
+    return bool(found) and not found[-1]
+
+
+def _finds(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    # Parts of the pattern that may come next; `**` stands for any number of folders.
+    reached = {0}
+    for part in path:
+        for at in range(len(pattern)):
+            if at in reached and pattern[at] == "**":
+                reached.add(at + 1)
+        reached = {
+            at if pattern[at] == "**" else at + 1
+            for at in reached
+            if at < len(pattern) and fnmatch.fnmatchcase(part, pattern[at])
+        }
+        if len(pattern) in reached or (pattern[-1] == "**" and len(pattern) - 1 in reached):
+            return True
+    return False
 
 
 def _wrong(
-    one: Instruction, source: str, tree: Tree, arch: Arch, ignored: Sequence[str]
+    one: Instruction, source: str, tree: Tree, arch: Arch, ignored: Sequence[_Ignore]
 ) -> Iterator[tuple[str, str]]:
     if "$" in source or "://" in source or source.startswith(("<<", "git@")):
         return
@@ -60,7 +100,7 @@ def _wrong(
                 yield file.path, found.describe()
 
 
-def _files(source: str, tree: Tree, ignored: Sequence[str]) -> Iterator[File]:
+def _files(source: str, tree: Tree, ignored: Sequence[_Ignore]) -> Iterator[File]:
     path = "/".join(part for part in source.strip("\"'").split("/") if part not in ("", ".", ".."))
     pattern = any(char in path for char in "*?[")
     start = path.rpartition("/")[0] if pattern else path
@@ -73,7 +113,7 @@ def _files(source: str, tree: Tree, ignored: Sequence[str]) -> Iterator[File]:
         within = ["/".join(parts[: end + 1]) for end in range(len(parts))]
         if pattern and not any(fnmatch.fnmatch(one, path) for one in within):
             continue
-        if not any(fnmatch.fnmatch(one, ignore) for one in within for ignore in ignored):
+        if not _is_ignored(file.path, ignored):
             yield file
 
 
