@@ -357,6 +357,13 @@ def test_words_that_are_put_right(line: str, new: str) -> None:
     assert ties(line, "amd64").findings == ()
 
 
+def test_an_option_in_an_array_is_told_and_left() -> None:
+    """An empty word in its place is a file without a name to the compiler."""
+    found = ties('RUN ["gcc", "-m64", "x.c"]')
+    assert found.diff == ""
+    assert (only(found).what, only(found).blocks) == ("compiler option -m64", True)
+
+
 @pytest.mark.parametrize(
     ("line", "what"),
     [

@@ -277,4 +277,6 @@ def _option_ties(script: Script, platform: Platform, rules: Rules) -> Iterator[T
             # One space goes with it.
             end += match.end() < len(script.text) and script.text[match.end()] == " "
             why = "the compiler takes what suits the target; code written for that option does not compile"
-            yield Tie("flags", start, f"compiler option {match[0]}", why, (Edit(start, end, ""),), False)
+            # In an array an empty word would be left.
+            edits = () if script.instruction.json else (Edit(start, end, ""),)
+            yield Tie("flags", start, f"compiler option {match[0]}", why, edits, not edits)
