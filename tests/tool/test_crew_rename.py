@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from skiff_device.crew import certs, release, restore, status, store
@@ -49,6 +51,24 @@ def test_one_that_does_not_come_up_keeps_its_name(app: CrewDevice) -> None:
     assert list(app.engine.containers) == ["app.web.1-2"] and app.engine.containers["app.web.1-2"].running
     assert status.line(app.paths, Engine(app.paths)) == "ok\t1 app runs\t"
     assert "renamed" not in app.events()
+
+
+def test_a_name_that_is_taken_is_refused_its_own_too(app: CrewDevice) -> None:
+    app.app("other")
+    for name in ("other", "app"):
+        assert f"there is an app {name} already" in app.run("apps:rename", "app", name).err
+    assert store.apps(app.paths) == ["app", "other"]
+
+
+def test_a_full_disk_leaves_nothing_of_the_new_name(app: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(store, "sync_disk", full)
+    with pytest.raises(OSError, match="no space"):
+        app.run("apps:rename", "app", "new")
+    assert store.apps(app.paths) == ["app"] and images(app) == ["crew/app:1", "crew/app:2"]
+    assert certs.info(app.paths, "app") is not None and certs.info(app.paths, "new") is None
 
 
 def test_after_a_power_cut_it_runs_under_the_new_name(app: CrewDevice) -> None:

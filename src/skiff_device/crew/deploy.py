@@ -183,21 +183,25 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
     """
     from skiff_device.crew import certs
 
+    taken = DeviceError(f"there is an app {name} already", "choose another name")
+    # Nobody holds one lock twice.
+    if name == app:
+        raise taken
     with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
         if store.exists(paths, name):
-            raise DeviceError(f"there is an app {name} already", "choose another name")
+            raise taken
         engine = Engine(paths)
         old = releases.current(paths, app)
         before, kept = releases.current_number(paths, app), releases.numbers(paths, app)
-        for one in releases.kept(paths, app):
-            # An image that is gone can have no name.
-            with suppress(Refused):
-                engine.tag(one.image, releases.tag(name, one.number))
-        certs.copy(paths, app, name)
-        # What is left of an app that was destroyed, or whose first push was refused, is no app.
-        shutil.rmtree(paths.app(name), ignore_errors=True)
-        store.sync_disk(paths)
         try:
+            for one in releases.kept(paths, app):
+                # An image that is gone can have no name.
+                with suppress(Refused):
+                    engine.tag(one.image, releases.tag(name, one.number))
+            certs.copy(paths, app, name)
+            # What is left of an app that was destroyed, or whose first push was refused, is no app.
+            shutil.rmtree(paths.app(name), ignore_errors=True)
+            store.sync_disk(paths)
             _move(paths, app, name)
             if old is not None and not store.section(paths, name, "ps").get("stopped"):
                 _roll_out(paths, name, engine, _numbered(paths, name, old, f"renamed from {app}"), say)
