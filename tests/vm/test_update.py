@@ -96,7 +96,7 @@ def test_one_that_does_not_find_its_disk_goes_back(
     boot_and_keep_key(machine)
     slot = slot_of(machine.image, tmp_path / "slot", images.cache)
     blind = with_words(slot, tmp_path / "blind", "module_blacklist=virtio_blk")
-    with pytest.raises(UserError, match="no boot partition was found .*; slot b is not confirmed"):
+    with pytest.raises(UserError, match=r"no boot partition was found .*; slot b is not confirmed"):
         push(remote(machine), blind, wish(tries=1), UI)
     assert running(machine) == "b"
     # Only systemd-boot told of its trial.
