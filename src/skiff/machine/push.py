@@ -175,10 +175,9 @@ def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wi
         try:
             found = slots.look(near)
         except UserError as error:
-            old = "a" if wanted == "b" else "b"
             raise UserError(
                 f"{error.message}; slot {wanted} is not confirmed",
-                hint=f"without that the device starts slot {old} again by itself, after minutes for each try",
+                hint="without that the device starts the other slot again by itself, minutes for each try",
             ) from error
         if found.running != wanted:
             raise UserError(

@@ -19,7 +19,7 @@ from skiff_device.core.paths import LOGIN, Paths
 
 _FIRST, _LAST = 1000, 59999
 # What root of a container wrote may be anything: isdigit() takes more than int() does.
-_NUMBER = re.compile(r"[0-9]{1,10}")
+NUMBER = re.compile(r"[0-9]{1,10}")
 Warn = Callable[[str], None]
 
 
@@ -145,7 +145,7 @@ def inside(passwd: str, user: str) -> Known | None:
     wanted = user.partition(":")[0] or "0"
     for line in passwd.splitlines():
         fields = line.split(":")
-        if len(fields) >= 7 and wanted in (fields[0], fields[2]) and _NUMBER.fullmatch(fields[2]):
+        if len(fields) >= 7 and wanted in (fields[0], fields[2]) and NUMBER.fullmatch(fields[2]):
             values = [value if value.startswith("/") and value.isprintable() else "" for value in fields[5:7]]
             # An empty home is the root folder to login(1) as well; ours is empty only while nothing is known.
             return Known(int(fields[2]), values[0] or "/", values[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from skiff_device.common.errors import DeviceError, EngineDown
@@ -11,8 +10,6 @@ from skiff_device.core.accounts import Known, Warn
 from skiff_device.core.model import Config, User
 from skiff_device.core.observe import Seen
 from skiff_device.core.paths import Paths
-
-_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 def settle(config: Config, seen: dict[str, Seen | None], paths: Paths, warn: Warn) -> None:
@@ -94,6 +91,6 @@ def number_of(container: str, name: str, before: int) -> str:
     """The number that files of a user may have: that of a kept home, or the one before; else empty."""
     found = engine.execute(container, ["stat", "-c", "%u", f"/home/{name}"])
     words = found.out.decode(errors="replace").strip()
-    uid = int(words) if _NUMBER.fullmatch(words) else 0
+    uid = int(words) if accounts.NUMBER.fullmatch(words) else 0
     # Lower ones are the system's: an empty folder that was made for a mount is root's.
     return next((str(one) for one in (uid, before) if one >= 1000), "")
