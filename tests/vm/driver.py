@@ -24,9 +24,11 @@ from skiff.host.errors import UserError
 from skiff.host.run import CommandError, run
 from skiff.machine import lifecycle, qmp, ssh
 from skiff.machine.files import Disk, MachineFiles, State
+from skiff.machine.knock import Knocker
 from skiff.machine.process import Process
 from skiff.machine.qemu import Options
 from skiff.model.image import Image
+from tests.vm import translations
 
 # Where the device keeps the services it supervises.
 SERVICES = "/run/skiff/services"
@@ -104,10 +106,15 @@ class Device:
         )
         self._hang_up()
         self._power_on = time.monotonic()
+        options = self.options
+        if self.accel == "tcg":
+            options = msgspec.structs.replace(options, extra=(*options.extra, *translations.words()))
         try:
-            self._state = lifecycle.start(self.image, self.options, self.files, self.accel)
+            self._state = lifecycle.start(self.image, options, self.files, self.accel)
         except UserError as error:
             raise HarnessError(f"{error.message} ({error.hint})") from error
+        if self.accel == "tcg":
+            translations.drop_at_resets(self.files.root)
 
     def boot(self, timeout: float = 120) -> float:
         """Switch it on as last time and wait for SSH; seconds from power-on."""
@@ -322,7 +329,12 @@ class Device:
     def wait_for_restart(self, before: str, timeout: float = 60) -> None:
         """Wait until it answers with another boot id than before."""
         self._hang_up()
-        self._wait(lambda: self.boot_id() not in ("", before), timeout, "it does not restart")
+        with Knocker("127.0.0.1", self.ssh_port) as knocker:
+            self._wait(
+                lambda: knocker.greeted(1.0) and self.boot_id() not in ("", before),
+                timeout,
+                "it does not restart",
+            )
 
     def type(self, text: str) -> None:
         """Type on its console."""
