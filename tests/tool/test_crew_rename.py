@@ -6,9 +6,12 @@ import errno
 
 import pytest
 
-from skiff_device.crew import certs, release, restore, status, store
+from skiff_device.crew import certs, keys, release, restore, status, store
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import CrewDevice
+
+# A public key's text without its last sign.
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5"
 
 
 @pytest.fixture
@@ -88,3 +91,10 @@ def test_what_a_refused_first_push_left_is_in_nobodys_way(app: CrewDevice) -> No
     assert app.run("apps:rename", "app", "new").status == 0
     assert store.apps(app.paths) == ["new"] and not (app.paths.app("new") / "repo.git").exists()
     assert certs.info(app.paths, "new") is not None
+
+
+def test_deploy_keys_are_for_its_new_name(app: CrewDevice) -> None:
+    for number, apps in enumerate((["app", "other"], ["other"])):
+        keys.add(app.paths, f"ci{number}", f"{KEY}{number}", "deploy", apps)
+    assert app.run("apps:rename", "app", "new").status == 0
+    assert [keys.caller(app.paths, name).apps for name in ("ci0", "ci1")] == [("new", "other"), ("other",)]

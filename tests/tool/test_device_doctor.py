@@ -91,3 +91,11 @@ def test_what_only_people_can_mend_is_explained(fine: Device) -> None:
 def test_a_wrong_word_is_refused(fine: Device) -> None:
     done = fine.raw('set -- --fx; . "$SKIFF_ROOT/usr/bin/skiff-doctor"')
     assert done.returncode == 2 and "usage" in done.stderr
+
+
+def test_a_line_that_is_not_there_is_told(fine: Device) -> None:
+    done = fine.raw(
+        f'{STUBS}set -- --fix nonsense\n. "$SKIFF_ROOT/usr/bin/skiff-doctor"', env={"FREE": "800"}
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("skiff-doctor: there is no line nonsense; there are ")

@@ -225,6 +225,17 @@ def test_a_copy_or_a_checksum_that_rotted_is_made_anew(device: Device, name: str
     assert not (device.root / "sv").exists()
 
 
+@pytest.mark.parametrize("name", ["copy", "sha256"])
+def test_a_fifo_in_place_of_them_keeps_nobody_waiting(device: Device, name: str) -> None:
+    path = kept(device).root / f"{HOST_KEY}.{name}"
+    before = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    assert look_at_key(device) == ""
+    assert path.is_file() and path.read_text() == before
+    assert device.read(HOST_KEY) == "mine"
+
+
 def test_a_key_that_somebody_put_there_is_taken(device: Device) -> None:
     kept(device)
     path = device.root / HOST_KEY

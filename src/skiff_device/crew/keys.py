@@ -78,6 +78,17 @@ def remove(paths: Paths, name: str) -> None:
     write(paths)
 
 
+def follow(paths: Paths, app: str, name: str) -> None:
+    """Keys that may deploy an app may do so under its new name, and no more what gets the old one later."""
+    with store.alone(paths, "keys"):
+        known = read(paths)
+        holders = [one for one in known.values() if app in one.get("apps", [])]
+        for one in holders:
+            one["apps"] = sorted({name if other == app else other for other in one["apps"]})
+        if holders:
+            _save(paths, known)
+
+
 def _save(paths: Paths, known: dict[str, dict[str, Any]]) -> None:
     write_atomically(paths.keys, json.dumps(known, indent=1, sort_keys=True) + "\n", 0o600)
     store.sync_folder(paths.keys.parent)

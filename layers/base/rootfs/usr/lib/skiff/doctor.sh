@@ -15,7 +15,6 @@ doctor_line() { # UNIT STATE TEXT HINT
 	case $2 in
 	ok | wait) return ;;
 	esac
-	[ -z "$ONLY" ] || [ "$ONLY" = "$1" ] || return 0
 	SICK=yes WHY=$4 REMEDY='' WOULD=''
 	doctor_knows "$1" "$3"
 	printf '%s: %s\n' "$1" "$3"

@@ -41,6 +41,10 @@ forget_key() {
 # damaged; one that is not there may have been deleted to get a new one.
 live_host_key() {
 	kept=$PERSIST/skiff/ssh/${HOST_KEY##*/}
+	# Who reads a FIFO waits for good.
+	for path in "$kept.copy" "$kept.sha256"; do
+		[ ! -p "$path" ] || rm -f "$path"
+	done
 	if [ -e "$kept" ] && [ ! -p "$kept" ] && ! key_is_whole "$kept"; then
 		if [ -s "$kept.copy" ] && key_is_whole "$kept.copy"; then
 			report hostkey warn "the host key on persist was damaged; its copy is in use"
