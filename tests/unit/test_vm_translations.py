@@ -19,7 +19,9 @@ def test_each_reset_is_followed_by_one_single_step(tmp_path: Path) -> None:
         debugger.bind(str(tmp_path / "debugger.sock"))
         events.listen()
         debugger.listen()
-        watcher = threading.Thread(target=translations.watch, args=(tmp_path,))
+        for server in (events, debugger):
+            server.settimeout(10)
+        watcher = threading.Thread(target=translations.watch, args=(tmp_path,), daemon=True)
         watcher.start()
         monitor, _ = events.accept()
         with monitor:
@@ -37,6 +39,7 @@ def _answered(debugger: socket.socket) -> bytes:
     """All that one debugger says, who is told what QEMU tells."""
     link, _ = debugger.accept()
     with link:
+        link.settimeout(10)
         said = b""
         for packet, ending in (
             (b"$T02thread:01;#04", b"#73"),
@@ -45,6 +48,8 @@ def _answered(debugger: socket.socket) -> bytes:
         ):
             link.sendall(packet)
             while not said.endswith(ending):
-                said += link.recv(1)
+                part = link.recv(1)
+                assert part, said
+                said += part
         assert link.recv(1) == b""
     return said

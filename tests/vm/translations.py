@@ -1,9 +1,8 @@
 """An emulated machine whose resets cost what its first start does.
 
 QEMU keeps the code that it translated before a reset, and is slow to write where that came from: a kernel
-that unpacks itself over the one before takes from nothing to a minute more, as chance has it, which no board
-does. It drops all of it after a debugger's single step (`tb_flush` in `gdb_vm_state_change`, gdbstub.c of
-QEMU 7.2).
+that unpacks itself over the one before takes longer as chance has it (49 s were seen), which no board does.
+It drops it all after a debugger's single step (`tb_flush` in `gdb_vm_state_change`, gdbstub.c of QEMU 7.2).
 """
 
 from __future__ import annotations

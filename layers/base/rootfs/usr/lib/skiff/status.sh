@@ -202,15 +202,16 @@ each_line() {
 	done
 }
 
-# Leaves these lines alone; `network` means each `network NAME`. False when one is not there: REPLY is its name then,
-# and NAMES are those that are.
-only_lines() { # LINE...
-	NAMES='' KEPT='' FAILED='' WANTED=$NL
+# Leaves these lines alone; `network` means each `network NAME`. One that is not there is told, and false.
+only_lines() { # PROGRAM LINE...
+	NAMES='' KEPT='' FAILED='' WANTED=$NL PROGRAM=$1
+	shift
 	for REPLY in "$@"; do
 		case $NL$LINES in
 		*"$NL$REPLY$TAB"* | *"$NL$REPLY "*) WANTED=$WANTED$REPLY$NL ;;
 		*)
 			each_line name_line
+			echo "$PROGRAM: there is no line $REPLY; there are$NAMES" >&2
 			return 1
 			;;
 		esac
