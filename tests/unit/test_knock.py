@@ -52,6 +52,29 @@ def test_a_later_connection_is_greeted_though_the_first_ones_are_lost(serve: Ser
         assert knocker.greeted(10)
 
 
+def test_nothing_is_sent_to_a_network_that_is_not_up(serve: Serve) -> None:
+    seen: list[int] = []
+    looks: list[bool] = []
+
+    def handler(number: int, link: socket.socket) -> None:
+        seen.append(len(looks))
+        link.sendall(b"SSH-2.0-test\r\n")
+
+    def is_up() -> bool:
+        looks.append(len(looks) == 4)
+        return looks[-1]
+
+    with Knocker("127.0.0.1", serve(handler), is_up) as knocker:
+        assert knocker.greeted(10)
+    assert seen == [5]
+
+
+def test_one_that_never_seems_to_be_up_is_tried_all_the_same(serve: Serve) -> None:
+    port = serve(lambda number, link: link.sendall(b"SSH-2.0-test\r\n"))
+    with Knocker("127.0.0.1", port, lambda: False) as knocker:
+        assert knocker.greeted(10)
+
+
 def test_an_older_connection_is_still_listened_to(serve: Serve) -> None:
     first: list[socket.socket] = []
 

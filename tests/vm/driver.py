@@ -201,7 +201,10 @@ class Device:
         """Wait until a new connection runs a command; seconds since power-on."""
         try:
             answer = ssh.wait_for_ssh(
-                self.target(), deadline=time.monotonic() + timeout, check=self._check_alive
+                self.target(),
+                deadline=time.monotonic() + timeout,
+                check=self._check_alive,
+                is_up=self._is_on_network,
             )
         except TimeoutError:
             self._fail(f"no answer over SSH within {timeout:.0f} s")
@@ -329,7 +332,7 @@ class Device:
     def wait_for_restart(self, before: str, timeout: float = 60) -> None:
         """Wait until it answers with another boot id than before."""
         self._hang_up()
-        with Knocker("127.0.0.1", self.ssh_port) as knocker:
+        with Knocker("127.0.0.1", self.ssh_port, self._is_on_network) as knocker:
             self._wait(
                 lambda: knocker.greeted(1.0) and self.boot_id() not in ("", before),
                 timeout,
@@ -407,6 +410,9 @@ class Device:
             words = ssh.argv(self.target(path.name), options=(f"ControlPath={path}",))
             run([words[0], "-O", "exit", *words[1:]], check=False)
             path.unlink(missing_ok=True)
+
+    def _is_on_network(self) -> bool:
+        return lifecycle.is_on_network(self.files)
 
     def _check_alive(self) -> None:
         if not self.is_running():

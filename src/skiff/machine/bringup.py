@@ -56,7 +56,12 @@ def wait_until_ready(
     deadline = time.monotonic() + timeout
     with ui.step("wait for SSH") as step:
         try:
-            answer = ssh.wait_for_ssh(target, deadline=deadline, check=_watch(files, step))
+            answer = ssh.wait_for_ssh(
+                target,
+                deadline=deadline,
+                check=_watch(files, step),
+                is_up=lambda: lifecycle.is_on_network(files),
+            )
         except TimeoutError:
             raise lifecycle.too_late(files, "answer over SSH", timeout) from None
         step.detail("")

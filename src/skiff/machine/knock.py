@@ -6,12 +6,16 @@ import contextlib
 import select
 import socket
 import time
+from collections.abc import Callable
 
 # Seconds between two connections at first.
 _EVERY = 0.1
 # Later they come less often and may take longer: in relation to the time waited so far. A start is
 # noticed 2 % late at most, and a guest that needed long to start is given time to greet.
 _PART = 0.02
+# Seconds between two while the machine's network card is not seen to be in use. Not for ever: one that is part of a
+# bridge looks the same.
+_UNSEEN = 2.0
 # Connections open at a time. A server counts those that have not logged in (dropbear: five from one
 # address), and the log-in itself needs one.
 _OPEN = 4
@@ -22,15 +26,19 @@ class Knocker:
 
     QEMU takes a connection to a forwarded port at once, long before the guest can. What it sends then is
     lost, and sent again only seconds later: a new connection gets through sooner than an old one. But
-    an old one is still listened to for a while, because the greeting itself may be slow.
+    an old one is still listened to for a while, because the greeting itself may be slow. What was sent in the
+    last second before the guest takes its card into use comes in all at once, and each is a process of its
+    SSH server, while it starts: ``is_up`` tells whether it has.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, is_up: Callable[[], bool] = lambda: True) -> None:
         self._address = (host, port)
+        self._is_up = is_up
         self._links: list[socket.socket] = []
         self._heard: dict[socket.socket, bytes] = {}
         self._started = time.monotonic()
         self._next = 0.0
+        self._knocked = self._started
 
     def __enter__(self) -> Knocker:
         return self
@@ -43,7 +51,9 @@ class Knocker:
         end = time.monotonic() + timeout
         while (now := time.monotonic()) < end:
             if now >= self._next:
-                self._knock()
+                if self._is_up() or now >= self._knocked + _UNSEEN:
+                    self._knock()
+                    self._knocked = now
                 self._next = now + max(_EVERY, _PART * (now - self._started))
             wait = max(0.0, min(end, self._next) - now)
             if not self._links:

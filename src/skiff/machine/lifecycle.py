@@ -108,6 +108,16 @@ def is_running(files: MachineFiles) -> bool:
     return found is not None
 
 
+def is_on_network(files: MachineFiles) -> bool:
+    """Whether the guest uses a network card, as far as QEMU can tell: True when it cannot."""
+    try:
+        cards = qmp.execute(files.qmp, "query-rx-filter", timeout=1.0)
+    except qmp.QmpError:
+        return True
+    # Each takes all packets until its driver says which it wants.
+    return not cards or not all(card["promiscuous"] for card in cards)
+
+
 def watcher(files: MachineFiles) -> Callable[[], None]:
     """A check to call while waiting: raises UserError with the console's last lines once QEMU ended."""
 

@@ -123,14 +123,16 @@ def has_banner(target: Target, timeout: float) -> bool:
         return False
 
 
-def wait_for_ssh(target: Target, *, deadline: float, check: Callable[[], None]) -> Answer:
+def wait_for_ssh(
+    target: Target, *, deadline: float, check: Callable[[], None], is_up: Callable[[], bool]
+) -> Answer:
     """Wait until a command over SSH ends well.
 
     ``deadline`` is a time of the monotonic clock. ``check`` is called between attempts and raises
-    to give up early (the machine died). Raises TimeoutError at the deadline, and UserError when the
+    to give up early (the machine died). ``is_up`` tells whether its network can be reached. Raises TimeoutError at the deadline, and UserError when the
     machine answers but lets none of our keys in.
     """
-    with Knocker(target.host, target.port) as knocker:
+    with Knocker(target.host, target.port, is_up) as knocker:
         refused = 0
         while True:
             check()
