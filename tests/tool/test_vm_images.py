@@ -55,11 +55,11 @@ def test_a_kernel_of_another_kind_stays(tmp_path: Path) -> None:
 
 def test_images_are_packed_for_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("virt/qemu", "engine/docker", "--arch", "arm64")
-    assert chosen(words) == ("virt/qemu", "engine/docker", "util/zstd", "--arch", "arm64")
+    assert chosen(words) == ("virt/qemu", "engine/docker", "util/quick", "--arch", "arm64")
     assert chosen(chosen(words)) == chosen(words)
     assert chosen(words, shipped=True) == words
     monkeypatch.setenv("SKIFF_TEST_WITH", "util/slim")
     assert chosen(words, shipped=True) == ("virt/qemu", "engine/docker", "util/slim", "--arch", "arm64")
-    assert chosen(("pc/uefi",)) == ("pc/uefi", "util/zstd")
+    assert chosen(("pc/uefi",)) == ("pc/uefi", "util/quick")
     monkeypatch.setenv("SKIFF_TEST_FROM_SOURCE", "1")
     assert chosen(("virt/qemu",)) == words_for_source()

@@ -117,6 +117,8 @@ def test_each_layer_keeps_its_own_budget_for_its_cpu(tree: LayerTree) -> None:
 def test_budgets_hold_for_the_smallest_compression(tree: LayerTree) -> None:
     tree.add("a/one", "[size.budget]\namd64 = 1.5\n")
     tree.add("a/quick", '[size]\ncompressor = "zstd"\n')
+    tree.add("a/quicker", '[size]\ncompressor = "zstd:3"\n')
     tree.add("a/small", '[size]\ncompressor = "xz"\n')
     assert tree.resolve("a/one", "a/quick").budgets == {}
+    assert tree.resolve("a/one", "a/quicker").budgets == {}
     assert tree.resolve("a/one", "a/quick", "a/small").budgets == {"a/one": 1.5}

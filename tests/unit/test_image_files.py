@@ -11,7 +11,7 @@ import pytest
 
 from skiff.host.run import CommandError, run
 from skiff.image.cpio import write_cpio
-from skiff.image.parts import FILTERED, OWN_PART, split
+from skiff.image.parts import FILTERED, OWN_PART, early_level, split
 from skiff.image.squashfs import Compression, pack_part
 from skiff.image.treemap import squarify
 from skiff.model.arch import Arch
@@ -122,8 +122,12 @@ def test_only_the_largest_parts_go_without_the_filter(tmp_path: Path) -> None:
 def test_programs_that_start_sooner(tmp_path: Path) -> None:
     tree = Tree()
     tree.add("usr/bin/huge", Entry(Kind.FILE, 0o755, "huge", source=bytes(OWN_PART)))
-    recipe = msgspec.structs.replace(_recipe(huge="engine/huge"), compressor="zstd")
-    assert {part.compression.compressor for part in split(tree, recipe, frozenset())} == {"zstd"}
+    for compressor, level, small in (("zstd", "15", "19"), ("zstd:3", "3", "3")):
+        recipe = msgspec.structs.replace(_recipe(huge="engine/huge"), compressor=compressor)
+        system, huge, files = (part.compression for part in split(tree, recipe, frozenset()))
+        assert system == huge == Compression("zstd", "256K", ("-Xcompression-level", level))
+        assert files == Compression("zstd", "128K", ("-Xcompression-level", small))
+        assert early_level(recipe) == int(small)
 
 
 def test_early_files_are_in_no_part() -> None:

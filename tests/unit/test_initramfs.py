@@ -25,6 +25,7 @@ def _unpacked(folder: Path, target: Path) -> Path:
         parts=parts,
         first_parts={"0-system", "2-files"},
         epoch=1_700_000_000,
+        level=19,
         cache=folder / "cache",
     )
     plain = run(["zstd", "-dcq"], input=(folder / "initramfs").read_bytes()[:first]).stdout
@@ -71,6 +72,7 @@ def test_the_first_archive_is_compressed_once(tmp_path: Path, monkeypatch: pytes
             parts={"files": tmp_path / "files.squashfs"},
             first_parts={"files"},
             epoch=1_700_000_000,
+            level=19,
             cache=tmp_path / "cache",
         )
         return (tmp_path / "initramfs").read_bytes()[:first]

@@ -14,8 +14,6 @@ from skiff.model.tree import Entry, Kind
 
 _ORIGIN = "initramfs"
 
-_PACK = ("zstd", "-q", "-19", "--check")
-
 
 def _file(data: bytes | Path, mode: int = 0o644) -> Entry:
     return Entry(Kind.FILE, mode, _ORIGIN, source=data)
@@ -63,20 +61,21 @@ def write_initramfs(
     parts: Mapping[str, Path],
     first_parts: Set[str],
     epoch: int,
+    level: int,
     cache: Path,
 ) -> int:
     """Write the initramfs atomically; returns the bytes of its first archive.
 
     ``early`` files lie unpacked in RAM, below all parts; ``modules`` are inserted in order;
     ``parts`` are squashfs files by name, lowest first; `/init` checks those in ``first_parts``.
-    The first archive is compressed, and kept in the cache by its content; the second holds the parts, which
-    are compressed already.
+    The first archive is compressed by zstd at ``level``, and kept in the cache by its content; the second
+    holds the parts, which are compressed already.
     """
     with tempfile.TemporaryDirectory(prefix=".initramfs-", dir=target.parent) as scratch:
         plain, whole = Path(scratch, "plain"), Path(scratch, "whole")
         with plain.open("wb") as out:
             write_cpio(out, _first_archive(early, modules, tuple(parts)), epoch)
-        packed = _packed(plain, cache)
+        packed = _packed(plain, level, cache)
         with whole.open("wb") as out:
             out.write(packed.read_bytes())
             # The kernel looks for the next archive on a boundary of four bytes.
@@ -86,12 +85,13 @@ def write_initramfs(
         return packed.stat().st_size
 
 
-def _packed(plain: Path, cache: Path) -> Path:
+def _packed(plain: Path, level: int, cache: Path) -> Path:
     """The compressed archive, from the cache when it was made before."""
-    made = cache / "initramfs" / f"{digest(f'{_PACK} {file_digest(plain)}')}.zst"
+    pack = ("zstd", "-q", f"-{level}", "--check", "--stdout")
+    made = cache / "initramfs" / f"{digest(f'{pack} {file_digest(plain)}')}.zst"
     if not made.exists():
-        require(_PACK[0])
-        write_atomic(made, run([*_PACK, "--stdout", plain]).stdout)
+        require(pack[0])
+        write_atomic(made, run([*pack, plain]).stdout)
     return made
 
 

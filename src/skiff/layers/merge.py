@@ -218,6 +218,8 @@ class _Merger:
                 f"no kernel package for {self.arch.value} in any of these layers: {names}",
                 hint=f'set it in a layer of yours: [kernel.package] {self.arch.value} = "linux-image-…"',
             )
+        # What is compiled, or compressed otherwise, is of another size.
+        of_usual_size = builder == "debian" and self.single.get("compressor", "xz") == "xz"
         return Recipe(
             arch=self.arch,
             layers=tuple(layer.ref for layer in layers),
@@ -227,8 +229,7 @@ class _Merger:
             **self.tables,  # type: ignore[arg-type]
             buildroot_sources=self.sources,
             users=tuple(self.users.values()),
-            # What is compiled, or compressed otherwise, is of another size.
-            budgets=self.budgets if builder == "debian" and self.single.get("compressor") != "zstd" else {},
+            budgets=self.budgets if of_usual_size else {},
             **self.single,
             builder=builder,
             authorized_keys=authorized_keys,

@@ -13,8 +13,8 @@ _EVERY = 0.1
 # Later they come less often and may take longer: in relation to the time waited so far. A start is
 # noticed 2 % late at most, and a guest that needed long to start is given time to greet.
 _PART = 0.02
-# Seconds between two while the machine's network card is not seen to be in use. Not for ever: one that is part of a
-# bridge looks the same.
+# Seconds between two while the machine's network card is not seen to be in use. Not for ever: one that is
+# part of a bridge looks the same.
 _UNSEEN = 2.0
 # Connections open at a time. A server counts those that have not logged in (dropbear: five from one
 # address), and the log-in itself needs one.

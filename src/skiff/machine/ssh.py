@@ -129,8 +129,8 @@ def wait_for_ssh(
     """Wait until a command over SSH ends well.
 
     ``deadline`` is a time of the monotonic clock. ``check`` is called between attempts and raises
-    to give up early (the machine died). ``is_up`` tells whether its network can be reached. Raises TimeoutError at the deadline, and UserError when the
-    machine answers but lets none of our keys in.
+    to give up early (the machine died). ``is_up`` tells whether its network can be reached. Raises
+    TimeoutError at the deadline, and UserError when the machine answers but lets none of our keys in.
     """
     with Knocker(target.host, target.port, is_up) as knocker:
         refused = 0

@@ -125,7 +125,7 @@ class Recipe(msgspec.Struct, frozen=True):
     buildroot_links: dict[str, str] = {}
     # Public keys (whole lines of authorized_keys) that root accepts.
     authorized_keys: tuple[str, ...] = ()
-    # What programs are compressed with: `xz` or `zstd`.
+    # What programs are compressed with: `xz`, `zstd`, or `zstd:LEVEL`.
     compressor: str = "xz"
     # What a layer may add to the image, in 10⁶ bytes, by layer.
     budgets: dict[str, float] = {}
