@@ -26,9 +26,9 @@ class Knocker:
 
     QEMU takes a connection to a forwarded port at once, long before the guest can. What it sends then is
     lost, and sent again only seconds later: a new connection gets through sooner than an old one. But
-    an old one is still listened to for a while, because the greeting itself may be slow. What was sent in the
-    last second before the guest takes its card into use comes in all at once, and each is a process of its
-    SSH server, while it starts: ``is_up`` tells whether it has.
+    an old one is still listened to for a while, because the greeting itself may be slow. Those from
+    before the guest took its network card into use mostly reach it then, all at once, and for each its SSH
+    server starts a process amid the boot: ``is_up`` tells whether it is worth while.
     """
 
     def __init__(self, host: str, port: int, is_up: Callable[[], bool] = lambda: True) -> None:
