@@ -74,11 +74,12 @@ class Images:
                 "SKIFF_CACHE": str(self.cache),
                 "SKIFF_CONFIG": "",
             }
-            mirror = self.mirror(_arch(words))
+            arch = _arch(words)
+            mirror = self.mirror(arch)
             options = ["--mirror", mirror] if mirror else []
             argv = [sys.executable, "-m", "skiff", "build", "--quiet", *words, *options]
             try:
-                with self._alone():
+                with self._alone(f"{arch.value}-shipped" if shipped else arch.value):
                     run(argv, env=environment, input=b"", timeout=1500)
             except UserError as error:
                 raise HarnessError(f"no image to test: {error}") from error
@@ -89,10 +90,13 @@ class Images:
         return self._built[words]
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Tests run side by side in several processes: one builds, the others wait and find it built."""
+    def _alone(self, kind: str) -> Iterator[None]:
+        """Tests run side by side in several processes: one builds, the others wait and find it built.
+
+        Only images of one kind have much in common, which would be made twice.
+        """
         self.workspaces.mkdir(parents=True, exist_ok=True)
-        with (self.workspaces / ".lock").open("w") as file:
+        with (self.workspaces / f".{kind}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
