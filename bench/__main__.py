@@ -31,7 +31,7 @@ from bench import (
     updates,
 )
 from bench.setting import Setting, host_facts, machines_end_too
-from bench.table import Figure, Record, load, markdown, merged, number, plain, save
+from bench.table import Figure, Record, load, markdown, merged, number, plain, reason, save
 from skiff.host.dirs import cache_dir
 from skiff.host.errors import UserError
 from skiff.host.ui import Ui
@@ -106,7 +106,7 @@ def _carry_out(item: Measurement, setting: Setting, name: str) -> tuple[list[Fig
             setting.ui.notice(f"{figure.what}: {value} ({figure.note})")
     except (UserError, ProductFailure, HarnessError) as error:
         setting.ui.warn(f"{name}: {error}")
-        problem = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        problem = reason(error)
     setting.ui.notice(f"== {name}: {time.monotonic() - started:.0f} s")
     missing = [
         msgspec.structs.replace(figure, note=f"could not be measured: {problem}")

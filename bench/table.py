@@ -11,6 +11,8 @@ from skiff.host import json
 from skiff.host.files import write_atomic
 
 _HEAD = ("figure", "asked for", "measured", "reached", "how")
+# What the tool's own message begins with (skiff.outcome).
+_TOLD = "skiff: error: "
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -52,6 +54,16 @@ class Figure(msgspec.Struct, frozen=True):
         measured = "-" if self.value is None else number(self.value, self.unit)
         reached = {None: "-", True: "yes", False: "no"}[self.reached]
         return (self.what, self.asked, measured, reached, self.note)
+
+
+def reason(error: Exception) -> str:
+    """Why a figure could not be measured, short enough for a row.
+
+    Of a program of ours that failed its own message, and not the words by which it was called.
+    """
+    lines = str(error).splitlines() or [type(error).__name__]
+    told = [line.partition(_TOLD)[2] for line in lines if _TOLD in line]
+    return [*told, lines[0]][0][:120]
 
 
 class Record(msgspec.Struct, frozen=True):

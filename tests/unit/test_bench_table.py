@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.memory import smallest
-from bench.table import Figure, Record, load, markdown, merged, plain, save
+from bench.table import Figure, Record, load, markdown, merged, plain, reason, save
+from skiff.host.run import CommandError
 
 GOOD = Figure("size", "size of the image", "MB", 22, 21.234, note="all of it")
 BAD = Figure("time", "time to SSH", "×", 2.0, 2.254)
@@ -40,6 +41,15 @@ def test_a_row_tells_what_was_asked_for_and_whether_it_was_reached(
 def test_as_much_as_asked_for_is_reached_but_a_draw_is_no_win() -> None:
     assert Figure("a", "a", "s", 1.0, 1.0).reached
     assert not Figure("a", "a", "s", 1.0, 1.0, rival="other").reached
+
+
+def test_a_row_without_a_value_tells_why() -> None:
+    said = "kernel …\nskiff: error: not installed on this machine: libelf-dev\nhint: sudo apt-get install"
+    failed = CommandError(["skiff", "build", "virt/qemu"], 2, said)
+    assert reason(failed) == "not installed on this machine: libelf-dev"
+    assert reason(AssertionError("device: no answer\nits console")) == "device: no answer"
+    assert reason(AssertionError()) == "AssertionError"
+    assert len(reason(AssertionError("x" * 500))) == 120
 
 
 def test_the_table_lines_up() -> None:
