@@ -26,6 +26,9 @@ def test_boots_answers_and_lives_in_ram(device: MakeDevice) -> None:
     assert any(line.split()[1:3] == ["/", "overlay"] for line in mounts)
     # The start is over: the kernel hurries no more.
     machine.wait_until_succeeds("grep -qx 0 /sys/kernel/rcu_expedited")
+    # Nobody knocked while it could not hear: forty would come in now (`skiff.machine.knock`).
+    machine.wait_for_persist()
+    assert int(machine.succeed("grep -c 'Child connection' /run/log/messages")) < 15
 
 
 def test_files_on_persist_survive_a_power_cut_and_others_do_not(device: MakeDevice) -> None:
