@@ -11,7 +11,7 @@ import pytest
 
 from skiff.host.run import CommandError, run
 from skiff.image.cpio import write_cpio
-from skiff.image.parts import FILTERED, OWN_PART, early_level, split
+from skiff.image.parts import FILTERED, OWN_PART, small_level, split
 from skiff.image.squashfs import Compression, pack_part
 from skiff.image.treemap import squarify
 from skiff.model.arch import Arch
@@ -127,7 +127,7 @@ def test_programs_that_start_sooner(tmp_path: Path) -> None:
         system, huge, files = (part.compression for part in split(tree, recipe, frozenset()))
         assert system == huge == Compression("zstd", "256K", ("-Xcompression-level", level))
         assert files == Compression("zstd", "128K", ("-Xcompression-level", small))
-        assert early_level(recipe) == int(small)
+        assert small_level(recipe) == int(small)
 
 
 def test_early_files_are_in_no_part() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from skiff.machine import knock
 from skiff.machine.knock import Knocker
 
 Serve = Callable[[Callable[[int, socket.socket], None]], int]
@@ -52,7 +53,9 @@ def test_a_later_connection_is_greeted_though_the_first_ones_are_lost(serve: Ser
         assert knocker.greeted(10)
 
 
-def test_nothing_is_sent_to_a_network_that_is_not_up(serve: Serve) -> None:
+def test_nothing_is_sent_to_a_network_that_is_not_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However late this process is.
+    monkeypatch.setattr(knock, "_UNSEEN", 60.0)
     seen: list[int] = []
     looks: list[bool] = []
 
@@ -61,12 +64,12 @@ def test_nothing_is_sent_to_a_network_that_is_not_up(serve: Serve) -> None:
         link.sendall(b"SSH-2.0-test\r\n")
 
     def is_up() -> bool:
-        looks.append(len(looks) == 4)
+        looks.append(len(looks) >= 4)
         return looks[-1]
 
     with Knocker("127.0.0.1", serve(handler), is_up) as knocker:
         assert knocker.greeted(10)
-    assert seen == [5]
+    assert min(seen) >= 5
 
 
 def test_one_that_never_seems_to_be_up_is_tried_all_the_same(serve: Serve) -> None:

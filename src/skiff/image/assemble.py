@@ -12,7 +12,7 @@ from skiff.host import json
 from skiff.host.files import file_digest, swap_folder, write_atomic
 from skiff.image.budget import check_budgets
 from skiff.image.initramfs import write_initramfs
-from skiff.image.parts import Part, early_level
+from skiff.image.parts import Part, small_level
 from skiff.image.squashfs import pack_part
 from skiff.model.disk import DiskPlan
 from skiff.model.image import Artefact, FileFact, Image, Manifest, PackageFact, PartFact
@@ -62,7 +62,7 @@ def assemble(
             parts=packed,
             first_parts={part.name for part in parts if part.first},
             epoch=epoch,
-            level=early_level(recipe),
+            level=small_level(recipe),
             cache=cache,
         )
         artefacts = [_artefact(name, new / name, target) for name in ("kernel", "initramfs", *boot)]

@@ -22,9 +22,9 @@ _FILTER = {Arch.AMD64: "x86", Arch.ARMHF: "armthumb"}
 # from here again and again, but unpack them once (layers/base/rootfs/usr/lib/skiff/engine.sh).
 PLAIN = Compression("xz", "1M")
 # For slow CPUs. Level 19 saves another hundredth and takes more than twice as long to pack.
-_ZSTD_LEVEL = "15"
-# The rest is small.
-_SMALL_LEVEL = "19"
+_LEVEL = 15
+# For what is small: the last part, and the initramfs' own archive.
+_SMALL_LEVEL = 19
 # In names of layers; those of parts stand in tables of mounts, options of overlayfs and lists of checksums.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -33,23 +33,23 @@ def programs(recipe: Recipe, weight: int) -> Compression:
     """How a part with packages of that many unpacked bytes is compressed."""
     arch = recipe.arch
     if recipe.compressor.startswith("zstd"):
-        return _zstd("256K", _level(recipe, _ZSTD_LEVEL))
+        return _zstd("256K", _level(recipe, _LEVEL))
     if weight > FILTERED or arch not in _FILTER:
         return PLAIN
     return Compression(PLAIN.compressor, PLAIN.block, ("-Xbcj", _FILTER[arch]))
 
 
-def early_level(recipe: Recipe) -> int:
-    """Level of zstd at which the initramfs' own archive is packed."""
-    return int(_level(recipe, _SMALL_LEVEL))
+def small_level(recipe: Recipe) -> int:
+    """Level of zstd for what is small, such as the initramfs' own archive."""
+    return _level(recipe, _SMALL_LEVEL)
 
 
-def _level(recipe: Recipe, otherwise: str) -> str:
-    return recipe.compressor.partition(":")[2] or otherwise
+def _level(recipe: Recipe, otherwise: int) -> int:
+    return int(recipe.compressor.partition(":")[2] or otherwise)
 
 
-def _zstd(block: str, level: str) -> Compression:
-    return Compression("zstd", block, ("-Xcompression-level", level))
+def _zstd(block: str, level: int) -> Compression:
+    return Compression("zstd", block, ("-Xcompression-level", str(level)))
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -95,7 +95,7 @@ def split(tree: Tree, recipe: Recipe, early: frozenset[str]) -> list[Part]:
     groups = [
         ("system", system, programs(recipe, 0), True),
         *((name, owned[name], programs(recipe, weight[name]), False) for name in owned),
-        ("files", files, _zstd("128K", _level(recipe, _SMALL_LEVEL)), True),
+        ("files", files, _zstd("128K", small_level(recipe)), True),
     ]
     return [
         Part(f"{number}-{_UNSAFE.sub('-', name)}", entries, compression, first)
