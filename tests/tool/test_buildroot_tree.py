@@ -20,6 +20,7 @@ from skiff.host.run import run
 from skiff.layers import Search, available, checkout_recipe, load, resolve
 from skiff.model.arch import Arch
 from skiff.model.recipe import LayerRef
+from tests.layers import complete
 from tests.vm.terminal import Terminal
 
 SEARCH = Search(builtin=builtin_layers())
@@ -63,7 +64,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(("name", "arch"), CHECKED)
 def test_kconfig_takes_every_setting_of_a_layer(name: str, arch: str, work: Path) -> None:
     buildroot = folder_in("BUILDROOT")
-    recipe = resolve([name], Arch(arch), SEARCH, builder="buildroot")
+    recipe = resolve(complete(name), Arch(arch), SEARCH, builder="buildroot")
     configured = configure(recipe, work / arch, work / "cache", How(buildroot, strict=True))
     assert configured.make.release.version.startswith(pin().version[:7])
 
@@ -183,7 +184,7 @@ def test_no_applet_comes_before_a_program_that_a_layer_promises(
     name: str, busybox: Callable[[str], bool]
 ) -> None:
     arch = Arch((LAYERS[name].arch or ["arm64"])[0])
-    recipe = resolve([name], arch, SEARCH, builder="buildroot")
+    recipe = resolve(complete(name), arch, SEARCH, builder="buildroot")
     applets = {path.rpartition("/")[2] for path in recipe.applets}
     programs = {path.rpartition("/")[2] for path in recipe.programs} - applets - OURS
     assert [program for program in sorted(programs) if busybox(program)] == []

@@ -10,6 +10,7 @@ import pytest
 from skiff.layers import Search, available, load, resolve
 from skiff.model.arch import Arch
 from skiff.model.recipe import LayerRef, Recipe
+from tests.layers import complete
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = Search(builtin=ROOT / "layers")
@@ -65,7 +66,5 @@ def test_every_layer_that_comes_along_can_be_read_and_resolved() -> None:
     for name, path in available(SEARCH).items():
         layer = load(LayerRef(name, path))
         arches = layer.file.arch or ("amd64",)
-        # What runs in containers leaves it to the user by which engine.
-        engine = ["engine/docker"] if name.startswith(("apps/", "core/")) else []
         for arch in arches:
-            assert resolve([name, *engine], Arch(arch), SEARCH).names[0] == "base"
+            assert resolve(complete(name), Arch(arch), SEARCH).names[0] == "base"
