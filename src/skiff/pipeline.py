@@ -11,7 +11,7 @@ import msgspec
 
 from skiff.builders import fingerprint
 from skiff.builders.buildroot import build as source
-from skiff.builders.buildroot import skiffos
+from skiff.builders.buildroot import outdated, skiffos
 from skiff.builders.buildroot.tree import compose as source_tree
 from skiff.builders.built import Built
 from skiff.builders.debian.archive import SUITE, Archive, NoSuchPackage, Resolver
@@ -105,13 +105,16 @@ def _build_from_source(
     epoch = configured.make.release.epoch
     present = load(workspace.image)
     written = _written(workspace, cache)
+    held = outdated.contents(recipe)
     if present is not None and present.recipe_sha256 == fingerprint.of_recipe(
-        recipe, source.state(configured), written
+        recipe, [*source.state(configured), *held], written
     ):
         return present, False
     for script in skiffos.scripts(recipe):
         ui.notice(f"will run {script}")
     packages = source.packages(configured)
+    for line in outdated.renew(recipe, configured, packages):
+        ui.notice(line)
     with ui.step("compile", total=len(packages)) as step:
         warnings = source.compile_all(configured, packages, options.source, step.detail, step.advance)
     boot = _source_loader(recipe, cache, options, ui)
@@ -124,7 +127,7 @@ def _build_from_source(
             ui.warn(line)
         # A layer's own packages are a part of their own here too.
         owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
-        key = fingerprint.of_recipe(recipe, source.state(configured), written)
+        key = fingerprint.of_recipe(recipe, [*source.state(configured), *held], written)
         facts = source.facts(recipe.arch, packages, configured.make.places)
         recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
         return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True

@@ -1,0 +1,207 @@
+"""What Buildroot would keep of an earlier recipe is made anew, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from skiff.builders.buildroot import build, checks, outdated
+from skiff.builders.buildroot.build import How
+from skiff.layers import resolve
+from skiff.model.arch import Arch
+from skiff.model.recipe import Recipe
+from tests.unit.layer_tree import LayerTree
+
+# It takes any configuration, compiles every package of `info.json` that has no stamp, and tells which.
+MAKEFILE = """\
+export BR2_VERSION := 2026.02.9
+BR2_VERSION_EPOCH = 1771000000
+all:
+	@mkdir -p $(O)/target; for name in $$(cat $(CURDIR)/names); do dir=$(O)/build/$$name; mkdir -p $$dir; \\
+	for step in rsynced configured built installed target_installed; do \\
+	test -e $$dir/.stamp_$$step || { echo "$$name $$step" >>$(O)/steps; touch $$dir/.stamp_$$step; }; \\
+	test $$step != target_installed || touch $(O)/target/$$name; \\
+	done; done
+defconfig:
+	@mkdir -p $(O); cp $(BR2_DEFCONFIG) $(O)/.config
+show-info:
+	@cat $(CURDIR)/info.json
+clean:
+	@rm -rf $(O)/build $(O)/target
+"""
+# In the order in which they are made.
+ALL = ("host-tiny", "tiny", "tiny-tools", "linux")
+STEPS = ("rsynced", "configured", "built", "installed", "target_installed")
+
+
+class Bench:
+    """A Buildroot that compiles nothing, a layer, and its workspace."""
+
+    def __init__(self, root: Path) -> None:
+        self.tree = LayerTree(root / "project")
+        self.layer = self.tree.root / "layers/base"
+        self.source = root / "buildroot-source"
+        self.folder = root / "workspace/buildroot"
+        self.output = self.folder / "output"
+        self.source.mkdir()
+        (self.source / "Makefile").write_text(MAKEFILE)
+        (self.source / "Config.in").write_text("")
+        self.own = root / "tiny-source"
+        self.own.mkdir()
+        (self.own / "main.c").write_text("one")
+        self.write("buildroot/a.config", "BR2_aarch64=y\n")
+        self.packages(*ALL)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.layer / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def packages(self, *names: str) -> None:
+        """Those that the configuration has."""
+        facts = {name: {"version": "", "build_dir": f"build/{name}/", "downloads": []} for name in names}
+        (self.source / "info.json").write_text(json.dumps({**facts, "toolchain": {"type": "target"}}))
+        (self.source / "names").write_text(" ".join(names))
+        (self.folder / "packages.key").unlink(missing_ok=True)
+
+    @property
+    def recipe(self) -> Recipe:
+        return resolve([], Arch.ARM64, self.tree.search, builder="buildroot")
+
+    def build(self) -> tuple[list[str], dict[str, list[str]]]:
+        """Build; what the user is told, and the steps that were taken for each package."""
+        how = How(self.source, downloads=self.folder / "dl")
+        configured = build.configure(self.recipe, self.folder, self.folder / "cache", how)
+        told = outdated.renew(self.recipe, configured, build.packages(configured))
+        steps = self.output / "steps"
+        steps.unlink(missing_ok=True)
+        configured.make.run([], lambda _: None, lambda _: None)
+        taken: dict[str, list[str]] = {}
+        for line in steps.read_text().splitlines() if steps.exists() else ():
+            name, step = line.split()
+            taken.setdefault(name, []).append(step)
+        return told, taken
+
+    @property
+    def target(self) -> set[str]:
+        return {path.name for path in (self.output / "target").iterdir()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    # What this test needs of a machine is make alone.
+    monkeypatch.setattr(checks, "_PROGRAMS", ("make",))
+    made = Bench(tmp_path)
+    assert made.build() == ([], {name: [*STEPS] for name in ALL})
+    return made
+
+
+def anew(*names: str) -> dict[str, list[str]]:
+    """Those packages from the first step on, the others only installed again."""
+    return {name: [*STEPS] if name in names else ["target_installed"] for name in ALL}
+
+
+def test_what_stays_the_same_is_kept(bench: Bench) -> None:
+    assert bench.build() == ([], {})
+    # A symbol of nobody's, and one that is off.
+    bench.write("buildroot/b.config", 'BR2_TARGET_GENERIC_ISSUE="x"\n# BR2_PACKAGE_TINY_X is not set\n')
+    assert bench.build() == ([], {})
+
+
+def test_a_package_that_no_layer_asks_for_any_more_leaves_the_image(bench: Bench) -> None:
+    bench.packages("host-tiny", "tiny", "linux")
+    told, taken = bench.build()
+    assert told == ["no longer in the image: tiny-tools"]
+    assert taken == {name: ["target_installed"] for name in ("host-tiny", "tiny", "linux")}
+    assert "tiny-tools" not in bench.target
+    # It comes back without being compiled.
+    bench.packages(*ALL)
+    assert bench.build() == ([], {"tiny-tools": ["target_installed"]})
+    assert "tiny-tools" in bench.target
+
+
+def test_a_program_of_the_build_machine_is_in_no_image(bench: Bench) -> None:
+    bench.packages("tiny", "tiny-tools", "linux")
+    assert bench.build() == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "changed"),
+    [
+        ("buildroot/b.config", "BR2_PACKAGE_TINY_COLOUR=y\n", ("tiny",)),
+        # Whose name goes on is another package's.
+        ("buildroot/b.config", "BR2_PACKAGE_TINY_TOOLS_COLOUR=y\n", ("tiny-tools",)),
+        ("patches/tiny/0001-a.patch", "+a\n", ("host-tiny", "tiny")),
+        ("patches/tiny/1.0/0001-a.patch", "+a\n", ("host-tiny", "tiny")),
+        ("kernel_patches/0001-a.patch", "+a\n", ("linux",)),
+        ("buildroot_ext/package/tiny-tools/tiny-tools.mk", "# a\n", ("tiny-tools",)),
+        (
+            "layer.toml",
+            'description = "b"\n[buildroot.variables]\nTINY_CONF_OPTS = "-a"\n',
+            ("host-tiny", "tiny"),
+        ),
+        (
+            "layer.toml",
+            'description = "b"\n[buildroot.source.tiny-tools]\nversion = "2"\n',
+            ("tiny-tools",),
+        ),
+    ],
+    ids=[
+        "option",
+        "longer name",
+        "patch",
+        "patch of a version",
+        "kernel",
+        "own package",
+        "variable",
+        "source",
+    ],
+)
+def test_what_a_package_is_made_of(bench: Bench, name: str, text: str, changed: tuple[str, ...]) -> None:
+    bench.write(name, text)
+    told, taken = bench.build()
+    assert told == [f"compiled anew, as what it is made of changed: {', '.join(changed)}"]
+    assert taken == anew(*changed)
+    assert bench.build() == ([], {})
+
+
+def test_a_source_folder_is_copied_again_and_compiled_on(bench: Bench) -> None:
+    bench.write("layer.toml", f'description = "b"\n[buildroot.source.tiny-tools]\nfolder = "{bench.own}"\n')
+    assert bench.build()[1] == anew("tiny-tools")
+    before = outdated.contents(bench.recipe)
+    (bench.own / ".git").mkdir()
+    (bench.own / ".git/index").write_text("an editor's")
+    assert outdated.contents(bench.recipe) == before
+    (bench.own / "main.c").write_text("other")
+    assert outdated.contents(bench.recipe) != before
+    told, taken = bench.build()
+    assert told == ["compiled anew, as what it is made of changed: tiny-tools"]
+    assert taken["tiny-tools"] == ["rsynced", "built", "installed", "target_installed"]
+
+
+def test_a_kernel_is_compiled_on_with_other_options(bench: Bench) -> None:
+    bench.write("buildroot/b.config", 'BR2_LINUX_KERNEL_INTREE_DTS_NAME="a"\n')
+    assert bench.build()[1]["linux"] == ["configured", "built", "installed", "target_installed"]
+
+
+def test_another_compiler_makes_everything_anew(bench: Bench) -> None:
+    bench.write("buildroot/b.config", "BR2_TOOLCHAIN_BUILDROOT_CXX=y\n")
+    told, taken = bench.build()
+    assert told == ["another compiler or CPU, or another Buildroot: everything is compiled anew"]
+    assert taken == {name: [*STEPS] for name in ALL}
+
+
+def test_what_was_broken_off_is_done_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.packages("host-tiny", "tiny", "linux")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(outdated.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        bench.build()
+    assert bench.build()[0] == ["no longer in the image: tiny-tools"]
+    assert "tiny-tools" not in bench.target
+
+
+def test_an_output_of_an_older_skiff_is_taken_as_it_is(bench: Bench) -> None:
+    (bench.folder / "made-of.json").unlink()
+    assert bench.build() == ([], {})
