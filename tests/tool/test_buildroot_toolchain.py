@@ -9,7 +9,7 @@ import pytest
 
 from skiff.builders.buildroot.toolchain import debian_toolchain
 from skiff.host.errors import UserError
-from skiff.host.run import run
+from skiff.host.run import run, which
 from skiff.model.arch import Arch
 
 # A CPU that is not this machine's: Debian's own compiler is none for crossing.
@@ -41,7 +41,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     # Without C++, which the machine of whoever runs this may have.
     monkeypatch.setattr(
-        "skiff.builders.buildroot.toolchain.which", lambda name: name if "++" not in name else None
+        "skiff.builders.buildroot.toolchain.which", lambda name: None if "++" in name else which(name)
     )
     root = tmp_path / "root"
     library = root / "usr" / CPU.triple
