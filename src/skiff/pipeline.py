@@ -107,13 +107,13 @@ def _build_from_source(
     written = _written(workspace, cache)
     held = outdated.contents(recipe)
     if present is not None and present.recipe_sha256 == fingerprint.of_recipe(
-        recipe, [*source.state(configured), *held], written
+        recipe, [*source.state(configured), *held.values()], written
     ):
         return present, False
     for script in skiffos.scripts(recipe):
         ui.notice(f"will run {script}")
     packages = source.packages(configured)
-    for line in outdated.renew(recipe, configured, packages):
+    for line in outdated.renew(recipe, configured, packages, held):
         ui.notice(line)
     with ui.step("compile", total=len(packages)) as step:
         warnings = source.compile_all(configured, packages, options.source, step.detail, step.advance)
@@ -127,7 +127,7 @@ def _build_from_source(
             ui.warn(line)
         # A layer's own packages are a part of their own here too.
         owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
-        key = fingerprint.of_recipe(recipe, [*source.state(configured), *held], written)
+        key = fingerprint.of_recipe(recipe, [*source.state(configured), *held.values()], written)
         facts = source.facts(recipe.arch, packages, configured.make.places)
         recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
         return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True

@@ -74,7 +74,8 @@ class Bench:
         """Build; what the user is told, and the steps that were taken for each package."""
         how = How(self.source, downloads=self.folder / "dl")
         configured = build.configure(self.recipe, self.folder, self.folder / "cache", how)
-        told = outdated.renew(self.recipe, configured, build.packages(configured))
+        held = outdated.contents(self.recipe)
+        told = outdated.renew(self.recipe, configured, build.packages(configured), held)
         steps = self.output / "steps"
         steps.unlink(missing_ok=True)
         configured.make.run([], lambda _: None, lambda _: None)
@@ -105,8 +106,10 @@ def anew(*names: str) -> dict[str, list[str]]:
 
 def test_what_stays_the_same_is_kept(bench: Bench) -> None:
     assert bench.build() == ([], {})
-    # A symbol of nobody's, and one that is off.
-    bench.write("buildroot/b.config", 'BR2_TARGET_GENERIC_ISSUE="x"\n# BR2_PACKAGE_TINY_X is not set\n')
+    # Symbols of nobody's, and some that are off.
+    on = 'BR2_TARGET_GENERIC_ISSUE="x"\nBR2_ENABLE_LOCALE_PURGE=y\n'
+    off = "# BR2_PACKAGE_TINY_X is not set\n# BR2_TOOLCHAIN_X is not set\n"
+    bench.write("buildroot/b.config", on + off)
     assert bench.build() == ([], {})
 
 
@@ -120,6 +123,31 @@ def test_a_package_that_no_layer_asks_for_any_more_leaves_the_image(bench: Bench
     bench.packages(*ALL)
     assert bench.build() == ([], {"tiny-tools": ["target_installed"]})
     assert "tiny-tools" in bench.target
+
+
+def test_a_package_that_comes_back_is_compared_with_what_it_was(bench: Bench) -> None:
+    bench.packages("host-tiny", "tiny", "linux")
+    bench.build()
+    # Further builds do not forget it.
+    bench.build()
+    bench.write("patches/tiny-tools/0001-a.patch", "+a\n")
+    bench.packages(*ALL)
+    told, taken = bench.build()
+    assert told == ["compiled anew, as what it is made of changed: tiny-tools"]
+    assert taken == anew("tiny-tools")
+
+
+def test_a_folder_that_cannot_be_removed_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what is outdated would count as made anew."""
+    bench.write("patches/tiny/0001-a.patch", "+a\n")
+
+    def refused(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr("os.rmdir", lambda path, **_: refused(path))
+        bench.build()
+    assert bench.build()[1] == anew("host-tiny", "tiny")
 
 
 def test_a_program_of_the_build_machine_is_in_no_image(bench: Bench) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from skiff.builders.buildroot.build import Configured
-from skiff.builders.buildroot.external import Places, folders_of, make_name
+from skiff.builders.buildroot.external import folders_of, make_name
 from skiff.builders.buildroot.fragments import read
 from skiff.builders.buildroot.make import PackageInfo
 from skiff.host import json
@@ -28,7 +28,9 @@ _EVERYTHING = (
     "BR2_ARCH",
     "BR2_BINUTILS_",
     "BR2_DEBUG_",
-    "BR2_ENABLE_",
+    "BR2_ENABLE_DEBUG",
+    "BR2_ENABLE_LTO",
+    "BR2_ENABLE_RUNTIME_DEBUG",
     "BR2_ENDIAN",
     "BR2_FORTIFY_",
     "BR2_GCC_",
@@ -74,13 +76,20 @@ class Record(msgspec.Struct, frozen=True):
 
     everything: str
     packages: dict[str, Inputs]
+    # Packages that were taken out. They are still compiled, should they come back.
+    left: dict[str, Inputs] = {}
 
 
-def renew(recipe: Recipe, configured: Configured, packages: Sequence[PackageInfo]) -> list[str]:
-    """Have the next build make anew what is outdated. Returns a line for the user on each kind of change."""
+def renew(
+    recipe: Recipe, configured: Configured, packages: Sequence[PackageInfo], held: Mapping[str, str]
+) -> list[str]:
+    """Have the next build make anew what is outdated; ``held``: what `contents` gave.
+
+    Returns a line for the user on each kind of change. Raises OSError when something cannot be removed.
+    """
     places = configured.make.places
     file = places.output.parent / "made-of.json"
-    now = _record(recipe, configured, packages)
+    now = _record(recipe, configured, packages, held)
     lines: list[str] = []
     if file.exists() and (places.output / "build").is_dir():
         before = json.decode(file.read_bytes(), Record)
@@ -88,28 +97,35 @@ def renew(recipe: Recipe, configured: Configured, packages: Sequence[PackageInfo
             configured.make.run(["clean"], lambda _: None, lambda _: None)
             lines = ["another compiler or CPU, or another Buildroot: everything is compiled anew"]
         else:
-            lines = _renew_packages(before.packages, now.packages, places)
+            known = {**before.left, **before.packages}
+            gone = [name for name in before.packages if name not in now.packages]
+            lines = _renew_packages(known, now.packages, gone, places.output)
+            left = {name: inputs for name, inputs in known.items() if name not in now.packages}
+            now = msgspec.structs.replace(now, left=left)
     # Last: what is broken off before is done again.
     write_atomic(file, json.encode(now))
     return lines
 
 
-def contents(recipe: Recipe) -> list[str]:
-    """A hash of each folder that is a package's source, by names, sizes and times of what lies there."""
-    return [
-        f"{package} {_content(Path(source.folder))}"
+def contents(recipe: Recipe) -> dict[str, str]:
+    """Package → a hash of the folder that is its source, by names, sizes and times of what lies there."""
+    return {
+        package: _content(Path(source.folder))
         for package, source in sorted(recipe.buildroot_sources.items())
         if source.folder
-    ]
+    }
 
 
-def _renew_packages(before: Mapping[str, Inputs], now: Mapping[str, Inputs], places: Places) -> list[str]:
-    changed = [name for name, inputs in now.items() if name in before and inputs != before[name]]
+def _renew_packages(
+    known: Mapping[str, Inputs], now: Mapping[str, Inputs], gone: Sequence[str], output: Path
+) -> list[str]:
+    changed = [name for name, inputs in now.items() if name in known and inputs != known[name]]
     for name in changed:
-        _forget(name, before[name], now[name], places.output)
-    gone = [name for name in before if name not in now and not name.startswith("host-")]
+        _forget(name, known[name], now[name], output)
+    # What is for the build machine is in no image.
+    gone = [name for name in gone if not name.startswith("host-")]
     if gone or any(not name.startswith("host-") for name in changed):
-        _empty_target(places.output)
+        _empty_target(output)
     lines = []
     if changed:
         lines.append(f"compiled anew, as what it is made of changed: {', '.join(changed)}")
@@ -126,8 +142,8 @@ def _forget(name: str, before: Inputs, now: Inputs, output: Path) -> None:
     elif name in _INCREMENTAL and msgspec.structs.replace(before, options=now.options) == now:
         _take_stamps(folder, _CONFIGURE_AGAIN)
     else:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(output / "per-package" / name, ignore_errors=True)
+        _remove(folder)
+        _remove(output / "per-package" / name)
 
 
 def _empty_target(output: Path) -> None:
@@ -137,7 +153,13 @@ def _empty_target(output: Path) -> None:
     stamps += output.glob("build/host-gcc-final-*/.stamp_host_installed")
     for stamp in stamps:
         stamp.unlink()
-    shutil.rmtree(output / "target", ignore_errors=True)
+    _remove(output / "target")
+
+
+def _remove(folder: Path) -> None:
+    """Errors count: what stays would be taken for made anew."""
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def _take_stamps(folder: Path, names: Iterable[str]) -> None:
@@ -145,12 +167,19 @@ def _take_stamps(folder: Path, names: Iterable[str]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _record(recipe: Recipe, configured: Configured, packages: Sequence[PackageInfo]) -> Record:
-    config = read(configured.make.places.config.read_text())
-    options = _by_package(config, [package.name for package in packages])
-    named = _named(recipe.buildroot_variables, [package.name for package in packages])
-    everything = [f"{symbol}={value}" for symbol, value in config.items() if symbol.startswith(_EVERYTHING)]
-    held = dict(line.split(" ") for line in contents(recipe))
+def _record(
+    recipe: Recipe, configured: Configured, packages: Sequence[PackageInfo], held: Mapping[str, str]
+) -> Record:
+    # A symbol that is off comes and goes with what it depends on.
+    config = {
+        symbol: value
+        for symbol, value in read(configured.make.places.config.read_text()).items()
+        if value != "n"
+    }
+    own = {make_name(package.name): package.name for package in packages}
+    options = _by_owner(config, lambda symbol: _owner_of_symbol(symbol, own))
+    named = _by_owner(recipe.buildroot_variables, lambda variable: _owner(variable, own))
+    brought = {file.stem: file.parent for tree in configured.make.externals for file in tree.rglob("*.mk")}
     made = {}
     for package in packages:
         # What is virtual has none.
@@ -159,38 +188,34 @@ def _record(recipe: Recipe, configured: Configured, packages: Sequence[PackageIn
         name = package.name.removeprefix("host-")
         source = recipe.buildroot_sources.get(name)
         # A package for the build machine takes what is not set for itself from the device's.
-        variables = [line for one in {package.name, name} for line in named.get(one, [])]
-        files = sorted(_files(recipe, name, configured.make.externals))
+        variables = [*named.get(package.name, []), *named.get(name, [])]
+        folders = [*_patches(recipe, name), *([brought[name]] if name in brought else [])]
         made[package.name] = Inputs(
             build_dir=package.build_dir,
-            source=digest("\n".join([str(source), *variables, *files])),
+            source=digest("\n".join([str(source), *variables, *_files(folders)])),
             options=digest("\n".join(options.get(package.name, []))),
             content=held.get(name, ""),
         )
+    everything = [f"{symbol}={value}" for symbol, value in config.items() if symbol.startswith(_EVERYTHING)]
     return Record(digest("\n".join([configured.make.release.id, *everything])), made)
 
 
-def _by_package(config: Mapping[str, str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Package → the lines of a final configuration that are its own. What is not set is left out."""
+def _by_owner(values: Mapping[str, str], owner: Callable[[str], str]) -> dict[str, list[str]]:
+    """Package → the lines of settings that are its own."""
     found: dict[str, list[str]] = {}
-    own = {make_name(name): name for name in names if name not in _SYMBOLS.values()}
-    for symbol, value in config.items():
-        if value == "n":
-            continue
-        owner = next((name for start, name in _SYMBOLS.items() if symbol.startswith(start)), "")
-        if symbol.startswith("BR2_PACKAGE_"):
-            owner = _owner(symbol.removeprefix("BR2_PACKAGE_"), own)
-        found.setdefault(owner, []).append(f"{symbol}={value}")
+    for name, value in values.items():
+        found.setdefault(owner(name), []).append(f"{name}={value}")
     return found
 
 
-def _named(variables: Mapping[str, str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Package → the variables of make that layers set for it."""
-    found: dict[str, list[str]] = {}
-    own = {make_name(name): name for name in names}
-    for variable, value in variables.items():
-        found.setdefault(_owner(variable, own), []).append(f"{variable}={value}")
-    return found
+def _owner_of_symbol(symbol: str, own: Mapping[str, str]) -> str:
+    for start, name in _SYMBOLS.items():
+        if symbol.startswith(start):
+            return name
+    text = symbol.removeprefix("BR2_PACKAGE_")
+    name = _owner(text, own) if text != symbol else ""
+    # Packages such as linux-tools have names that begin with these.
+    return "" if name in _SYMBOLS.values() else name
 
 
 def _owner(text: str, own: Mapping[str, str]) -> str:
@@ -200,17 +225,18 @@ def _owner(text: str, own: Mapping[str, str]) -> str:
     return own.get(text, "")
 
 
-def _files(recipe: Recipe, package: str, externals: Iterable[Path]) -> Iterator[str]:
-    """A line for each file of layers that is only this package's: patches, or the package itself."""
-    folders = [
+def _patches(recipe: Recipe, package: str) -> list[Path]:
+    """Folders of layers with patches for this package."""
+    found = [
         folder / package for part in ("patches", "buildroot_patches") for folder in folders_of(recipe, part)
     ]
-    if package in _PATCHES:
-        folders += folders_of(recipe, _PATCHES[package])
-    for tree in externals:
-        folders += [file.parent for file in tree.rglob(f"{package}.mk")]
+    return [*found, *(folders_of(recipe, _PATCHES[package]) if package in _PATCHES else [])]
+
+
+def _files(folders: Iterable[Path]) -> Iterator[str]:
+    """A line for each file in these folders."""
     for folder in folders:
-        for path in folder.rglob("*"):
+        for path in sorted(folder.rglob("*")):
             if path.is_file():
                 yield f"{path.relative_to(folder)} {file_digest(path)}"
 
