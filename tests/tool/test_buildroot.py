@@ -192,6 +192,7 @@ def test_a_failing_package_shows_its_last_lines(bench: Bench) -> None:
         bench.compile()
     assert "main.c:7: error: it is wrong" in caught.value.message
     assert "noise" not in caught.value.message
+    assert "`skiff br -- tiny-dirclean`" in caught.value.hint
     (bench.output / "fail").unlink()
     assert bench.compile()[1] == 2
 

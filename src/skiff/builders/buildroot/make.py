@@ -113,7 +113,8 @@ class Make:
             )
         return UserError(
             f"package {watch.package} failed: {watch.step}\n{tail}",
-            hint=f"all of it is in {self.log}; `skiff br -- {watch.package}-rebuild` tries it alone",
+            hint=f"all of it is in {self.log}; `skiff br -- {watch.package}` goes on with it alone, after "
+            f"`skiff br -- {watch.package}-dirclean` from its source",
         )
 
 
