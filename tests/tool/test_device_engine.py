@@ -211,3 +211,26 @@ until [ "$(grep -c . "$ROOT/read")" = 2 ]; do pause 0.05; done"""
     device.put("read", "")
     assert device.sh(script.replace("= 2", "= 0")).returncode == 0
     assert device.read("read") == ""
+
+
+def test_on_small_machines_its_programs_are_unpacked_side_by_side_and_those_that_fit_are_used(
+    device: Device,
+) -> None:
+    device.put("proc/meminfo", "MemTotal: 490000 kB\n")
+    names = ["first", "second", "large"]
+    paths = " ".join(str(device.put(f"usr/bin/{name}", name)) for name in names)
+    # Each copy waits for the others: one after the other they would not end.
+    told = device.says(f"""{ENGINE}
+mount() {{ [ "$1" = -t ] || echo "$2 ${{3##*/}}" >>"$ROOT/mounts"; }}
+cp() {{
+	: >"$ROOT/begun.${{2##*/}}"
+	until [ -e "$ROOT/begun.first" ] && [ -e "$ROOT/begun.second" ]; do pause 0.05; done
+	command cp "$@"
+	case $2 in */large) return 1 ;; esac
+}}
+engine_small_memory {paths}
+echo $GOGC""")
+    assert told == "50"
+    programs = device.root / "run/skiff/engine.programs"
+    assert device.read("mounts").splitlines() == [f"{programs}/{name} {name}" for name in names[:2]]
+    assert sorted(path.name for path in programs.iterdir()) == ["first", "second"]

@@ -46,7 +46,7 @@ engine_read_ahead() { # PROGRAM…
 
 # Small machines. The collector runs more often, so that the engine's own memory stays small. And the engine's
 # programs are unpacked once: pages of them that must give way go to zram and come back one by one. From squashfs a
-# whole block would have to be unpacked for each, again and again.
+# whole block would have to be unpacked for each, again and again. All CPUs take part in it.
 engine_small_memory() { # PROGRAM…
 	memory MemTotal
 	[ "$REPLY" -lt $SMALL_MEMORY ] || return 0
@@ -57,10 +57,16 @@ engine_small_memory() { # PROGRAM…
 	mount -t tmpfs -o mode=0755,nodev,size=100% programs "$programs" || return 0
 	for program; do
 		copy=$programs/${program##*/}
-		if cp -p "$program" "$copy" && mount --bind "$copy" "$program"; then
+		{ cp -p "$program" "$copy.part" && mv "$copy.part" "$copy"; } &
+	done
+	wait
+	for program; do
+		copy=$programs/${program##*/}
+		if [ -e "$copy" ] && mount --bind "$copy" "$program"; then
 			trace "engine: $program unpacked"
 		fi
 	done
+	rm -f "$programs"/*.part
 }
 
 # Podman makes its socket root's alone; those of the group docker may use it as they may use docker's.
