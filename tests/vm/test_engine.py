@@ -16,7 +16,8 @@ MakeDevice = Callable[..., Device]
 
 # A service with data in a volume: it notes each of its starts.
 SERVICE = (
-    f"docker run -d --name keeper --network none --restart=always -v keeper:/data {IMAGE} "
+    "docker run -d --name keeper --network none --memory 16m --memory-swap 16m --restart=always "
+    f"-v keeper:/data {IMAGE} "
     "sh -c 'echo started >>/data/starts; sync; exec sleep 100000'"
 )
 
@@ -31,6 +32,9 @@ def test_a_container_survives_a_power_cut_with_its_data(device: MakeDevice, engi
     make_image(machine)
     machine.succeed(SERVICE, timeout=120)
     machine.wait_until_succeeds("docker exec keeper cat /data/starts", 60)
+    # No more than that memory, and none of the swap.
+    limits = "docker exec keeper cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory.swap.max"
+    assert machine.succeed(limits).split() == [str(16 << 20), "0"]
     machine.succeed("docker exec keeper sh -c 'echo precious >/data/note; sync'")
     machine.cut_power()
     machine.boot()
