@@ -21,9 +21,9 @@ int main(void) { another_name = a_name_for_plugins(41); fprintf(stderr, "%d", an
 """
 
 
-def compile(folder: Path, *words: str) -> Path:
+def compile(folder: Path, *words: str, text: str = PROGRAM) -> Path:
     source, program = folder / "program.c", folder / "program"
-    source.write_text(PROGRAM)
+    source.write_text(text)
     run(["gcc", "-rdynamic", *words, "-o", program, source])
     return program
 
@@ -59,6 +59,15 @@ def test_a_program_for_another_cpu(tmp_path: Path, compiler: str) -> None:
     program.write_bytes(without_exports(program.read_bytes()))
     assert not {"a_name", "_start"} & exported(program)
     assert b"asked" in program.read_bytes()
+
+
+def test_a_program_by_gos_own_linker_has_nothing_for_plugins(tmp_path: Path) -> None:
+    section = '__attribute__((section(".go.buildinfo"))) char info[] = "Go";'
+    of_go = compile(tmp_path, "-Wl,--hash-style=sysv", text=PROGRAM + section).read_bytes()
+    assert without_exports(of_go) == of_go
+    # In C it can have them.
+    with pytest.raises(CannotRewrite, match=r"no \.gnu\.hash"):
+        without_exports(compile(tmp_path, "-Wl,--hash-style=sysv").read_bytes())
 
 
 def test_a_library_is_refused(tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ _WAITING = ("test_power.py", "test_wifi.py", "test_guard.py", "test_torture.py")
 _TAIL = 60
 
 
+# Seconds that everything may take to be compiled by a slow machine.
+COMPILING = 5400
+
+
 class Images:
     """Images by their layers, built by `skiff build` into the cache and kept there between test runs."""
 
@@ -80,7 +84,7 @@ class Images:
             argv = [sys.executable, "-m", "skiff", "build", "--quiet", *words, *options]
             try:
                 with self._alone(f"{arch.value}-shipped" if shipped else arch.value):
-                    run(argv, env=environment, input=b"", timeout=1500)
+                    run(argv, env=environment, input=b"", timeout=COMPILING if "buildroot" in words else 1500)
             except UserError as error:
                 raise HarnessError(f"no image to test: {error}") from error
             image = load(folder / "image")

@@ -16,6 +16,13 @@ tar -C "$folder" -cf - . | docker import - {IMAGE}
 rm -r "$folder"
 """
 
+# It serves a page at its address on the engine's bridge, within limits, and is there again after a start.
+SERVE = (
+    f"docker run -d --name web --memory 64m --pids-limit 50 --restart=always {IMAGE} "
+    "sh -c 'echo small >/index.html; exec busybox httpd -f -p 80 -h /'"
+)
+ASK = """wget -qO- "http://$(docker inspect -f '{{.NetworkSettings.IPAddress}}' web)/" | grep small"""
+
 
 def make_image(machine: Device) -> None:
     """Import the image into the device's engine, which must be up."""

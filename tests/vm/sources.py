@@ -13,10 +13,10 @@ QUICK = "util/quick"
 CPU = Arch.ARM64
 
 
-def words_for_source() -> tuple[str, ...]:
-    """The words of `skiff build` for an image from source."""
+def words_for_source(*more: str) -> tuple[str, ...]:
+    """The words of `skiff build` for an image from source, with ``more`` layers."""
     layer = os.environ.get("SKIFF_SOURCE_LAYER")
-    layers = (*LAYERS, layer) if layer else LAYERS
+    layers = (*LAYERS, *more, layer) if layer else (*LAYERS, *more)
     return (*layers, "--arch", CPU.value, "--builder", "buildroot")
 
 

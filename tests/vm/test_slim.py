@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.containers import IMAGE, make_image
+from tests.vm.containers import ASK, SERVE, make_image
 from tests.vm.driver import Device
 from tests.vm.programs import programs_that_fail
 
@@ -30,8 +30,6 @@ IMAGES = {
 }
 # Names of these, or 1 for the first.
 WANTED = os.environ.get("SKIFF_TEST_SLIM", "").replace("1", "amd64").split(",")
-# What the container serves, by its address on the engine's bridge.
-ASK = """wget -qO- "http://$(docker inspect -f '{{.NetworkSettings.IPAddress}}' web)/" | grep small"""
 # Emulation of another CPU beside other work.
 PATIENT = 300
 # The disk to make persist on. A board's is the card that it started from, and this machine starts from none.
@@ -50,11 +48,7 @@ def test_the_small_image_runs_containers(device: Callable[..., Device], name: st
     machine.wait_for_engine(PATIENT)
     make_image(machine)
     # Namespaces, cgroups with limits, seccomp, a bridge with addresses.
-    machine.succeed(
-        f"docker run -d --name web --memory 64m --pids-limit 50 --restart=always {IMAGE} "
-        "sh -c 'echo small >/index.html; exec busybox httpd -f -p 80 -h /'",
-        timeout=PATIENT,
-    )
+    machine.succeed(SERVE, timeout=PATIENT)
     machine.wait_until_succeeds(ASK, PATIENT)
     assert machine.succeed("docker exec web cat /sys/fs/cgroup/pids.max") == "50\n"
     machine.shut_down()

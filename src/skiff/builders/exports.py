@@ -19,9 +19,15 @@ _NAMING = ("DT_NEEDED", "DT_SONAME", "DT_RPATH", "DT_RUNPATH")
 
 
 def without_exports(program: bytes) -> bytes:
-    """The program with zeros for all that it exports. Raises CannotRewrite."""
+    """The program with zeros for all that it exports. Raises CannotRewrite.
+
+    One that Go's own linker made stays as it is: it can load no plug-ins, and so has nothing for them.
+    """
     elf = parsed(program)
     sections, order, wide = elf.sections, elf.order, elf.wide
+    # That linker makes the table of the old kind; the system's, which it calls for plug-ins, makes the other.
+    if {".go.buildinfo", ".interp", ".hash"} <= set(sections) and ".gnu.hash" not in sections:
+        return program
     missing = {".interp", ".dynamic", ".dynsym", ".dynstr", ".gnu.hash"} - set(sections)
     if missing:
         raise CannotRewrite(
