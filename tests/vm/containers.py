@@ -16,7 +16,7 @@ tar -C "$folder" -cf - . | docker import - {IMAGE}
 rm -r "$folder"
 """
 
-# It serves a page at its address on the engine's bridge, within limits, and is there again after a start.
+# A container with limits: it serves a page at its address on the bridge, and is there again after a start.
 SERVE = (
     f"docker run -d --name web --memory 64m --pids-limit 50 --restart=always {IMAGE} "
     "sh -c 'echo small >/index.html; exec busybox httpd -f -p 80 -h /'"
