@@ -70,7 +70,7 @@ def flood(machine: Device, course: Course) -> None:
     """Switch a machine with an engine on, and flood it. A Blow tells how long a log-in took."""
     with closing(Link()) as link:
         # The less containers may take, the sooner they have it.
-        machine.start(append=("skiff.guard=10", "skiff.reserve=900"), extra=link.card)
+        machine.start(memory=512, append=("skiff.guard=10", "skiff.reserve=900"), extra=link.card)
         machine.wait_for_ssh()
         machine.wait_for_engine_to_answer(300)
         make_image(machine)

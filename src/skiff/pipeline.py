@@ -19,6 +19,7 @@ from skiff.builders.debian.base_lock import base_files, lock_bases
 from skiff.builders.debian.boot import LOADER_PACKAGE, loader_file, loader_packages
 from skiff.builders.debian.compose import compose, request
 from skiff.builders.debian.firmware import firmware
+from skiff.builders.debian.interpreter import find_interpreter
 from skiff.builders.debian.one_package import find_package, package_file
 from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, licences, unpack_all
@@ -36,11 +37,12 @@ from skiff.image.disk import STEPS, check_fits, write_disk
 from skiff.image.disk_pieces import find_files, find_input, find_pieces, wants_uboot
 from skiff.image.parts import split
 from skiff.image.slot import write_slot
+from skiff.model.arch import Arch
 from skiff.model.disk import DiskImage
 from skiff.model.firmware import Firmware
 from skiff.model.image import Image, PackageFact
 from skiff.model.layer import BootFile
-from skiff.model.packages import BootLock, PackageSet
+from skiff.model.packages import BootLock, Package, PackageSet
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
 from skiff.pipeline_buildroot import configure
@@ -68,7 +70,8 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
     if present is not None and present.recipe_sha256 == key:
         return present, False
     compiled = compiled_kernel(recipe, packages.linux, cache, options.mirror, options.source.strict, ui)
-    unpacked = _unpack(recipe, packages, cache, options, ui)
+    unpacked = _unpack("packages", recipe.arch, packages.packages, cache, options, ui)
+    tools = _unpack("tools", Arch.host(), packages.tools, cache, options, ui) if packages.tools else []
     named = licences(unpacked)
     facts = [
         PackageFact(one.name, one.version, one.arch, one.sha256, named[one.name], one.source)
@@ -76,7 +79,7 @@ def build(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, u
     ]
     facts += linux_facts(recipe, packages.linux, cache, options.mirror)
     with _scratch() as scratch:
-        built = _compose(recipe, unpacked, compiled, packages, scratch, cache, ui)
+        built = _compose(recipe, unpacked, compiled, packages, tools, scratch, cache, ui)
         return _pack(recipe, workspace, built, key, packages.epoch, facts, cache, ui), True
 
 
@@ -183,7 +186,7 @@ def resolve_packages(
 ) -> PackageSet:
     """Which packages: from the lock when ``options.locked``, else from the archive."""
     if options.locked:
-        return _locked(recipe, workspace)
+        return _with_tools(recipe, _locked(recipe, workspace), cache, options, ui)
     with ui.step("resolve packages"):
         resolver = Resolver(Archive(recipe.arch, cache, options.mirror), cache)
         try:
@@ -194,7 +197,14 @@ def resolve_packages(
             raise UserError(f"{error.message} ({_askers(recipe, error.names)})", hint=error.hint) from error
         bases = lock_bases(recipe.bases, resolver, options.mirror, update=options.update, warn=ui.warn)
         linux = find_linux(recipe, cache, options.mirror, ui.warn, update=options.update)
-        return msgspec.structs.replace(packages, bases=bases, linux=linux)
+        packages = msgspec.structs.replace(packages, bases=bases, linux=linux)
+        return _with_tools(recipe, packages, cache, options, ui)
+
+
+def _with_tools(recipe: Recipe, packages: PackageSet, cache: Path, options: Options, ui: Ui) -> PackageSet:
+    """With what runs on this machine while the image is built: the lock's, unless it is for another CPU."""
+    tools = find_interpreter(recipe, packages, cache, options.mirror, ui.warn, update=options.update)
+    return msgspec.structs.replace(packages, tools=tools)
 
 
 def _askers(recipe: Recipe, packages: Sequence[str]) -> str:
@@ -349,13 +359,14 @@ def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Optio
     return packages
 
 
-def _unpack(recipe: Recipe, packages: PackageSet, cache: Path, options: Options, ui: Ui) -> list[Unpacked]:
-    archive = Archive(recipe.arch, cache, options.mirror)
-    with ui.step("fetch packages", total=len(packages.packages)) as step:
-        debs = archive.fetch(packages.packages, step.detail)
+def _unpack(
+    what: str, arch: Arch, packages: Sequence[Package], cache: Path, options: Options, ui: Ui
+) -> list[Unpacked]:
+    with ui.step(f"fetch {what}", total=len(packages)) as step:
+        debs = Archive(arch, cache, options.mirror).fetch(packages, step.detail)
         step.advance(len(debs))
-    with ui.step("unpack packages", total=len(packages.packages)) as step:
-        return unpack_all(packages.packages, debs, cache, _stepper(step.detail, step.advance))
+    with ui.step(f"unpack {what}", total=len(packages)) as step:
+        return unpack_all(packages, debs, cache, _stepper(step.detail, step.advance))
 
 
 def _compose(
@@ -363,6 +374,7 @@ def _compose(
     unpacked: list[Unpacked],
     compiled: Compiled | None,
     packages: PackageSet,
+    tools: list[Unpacked],
     scratch: Path,
     cache: Path,
     ui: Ui,
@@ -372,7 +384,7 @@ def _compose(
         *base_files(packages.arch, packages.suite, packages.bases),
     ]
     with ui.step("compose") as step:
-        return compose(recipe, unpacked, compiled, extra, packages.epoch, cache, step.detail)
+        return compose(recipe, unpacked, compiled, extra, packages.epoch, tools, cache, step.detail)
 
 
 @contextmanager

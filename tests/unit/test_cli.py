@@ -293,9 +293,9 @@ def test_show_why(project: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out == "disk.raw: no layer of this recipe sets it; it is empty\n"
     assert main(["show", "virt/qemu", "--why", "disk.table"]) == 0
     assert capsys.readouterr().out == "disk_table = gpt  (default)\n"
-    assert main(["show", "virt/qemu", "--why", "qemu.memory", "--json"]) == 0
+    assert main(["show", "virt/qemu", "engine/docker", "--why", "qemu.memory", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
-        {"key": "qemu_memory", "value": "512", "layer": "virt/qemu"}
+        {"key": "qemu_memory", "value": "1024", "layer": "engine/docker"}
     ]
 
 

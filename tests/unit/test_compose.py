@@ -61,16 +61,19 @@ def test_a_glob_of_trim_that_matches_nothing_is_told() -> None:
         trim_keep=("usr/lib/*", "usr/lib/libqj.so"),
         trim_exports=("usr/bin/jq", "usr/sbin/jq"),
         trim_lines=("usr/bin/jq", "usr/bin/jg"),
+        bytecode=("usr/lib/python3",),
         origins={
             "trim_keep[usr/lib/libqj.so]": "my/x",
             "trim_exports[usr/sbin/jq]": "my/y",
             "trim_lines[usr/bin/jg]": "my/z",
+            "bytecode[usr/lib/python3]": "my/p",
         },
     )
     assert unmatched.of_tree([path for path, _ in JQ.items()], recipe) == [
         "layer my/x: trim.keep: nothing in the image is usr/lib/libqj.so",
         "layer my/y: trim.exports: nothing in the image is usr/sbin/jq",
         "layer my/z: trim.lines: nothing in the image is usr/bin/jg",
+        "layer my/p: tree.bytecode: nothing in the image is usr/lib/python3",
     ]
 
 

@@ -39,8 +39,8 @@ _DEVICES = pytest.StashKey[list[Device]]()
 # Two virtual CPUs on one thread would only wait for each other.
 _THREADS = {Arch.AMD64: "single"}
 _CPUS = {Arch.AMD64: 1}
-# The kernel's trials of its own ciphers are a fifth of a start.
-_WORDS = ("cryptomgr.notests",)
+# The kernel's trials of its own ciphers are a fifth of a start, those of its random numbers a twentieth.
+_WORDS = ("cryptomgr.notests", "initcall_blacklist=jent_mod_init,crypto_kdf108_init")
 
 # Files of tests that keep a processor busy for minutes, the longest first; and of those that wait as long for
 # clocks, limits and chance.

@@ -65,10 +65,12 @@ def build(images: Images, tmp_path: Path) -> Build:
     return Build(tmp_path, images.cache)
 
 
+# The second has Python's modules, compiled by what runs on this machine.
+@pytest.mark.parametrize("named", [("virt/qemu",), ("virt/qemu,apps/common", "--arch", "arm64")])
 def test_two_builds_of_one_lock_on_two_paths_are_the_same(
-    build: Build, images: Images, tmp_path: Path
+    build: Build, images: Images, tmp_path: Path, named: tuple[str, ...]
 ) -> None:
-    words = ("--no-user-keys", "virt/qemu")
+    words = ("--no-user-keys", *named)
     assert build.skiff("lock", "-w", "one", *words)[0] == 0
     status, output = build.skiff("build", "-w", "one", "--locked", *words)
     assert status == 0, output

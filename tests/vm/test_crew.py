@@ -222,6 +222,8 @@ def at_rest(machine: Device) -> None:
     words = "! ps -o user,comm | grep ^crew | grep -v -e nginx -e dropbear"
     machine.wait_until_succeeds(words, 120)
     none_runs(machine, "[s]kiff_device.crew", 120)
+    # Python had nothing to compile, which it would have kept in RAM.
+    assert machine.succeed("find /usr/lib -name __pycache__") == ""
 
 
 def none_runs(machine: Device, pattern: str, timeout: float) -> None:

@@ -29,7 +29,7 @@ def of_packages(
     """The hash for an image of packages. ``kernel``: what one that is compiled depends on besides."""
     lines = [
         *kernel,
-        *(item.sha256 for item in packages.packages),
+        *(item.sha256 for item in (*packages.packages, *packages.tools)),
         str(packages.epoch),
         *(digest(entry.read()) for _, entry in base_files(packages.arch, packages.suite, packages.bases)),
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from skiff.builders import unmatched
 from skiff.builders.built import Built
+from skiff.builders.bytecode import Python, compile_modules
 from skiff.builders.check import check_tree
 from skiff.builders.device_python import device_modules
 from skiff.builders.driver_firmware import missing_firmware
@@ -29,6 +30,7 @@ def finish(
     generated: Sequence[tuple[str, Entry]],
     boot: Mapping[str, Path],
     epoch: int,
+    python: Python,
     cache: Path,
     step: Callable[[str], None],
 ) -> Built:
@@ -51,6 +53,7 @@ def finish(
     drop_unneeded_libraries(tree, recipe.arch, keep)
     rewrite(tree, "exports", recipe.trim_exports, without_exports, cache)
     rewrite(tree, "lines", recipe.trim_lines, without_lines, cache)
+    compile_modules(tree, recipe, python)
     step("check")
     check_tree(tree, recipe)
     linker = Linker(tree, recipe.arch)

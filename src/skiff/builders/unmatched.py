@@ -26,6 +26,7 @@ def of_tree(paths: Sequence[str], recipe: Recipe) -> list[str]:
         ("trim_keep", "trim.keep", recipe.trim_keep),
         ("trim_exports", "trim.exports", recipe.trim_exports),
         ("trim_lines", "trim.lines", recipe.trim_lines),
+        ("bytecode", "tree.bytecode", recipe.bytecode),
     )
     return [
         f"layer {recipe.origins[f'{field}[{glob}]']}: {key}: nothing in the image is {glob}"

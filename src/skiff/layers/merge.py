@@ -24,6 +24,7 @@ _LISTS = {
     "programs": "tree.programs",
     "applets": "tree.applets",
     "early": "tree.early",
+    "bytecode": "tree.bytecode",
     "modules": "kernel.modules",
     "boot_modules": "kernel.boot",
     "load_modules": "kernel.load",

@@ -73,12 +73,14 @@ class PackageSet(msgspec.Struct, frozen=True):
     bases: tuple[BaseLock, ...] = ()
     # Holds the source text of the kernel, when that is compiled.
     linux: Package | None = None
+    # For the building machine's CPU, where the image's own packages cannot run.
+    tools: tuple[Package, ...] = ()
 
     @property
     def fetched(self) -> tuple[Package, ...]:
-        """All files that are fetched for an image and what starts it."""
+        """All files that are fetched for an image, its building and what starts it."""
         source = self.boot.source.files if self.boot.source else ()
-        return (*self.in_image, *self.boot.packages, *source)
+        return (*self.in_image, *self.tools, *self.boot.packages, *source)
 
     @property
     def in_image(self) -> tuple[Package, ...]:

@@ -83,6 +83,7 @@ class Recipe(msgspec.Struct, frozen=True):
     links: dict[str, str] = {}
     applets: tuple[str, ...] = ()
     early: tuple[str, ...] = ()
+    bytecode: tuple[str, ...] = ()
     groups: dict[str, int] = {}
     users: tuple[UserEntry, ...] = ()
     kernel_package: str = ""

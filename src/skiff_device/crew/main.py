@@ -10,7 +10,6 @@ import select
 import shlex
 import signal
 import sys
-from pathlib import Path
 
 from skiff_device.common.errors import DeviceError, of_disk
 from skiff_device.crew import names
@@ -160,29 +159,9 @@ def become_crew(paths: Paths) -> None:
     raise DeviceError("this image has no user crew", "add layer apps/crew")
 
 
-def compile_all() -> None:
-    """Load every module once, as root: Python then keeps its bytecode, in RAM, where the user crew could not.
-
-    Without it most of what a command takes would be Python compiling the same modules again.
-    """
-    # The engine comes up meanwhile. Not every busybox has a program `nice`.
-    os.nice(10)
-    folder = Path(__file__).parent
-    for file in sorted(folder.rglob("*.py")):
-        if file.name != "__main__.py":
-            words = file.relative_to(folder).with_suffix("").parts
-            importlib.import_module(".".join((__package__ or "", *words)).removesuffix(".__init__"))
-    # What functions import when they are called.
-    for name in ("shutil", "subprocess", "tempfile"):
-        importlib.import_module(name)
-
-
 def _internal(paths: Paths, words: list[str]) -> int | None:
     """What services and git hooks call; None when the words are a user's command."""
     match words:
-        case ["compile"]:
-            compile_all()
-            return 0
         case ["serve", key]:
             return serve(paths, key, os.environ.get("SSH_ORIGINAL_COMMAND", ""))
         case ["environment", container, pid]:
@@ -232,9 +211,8 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        if words != ["compile"]:
-            become_crew(paths)
-            os.umask(0o077)
+        become_crew(paths)
+        os.umask(0o077)
         status = _internal(paths, words)
         return run(paths, Caller("root"), words) if status is None else status
     except DeviceError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from skiff.builders.built import Built
@@ -58,7 +59,9 @@ def compose(
     add_modules(tree, kernel, output)
     step("layers")
     boot = {**_device_trees(recipe, output), **boot}
-    return finish(tree, recipe, kernel, generated, boot, epoch, output, step)
+    # Buildroot compiles the modules of packages itself, with this one.
+    python = output / "host/bin/python3"
+    return finish(tree, recipe, kernel, generated, boot, epoch, lambda: nullcontext((python,)), output, step)
 
 
 def _add_compiled(tree: Tree, output: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from skiff.builders import unmatched
 from skiff.builders.built import Built
 from skiff.builders.debian import skeleton
 from skiff.builders.debian.boot import LOADER_PACKAGE, boot_files, device_trees, loader_packages
+from skiff.builders.debian.interpreter import interpreter
 from skiff.builders.debian.unpack import Unpacked
 from skiff.builders.finish import finish
 from skiff.builders.kernel import Kernel, add_modules, select_kernel
@@ -33,12 +35,14 @@ def compose(
     compiled: Compiled | None,
     generated: Sequence[tuple[str, Entry]],
     epoch: int,
+    tools: Sequence[Unpacked],
     cache: Path,
     step: Callable[[str], None],
 ) -> Built:
     """Lay packages, layers and settings over one another, trim, and check the result.
 
-    ``compiled``: the kernel, when no package brings it.
+    ``compiled``: the kernel, when no package brings it. ``tools``: what runs on this machine in place of the
+    image's own packages, when these are for another CPU.
     Raises UserError when a program is missing or a library cannot be found.
     """
     tree = Tree()
@@ -52,7 +56,8 @@ def compose(
     skeleton.add_accounts(tree, recipe)
     trees = compiled.dtbs if compiled else device_trees(unpacked, kernel.package)
     boot = boot_files(recipe, unpacked, trees, kernel.package)
-    built = finish(tree, recipe, kernel, generated, boot, epoch, cache, step)
+    python = partial(interpreter, tools or unpacked, cache)
+    built = finish(tree, recipe, kernel, generated, boot, epoch, python, cache, step)
     return msgspec.structs.replace(built, warnings=(*_unmatched(recipe, unpacked), *built.warnings))
 
 
