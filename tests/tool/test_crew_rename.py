@@ -98,3 +98,29 @@ def test_deploy_keys_are_for_its_new_name(app: CrewDevice) -> None:
         keys.add(app.paths, f"ci{number}", f"{KEY}{number}", "deploy", apps)
     assert app.run("apps:rename", "app", "new").status == 0
     assert [keys.caller(app.paths, name).apps for name in ("ci0", "ci1")] == [("new", "other"), ("other",)]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_so_they_are_after_a_power_cut(app: CrewDevice, monkeypatch: pytest.MonkeyPatch, moved: bool) -> None:
+    class Cut(BaseException):
+        pass
+
+    def cut(*_: object) -> None:
+        raise Cut
+
+    keys.add(app.paths, "ci", f"{KEY}0", "deploy", ["app"])
+    with monkeypatch.context() as patch:
+        # No hand is left to put anything right.
+        patch.setattr(keys, "follow", cut)
+        if not moved:
+            patch.setattr(store, "sync_disk", cut)
+        with pytest.raises(Cut):
+            app.run("apps:rename", "app", "new")
+    (name,) = store.apps(app.paths)
+    assert name == ("new" if moved else "app")
+    restore.restore(app.paths)
+    assert keys.caller(app.paths, "ci").apps == (name,)
+    # It is over: who gets the old name keeps the keys for it.
+    keys.add(app.paths, "later", f"{KEY}1", "deploy", ["app"])
+    restore.restore(app.paths)
+    assert keys.caller(app.paths, "later").apps == ("app",)

@@ -179,9 +179,9 @@ def destroy(paths: Paths, app: str) -> None:
 def rename(paths: Paths, app: str, name: str, say: Say) -> None:
     """Give an app another name, and containers of that name. Raises DeviceError; it has its old one then.
 
-    When power goes before they serve, `restore` makes those of the release that serves anew.
+    Deploy keys follow it. When power goes meanwhile, `restore` does what is left to do.
     """
-    from skiff_device.crew import certs
+    from skiff_device.crew import certs, keys
 
     taken = DeviceError(f"there is an app {name} already", "choose another name")
     # Nobody holds one lock twice.
@@ -201,6 +201,7 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
             certs.copy(paths, app, name)
             # What is left of an app that was destroyed, or whose first push was refused, is no app.
             shutil.rmtree(paths.app(name), ignore_errors=True)
+            keys.before_rename(paths, app)
             store.sync_disk(paths)
             _move(paths, app, name)
             if old is not None and not store.section(paths, name, "ps").get("stopped"):
@@ -209,6 +210,8 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
             with _undisturbed():
                 if store.exists(paths, name) and releases.current_number(paths, name) == before:
                     _move(paths, name, app)
+                if store.exists(paths, app):
+                    keys.follow(paths, app)
             raise
         finally:
             left = name if store.exists(paths, app) else app
@@ -218,6 +221,7 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
                     engine.untag(releases.tag(left, number))
         _end_services(paths, app, old)
         containers.remove_others(engine, app, 0, STOP)
+        keys.follow(paths, name)
 
 
 def _move(paths: Paths, app: str, name: str) -> None:

@@ -19,6 +19,8 @@ _OPTIONS = "no-port-forwarding,no-agent-forwarding,no-X11-forwarding"
 ROOT = "root"
 # Goes before an app's name for who pushes it as the environment of core. No key's name has such a sign.
 ENV = "env:"
+# In an app's folder, while it gets another name: the one it had.
+_NAMED = "renamed-from"
 
 
 def read(paths: Paths) -> dict[str, dict[str, Any]]:
@@ -78,15 +80,32 @@ def remove(paths: Paths, name: str) -> None:
     write(paths)
 
 
-def follow(paths: Paths, app: str, name: str) -> None:
-    """Keys that may deploy an app may do so under its new name, and no more what gets the old one later."""
-    with store.alone(paths, "keys"):
-        known = read(paths)
-        holders = [one for one in known.values() if app in one.get("apps", [])]
-        for one in holders:
-            one["apps"] = sorted({name if other == app else other for other in one["apps"]})
-        if holders:
-            _save(paths, known)
+def before_rename(paths: Paths, app: str) -> None:
+    """Note an app's name in its folder, which is about to get another; for `follow`."""
+    (paths.app(app) / _NAMED).write_text(app)
+
+
+def follow(paths: Paths, app: str) -> None:
+    """Keys that may deploy an app may do so under its new name, and no more what gets the old one later.
+
+    Nothing is done for an app that `before_rename` has no note of. Raises DeviceError when keys are damaged.
+    """
+    note = paths.app(app) / _NAMED
+    try:
+        before = note.read_text()
+    except FileNotFoundError:
+        return
+    if before != app:
+        with store.alone(paths, "keys"):
+            known = read(paths)
+            holders = [one for one in known.values() if before in one.get("apps", [])]
+            for one in holders:
+                one["apps"] = sorted({app if other == before else other for other in one["apps"]})
+            if holders:
+                _save(paths, known)
+    note.unlink()
+    # Read again after a boot, it would take keys from an app that got the old name meanwhile.
+    store.sync_folder(note.parent)
 
 
 def _save(paths: Paths, known: dict[str, dict[str, Any]]) -> None:

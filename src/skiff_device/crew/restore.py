@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import containers, oneoff, store
+from skiff_device.crew import containers, keys, oneoff, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
@@ -35,6 +35,8 @@ def restore(paths: Paths) -> int:
         try:
             with store.alone(paths, f"deploy-{app}"):
                 _app(paths, engine, app)
+                # Power went while it got another name.
+                keys.follow(paths, app)
         except DeviceError as error:
             print(f"{app}: {error.message}", file=sys.stderr)
     # Certificates of nobody: power went while an app got another name. A backup may be taken in meanwhile.

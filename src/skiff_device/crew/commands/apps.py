@@ -81,7 +81,7 @@ def destroy(context: Context, args: Args) -> int | None:
 @COMMANDS.command("apps:rename APP NAME", "give an app another name")
 def rename(context: Context, args: Args) -> int | None:
     """Its containers are made anew under it. Deploy keys for the app are for it under its new name."""
-    from skiff_device.crew import crontab, deploy, keys
+    from skiff_device.crew import crontab, deploy
 
     app = context.app(args)
     name = names.app(args.take("the new name"))
@@ -90,7 +90,6 @@ def rename(context: Context, args: Args) -> int | None:
     deploy.rename(context.paths, app, name, context.note)
     crontab.write(context.paths)
     _log(context, f"{app}: renamed to {name}")
-    keys.follow(context.paths, app, name)
     return None
 
 
