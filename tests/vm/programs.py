@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 from pathlib import Path
 
-from skiff.host.dirs import builtin_layers
+from skiff.host.dirs import builtin_layers, device_python
 from skiff.layers import Search, resolve
 from tests.vm.driver import Device
 
@@ -28,3 +29,30 @@ def programs_that_fail(machine: Device) -> str:
     search = Search(builtin=builtin_layers(), folders=(Path(__file__).parent / "layers",))
     recipe = resolve(machine.image.layers, machine.image.arch, search)
     return machine.succeed(_EACH % shlex.join(recipe.programs), timeout=600)
+
+
+# Python says nothing of those in functions until they are called.
+_IMPORT = """import sys
+sys.dont_write_bytecode = True
+for line in sys.stdin.read().split("\\0"):
+    try:
+        exec(line)
+    except ImportError as error:
+        print(f"{line}: {error}")
+"""
+
+
+def imports_that_fail(machine: Device) -> str:
+    """Imports anywhere in Skiff's own Python on the device that it cannot do; empty when all are there."""
+    folder = "/usr/lib/skiff/python"
+    parts = machine.succeed(f"cd {folder}/skiff_device && ls -d */").split()
+    lines = {
+        ast.unparse(node)
+        for part in parts
+        for file in (device_python() / part).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert len(lines) > 20, lines
+    words = f"PYTHONPATH={folder} python3 -P -c {shlex.quote(_IMPORT)}"
+    return machine.succeed(words, input="\0".join(sorted(lines)).encode())

@@ -22,6 +22,7 @@ from tests.vm import disks
 from tests.vm.apps import SNAKE, Repository, crew, is_whole, page, tunnel
 from tests.vm.driver import Device
 from tests.vm.environments import BOX, configure, enter
+from tests.vm.programs import imports_that_fail
 
 MakeDevice = Callable[..., Device]
 
@@ -224,8 +225,9 @@ def at_rest(machine: Device) -> None:
     words = "! ps -o user,comm | grep ^crew | grep -v -e nginx -e dropbear"
     machine.wait_until_succeeds(words, 120)
     none_runs(machine, "[s]kiff_device.crew", 120)
-    # Python had nothing to compile, which it would have kept in RAM.
+    # Python had nothing to compile, which it would have kept in RAM, and has all that is asked for anywhere.
     assert machine.succeed("find /usr/lib -name __pycache__") == ""
+    assert imports_that_fail(machine) == ""
 
 
 def none_runs(machine: Device, pattern: str, timeout: float) -> None:
