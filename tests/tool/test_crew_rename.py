@@ -108,16 +108,28 @@ def test_so_they_are_after_a_power_cut(app: CrewDevice, monkeypatch: pytest.Monk
     def cut(*_: object) -> None:
         raise Cut
 
+    asked: list[object] = []
+
+    def follow(*given: object) -> None:
+        # The first call is for an earlier name. After it no hand is left to put anything right.
+        asked.append(given)
+        if len(asked) > 1:
+            raise Cut
+
     keys.add(app.paths, "ci", f"{KEY}0", "deploy", ["app"])
     with monkeypatch.context() as patch:
-        # No hand is left to put anything right.
-        patch.setattr(keys, "follow", cut)
+        patch.setattr(keys, "follow", follow)
         if not moved:
             patch.setattr(store, "sync_disk", cut)
         with pytest.raises(Cut):
             app.run("apps:rename", "app", "new")
     (name,) = store.apps(app.paths)
     assert name == ("new" if moved else "app")
+    if moved:
+        # Somebody is quicker than the boot.
+        assert app.run("apps:rename", "new", "newer").status == 0
+        name = "newer"
+        assert keys.caller(app.paths, "ci").apps == (name,)
     restore.restore(app.paths)
     assert keys.caller(app.paths, "ci").apps == (name,)
     # It is over: who gets the old name keeps the keys for it.

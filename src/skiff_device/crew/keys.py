@@ -82,6 +82,8 @@ def remove(paths: Paths, name: str) -> None:
 
 def before_rename(paths: Paths, app: str) -> None:
     """Note an app's name in its folder, which is about to get another; for `follow`."""
+    # Power may have gone while it got the name that it has, and nobody looked after that yet.
+    follow(paths, app)
     (paths.app(app) / _NAMED).write_text(app)
 
 

@@ -67,6 +67,7 @@ def interpreter(packages: Sequence[Unpacked], cache: Path) -> Iterator[tuple[str
     # By the names that programs have for them.
     libraries = [need for path in linker.closure({program}) for need in linker.wanted(path)]
     facts = linker.facts(tree[program])
+    assert facts is not None
     name = Path(program).name
     modules = f"usr/lib/{name}/"
     cache.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ def interpreter(packages: Sequence[Unpacked], cache: Path) -> Iterator[tuple[str
         for library, found in libraries:
             if found is not None:
                 _lay(tree, found, folder / "lib" / Path(library).name)
-        loader = folder / "lib" / Path(facts.interpreter if facts else "").name
+        loader = folder / "lib" / Path(facts.interpreter).name
         loader.chmod(0o755)
         yield (loader, "--library-path", folder / "lib", folder / "bin" / name)
 
