@@ -179,7 +179,7 @@ def test_a_deploy_makes_services_of_an_image_that_all_devices_reach(clustered: C
     assert not clustered.engine.containers
     # One upstream: every device leads to all containers.
     assert (made.services, made.port) == (("web", "worker"), 30000)
-    [site] = router.sites(clustered.paths)
+    [site] = router.sites(clustered.paths)[0]
     assert (site.servers, site.clustered) == (("127.0.0.1:30000",), True)
     assert "6 of 6 run: board1" in clustered.run("ps:report", "shop").text
     assert "shop[worker]: at work" in clustered.run("logs", "-p", "worker", "shop").text
@@ -278,7 +278,7 @@ def test_its_services_end_with_the_app(clustered: CrewDevice) -> None:
     roll_out(clustered)
     assert clustered.run("ps:stop", "shop").status == 0
     assert list(swarm.services) == ["crew-registry"]
-    assert router.sites(clustered.paths) == []
+    assert router.sites(clustered.paths) == ([], {})
     assert clustered.run("ps:start", "shop").status == 0
     assert "shop_web" in swarm.services
     assert clustered.run("apps:destroy", "--force", "shop").status == 0

@@ -127,7 +127,7 @@ def _reason(text: str) -> str:
 
 def enabled(paths: Paths) -> list[str]:
     """Apps whose certificates are renewed."""
-    return [app for app in store.apps(paths) if store.section(paths, app, SECTION).get("enabled")]
+    return [app for app, section in store.sections(paths, SECTION).items() if section.get("enabled")]
 
 
 def is_due(paths: Paths, app: str, now: datetime | None = None) -> bool:

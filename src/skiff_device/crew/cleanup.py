@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skiff_device.common.errors import DeviceError
 from skiff_device.crew import containers, store
 from skiff_device.crew import release as releases
 from skiff_device.crew.engine import Engine
@@ -67,7 +69,7 @@ def old_releases(paths: Paths, engine: Engine, name: str) -> None:
     # One that is being made is newer, and none of its business.
     others = [number for number in releases.numbers(paths, name) if number < now]
     for number in others[: max(0, len(others) + 1 - keep(paths, name))]:
-        old = releases.load(paths, name, number)
+        old = releases.readable(paths, name, number)
         if old is not None:
             engine.untag(old.tag)
         releases.forget(paths, name, number)
@@ -94,7 +96,9 @@ def everything(paths: Paths, engine: Engine) -> Freed:
     freed = Freed()
     apps = store.apps(paths)
     for name in apps:
-        freed += app(paths, engine, name)
+        # A damaged app keeps nobody's disk full.
+        with suppress(DeviceError):
+            freed += app(paths, engine, name)
     for image in engine.images():
         for tag in image.get("RepoTags") or []:
             match = _TAG.fullmatch(str(tag))

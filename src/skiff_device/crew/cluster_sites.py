@@ -74,7 +74,7 @@ def tell(paths: Paths) -> None:
 def _own(paths: Paths) -> dict[str, bytes]:
     """Sites of the apps that are this device's, and run on the cluster."""
     found: dict[str, Told] = {}
-    for site in router.own_sites(paths):
+    for site in router.own_sites(paths)[0]:
         if site.clustered:
             tls = Path(site.tls).read_text() if site.tls else ""
             # Proofs for an authority are where the certificate is asked for.

@@ -102,9 +102,9 @@ def write(paths: Paths) -> None:
 def _table(paths: Paths) -> str:
     lines = _renewal(paths)
     for app in store.apps(paths):
-        if store.section(paths, app, "cron").get("maintenance"):
-            continue
         try:
+            if store.section(paths, app, "cron").get("maintenance"):
+                continue
             # Names and ids are plain words. The command itself no shell of the device's ever sees.
             lines += [
                 f"{job.fields} crew cron-run {app} {job.id} 2>&1 | logger -t {SERVICE}\n"
@@ -120,7 +120,7 @@ def _table(paths: Paths) -> str:
 
 def _renewal(paths: Paths) -> list[str]:
     """The job that renews certificates, once a day, not on all devices at the same time."""
-    if not any(store.section(paths, app, "letsencrypt").get("enabled") for app in store.apps(paths)):
+    if not any(section.get("enabled") for section in store.sections(paths, "letsencrypt").values()):
         return []
     digest = hashlib.sha256(socket.gethostname().encode()).digest()
     when = f"{digest[0] % 60} {digest[1] % 24} * * *"

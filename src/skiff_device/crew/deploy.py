@@ -160,7 +160,7 @@ def destroy(paths: Paths, app: str) -> None:
     with store.alone(paths, f"deploy-{app}"):
         engine = Engine(paths)
         tags = [one.tag for one in releases.kept(paths, app)]
-        _end_services(paths, app, releases.current(paths, app))
+        _end_services(paths, app, releases.serving(paths, app))
         releases.point_at(paths, app, 0)
         router.apply(paths)
         if service_spec.is_clustered(paths, app):
@@ -274,7 +274,7 @@ def _become(section: store.Section, content: store.Section) -> None:
 
 def _before(paths: Paths, app: str) -> Release | None:
     """The last release with another image than the one that serves."""
-    now = releases.current(paths, app)
+    now = releases.serving(paths, app)
     others = [one for one in releases.kept(paths, app) if now is None or one.image != now.image]
     return others[-1] if others else None
 
@@ -306,7 +306,7 @@ def _roll_out(paths: Paths, app: str, engine: Engine, release: Release, say: Say
             crontab.write(paths)
             status.write(paths, engine)
             retire.begin(app)
-            _end_services(paths, app, releases.load(paths, app, before) if before else None)
+            _end_services(paths, app, releases.readable(paths, app, before))
     finally:
         if not switched:
             with _undisturbed():
@@ -344,7 +344,7 @@ def _roll_out_services(paths: Paths, app: str, engine: Engine, release: Release,
     """The same on a cluster: Swarm starts, checks and takes back; the switch is told to the router here."""
     from skiff_device.crew import services
 
-    before = releases.current(paths, app)
+    before = releases.serving(paths, app)
     was_stopped = bool(store.section(paths, app, "ps").get("stopped"))
 
     def switch(made: Release) -> None:

@@ -54,8 +54,9 @@ class Site(NamedTuple):
     default: bool = False
     # File with chain and key; empty for plain HTTP.
     tls: str = ""
-    # Plain HTTP goes to HTTPS.
+    # Plain HTTP goes to HTTPS, which is on that port.
     redirect: bool = False
+    https: int = 443
     max_body: str = "100m"
     # Proofs for an authority (HTTP-01) are answered before the app is asked.
     proofs: bool = False
@@ -79,7 +80,7 @@ def unsound(site: Site) -> str:
         *((_NAME, name) for name in site.names), *((_SERVER, server) for server in site.servers),
     ]  # fmt: skip
     wrong = next((text for pattern, text in kinds if not pattern.fullmatch(text)), None)
-    if wrong is None and site.servers and 0 < site.port < 65536:
+    if wrong is None and site.servers and all(0 < port < 65536 for port in (site.port, site.https)):
         return ""
     return f"{wrong!r} is not what the router takes" if wrong is not None else "nothing to lead to"
 
@@ -128,7 +129,10 @@ def _server(site: Site) -> str:
     head = "  server {\n" + "\n".join(lines) + "\n" + (_certificate(site.tls) if site.tls else "")
     head += _PROOFS if site.proofs else ""
     head += _SOON if site.clustered else ""
-    return head + (_REDIRECT if site.redirect else _LOCATION.format(upstream=_name(site))) + "  }\n"
+    if site.redirect:
+        place = "$host" if site.https == 443 else f"$host:{site.https}"
+        return head + _REDIRECT.format(place=place) + "  }\n"
+    return head + _LOCATION.format(upstream=_name(site)) + "  }\n"
 
 
 _PROOFS = """\
@@ -138,7 +142,7 @@ _SOON = """\
     proxy_connect_timeout 3s;
 """
 _REDIRECT = """\
-    location / { return 301 https://$host$request_uri; }
+    location / {{ return 301 https://{place}$request_uri; }}
 """
 _LOCATION = """\
     location / {{

@@ -72,7 +72,7 @@ def _last_words(engine: Engine, name: str, say: Say) -> None:
 def give_way(paths: Paths, app: str, engine: Engine, say: Say) -> list[Running]:
     """Stop the containers that must not run beside new ones (checks:disable); returns them."""
     settings = store.section(paths, app, "checks")
-    now = releases.current(paths, app)
+    now = releases.serving(paths, app)
     ended = []
     for one in now.containers if now is not None else ():
         if is_in(settings, "disabled", one.process) and engine.inspect(one.name) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from skiff_device.common.errors import DeviceError
@@ -101,17 +102,28 @@ def numbers(paths: Paths, app: str) -> list[int]:
 
 
 def kept(paths: Paths, app: str) -> list[Release]:
-    """All releases that are kept, oldest first."""
-    found = (load(paths, app, number) for number in numbers(paths, app))
+    """All releases that are kept, oldest first, but those whose file is damaged."""
+    found = (readable(paths, app, number) for number in numbers(paths, app))
     return [one for one in found if one is not None]
 
 
+def readable(paths: Paths, app: str, number: int) -> Release | None:
+    """A release by its number; None also when its file is damaged."""
+    with suppress(DeviceError):
+        return load(paths, app, number)
+    return None
+
+
 def current_number(paths: Paths, app: str) -> int:
-    """Number of the release that serves; 0 when there is none."""
+    """Number of the release that serves; 0 when there is none. Raises DeviceError where it cannot tell."""
+    link = paths.app(app) / "current"
     try:
-        name = (paths.app(app) / "current").readlink().name
-    except OSError:
+        name = link.readlink().name
+    except FileNotFoundError:
         return 0
+    except OSError as error:
+        # Taken for none, it would be the end of all releases at the next boot.
+        raise DeviceError(f"{link} cannot be read: {error.strerror}", "dmesg; restart the device") from None
     return int(name) if name.isdigit() else 0
 
 
@@ -119,6 +131,13 @@ def current(paths: Paths, app: str) -> Release | None:
     """The release that serves, or None."""
     number = current_number(paths, app)
     return load(paths, app, number) if number else None
+
+
+def serving(paths: Paths, app: str) -> Release | None:
+    """The release that serves; None also when what is kept of it is damaged."""
+    with suppress(DeviceError):
+        return current(paths, app)
+    return None
 
 
 def point_at(paths: Paths, app: str, number: int) -> None:

@@ -92,44 +92,59 @@ def published(paths: Paths, app: str, exposed: tuple[int, ...]) -> list[tuple[st
     return wanted
 
 
-def sites(paths: Paths) -> list[Site]:
-    """Every site of every app that serves: this device's own, and on a cluster those of other managers."""
-    found = own_sites(paths)
+def sites(paths: Paths) -> tuple[list[Site], dict[str, str]]:
+    """Every site of every app that serves: this device's own, and on a cluster those of other managers.
+
+    And the apps whose files are damaged, with the reason: none keeps others from being served.
+    """
+    found, damaged = own_sites(paths)
     if (paths.run / "sites").exists():
         from skiff_device.crew import cluster_sites
 
         found += cluster_sites.of_others(paths)
-    return found
+    return found, damaged
 
 
-def own_sites(paths: Paths) -> list[Site]:
-    """Every site of the apps of this device that serve."""
+def own_sites(paths: Paths) -> tuple[list[Site], dict[str, str]]:
+    """Every site of the apps of this device that serve, and the apps that cannot be read."""
     found: list[Site] = []
+    damaged: dict[str, str] = {}
     for app in store.apps(paths):
-        release = releases.current(paths, app)
-        if release is None or store.section(paths, app, "ps").get("stopped"):
-            continue
-        web = [one for one in release.containers if one.process == "web"]
-        if not web and not release.port:
-            continue
-        tls = str(paths.certs / app / "server.pem") if has_certificate(paths, app) else ""
-        proxy = store.section(paths, app, "proxy")
-        proofs = bool(store.section(paths, app, "letsencrypt").get("enabled"))
-        for scheme, port, inside in published(paths, app, release.exposed):
-            found.append(
-                Site(
-                    app,
-                    port,
-                    tuple(domains(paths, app)),
-                    tuple(f"{one.address}:{inside}" for one in web) or (f"127.0.0.1:{release.port}",),
-                    tls=tls if scheme == "https" else "",
-                    redirect=bool(tls) and scheme == "http" and not proxy.get("no_redirect"),
-                    max_body=str(proxy.get("max_body", MAX_BODY)),
-                    proofs=proofs and scheme == "http",
-                    clustered=not web,
-                )
-            )
-    return _defaults(paths, found)
+        try:
+            found += _sites_of(paths, app)
+        except DeviceError as error:
+            damaged[app] = error.message
+    return _defaults(paths, found), damaged
+
+
+def _sites_of(paths: Paths, app: str) -> list[Site]:
+    release = releases.current(paths, app)
+    if release is None or store.section(paths, app, "ps").get("stopped"):
+        return []
+    web = [one for one in release.containers if one.process == "web"]
+    if not web and not release.port:
+        return []
+    tls = str(paths.certs / app / "server.pem") if has_certificate(paths, app) else ""
+    proxy = store.section(paths, app, "proxy")
+    proofs = bool(store.section(paths, app, "letsencrypt").get("enabled"))
+    listed = published(paths, app, release.exposed)
+    # There is one with a certificate, on 443 where nothing else was said.
+    https = {port for scheme, port, _ in listed if scheme == "https"}
+    return [
+        Site(
+            app,
+            port,
+            tuple(domains(paths, app)),
+            tuple(f"{one.address}:{inside}" for one in web) or (f"127.0.0.1:{release.port}",),
+            tls=tls if scheme == "https" else "",
+            redirect=bool(https) and scheme == "http" and not proxy.get("no_redirect"),
+            https=443 if 443 in https else min(https, default=443),
+            max_body=str(proxy.get("max_body", MAX_BODY)),
+            proofs=proofs and scheme == "http",
+            clustered=not web,
+        )
+        for scheme, port, inside in listed
+    ]
 
 
 def _defaults(paths: Paths, found: list[Site]) -> list[Site]:
@@ -149,7 +164,9 @@ def apply(paths: Paths, say: Say | None = None, wait: bool = True) -> dict[str, 
     Returns the apps that it leaves out, or ports of theirs, and why: none keeps others from being served.
     """
     with store.alone(paths, "router"):
-        wanted, bad = _sound(sites(paths))
+        found, damaged = sites(paths)
+        wanted, bad = _sound(found)
+        bad |= damaged
         if wanted:
             bad |= _serve(paths, wanted, wait)
         elif (paths.run / "router/nginx.conf").exists():
@@ -171,9 +188,15 @@ def _serve(paths: Paths, wanted: list[Site], wait: bool) -> dict[str, str]:
     folder = paths.run / "router"
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     generation = str(time.time_ns())
-    busy = taken(paths, {site.port for site in wanted})
+    busy = taken(paths, _ports(wanted))
     bad = {site.app: f"another program has port {site.port}" for site in wanted if site.port in busy}
-    bad |= _write(folder, [site for site in wanted if site.port not in busy], generation)
+    # Nobody is sent to another program.
+    served = [
+        site._replace(redirect=site.redirect and site.https not in busy)
+        for site in wanted
+        if site.port not in busy
+    ]
+    bad |= _write(folder, served, generation)
     service.control(paths, SERVICE, b"uh" if _answer(folder) else b"u")
     if wait:
         _await(paths, folder, generation)
@@ -183,7 +206,22 @@ def _serve(paths: Paths, wanted: list[Site], wait: bool) -> dict[str, str]:
 def _sound(wanted: list[Site]) -> tuple[list[Site], dict[str, str]]:
     """Sites whose every word is of its kind, and apps that have others: settings may come from a backup."""
     bad = {site.app: reason for site in wanted if (reason := nginx_conf.unsound(site))}
+    # To nginx HTTPS is a matter of the port, whoever has it: plain HTTP stays so, but on HTTPS's own.
+    schemes = {port: {scheme_of(site) for site in wanted if site.port == port} for port in _ports(wanted)}
+    for site in wanted:
+        usual = "https" if site.port == 443 else "http"
+        if len(schemes[site.port]) > 1 and scheme_of(site) != usual:
+            bad.setdefault(site.app, f"port {site.port} is another app's for {usual}")
     return [site for site in wanted if site.app not in bad], bad
+
+
+def scheme_of(site: Site) -> str:
+    """`http` or `https`."""
+    return "https" if site.tls else "http"
+
+
+def _ports(wanted: list[Site]) -> set[int]:
+    return {site.port for site in wanted}
 
 
 def _write(folder: Path, wanted: list[Site], generation: str) -> dict[str, str]:
@@ -192,15 +230,19 @@ def _write(folder: Path, wanted: list[Site], generation: str) -> dict[str, str]:
     socket = folder / "router.sock"
     text = nginx_conf.text(wanted, generation, socket)
     if _refused(folder, text):
-        for app in sorted({site.app for site in wanted}):
-            alone = [site._replace(default=False) for site in wanted if site.app == app]
-            if reason := _refused(folder, nginx_conf.text(alone, generation, socket)):
-                bad[app] = reason
-        text = nginx_conf.text([site for site in wanted if site.app not in bad], generation, socket)
+        # One may be wrong by itself or beside others: each comes to those that are taken already.
+        kept: list[Site] = []
+        text = nginx_conf.text(kept, generation, socket)
         if reason := _refused(folder, text):
             raise DeviceError(
                 f"the router does not take its configuration: {reason}", "less /run/log/messages"
             )
+        for app in sorted({site.app for site in wanted}):
+            more = kept + [site for site in wanted if site.app == app]
+            if reason := _refused(folder, with_it := nginx_conf.text(more, generation, socket)):
+                bad[app] = reason
+            else:
+                kept, text = more, with_it
     write_atomically(folder / "nginx.conf", text, 0o600)
     return bad
 

@@ -21,8 +21,14 @@ def line(paths: Paths, engine: Engine) -> str:
     running = stopped = empty = 0
     failed = []
     for app in store.apps(paths):
-        release = releases.current(paths, app)
-        if to_core.container(store.section(paths, app, "app")):
+        try:
+            release = releases.current(paths, app)
+            section = store.section(paths, app, "app")
+        except DeviceError:
+            # Each command names the file that is damaged.
+            failed.append(app)
+            continue
+        if to_core.container(section):
             # Core tells of those.
             continue
         if release is None:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,15 @@ def section(paths: Paths, app: str | None, name: str) -> Section:
     return found if isinstance(found, dict) else {}
 
 
+def sections(paths: Paths, name: str) -> dict[str, Section]:
+    """That section of every app, without apps whose settings are damaged: none is in another's way."""
+    found = {}
+    for app in apps(paths):
+        with suppress(DeviceError):
+            found[app] = section(paths, app, name)
+    return found
+
+
 def whole(paths: Paths, app: str | None) -> dict[str, Any]:
     """All sections of an app's settings (None: of those of all apps)."""
     return _read(_settings(paths, app))
@@ -89,6 +98,15 @@ def change(paths: Paths, app: str | None, name: str, change: Callable[[Section],
             del whole[name]
         _write(path, whole)
     return part
+
+
+def forget_damaged(paths: Paths, app: str) -> None:
+    """Empty the settings and variables of an app that cannot be read, so that it can be destroyed."""
+    for path in (_settings(paths, app), _env(paths, app)):
+        try:
+            _read(path)
+        except DeviceError:
+            _write(path, {})
 
 
 def env(paths: Paths, app: str | None) -> dict[str, str]:

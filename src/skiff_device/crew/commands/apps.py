@@ -65,6 +65,8 @@ def destroy(context: Context, args: Args) -> int | None:
     force = args.flag("--force")
     app = context.app(args)
     args.none_left()
+    if force:
+        store.forget_damaged(context.paths, app)
     _not_locked(context, app)
     if not force:
         context.note(f"this removes {app} with all its releases; type its name to go on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
@@ -23,12 +24,32 @@ def _words(args: Args) -> list[str]:
 
 
 def _free(context: Context, app: str, wanted: list[str]) -> None:
-    for other in store.apps(context.paths):
-        taken = set(store.section(context.paths, other, "domains").get("names", [])) & set(wanted)
-        if other != app and taken:
-            raise DeviceError(
-                f"{min(taken)} leads to {other} already", f"domains:remove {other} {min(taken)}"
-            )
+    """See that these names reach no other app. Raises DeviceError, which tells admins alone whom."""
+    is_admin = context.caller.role == "admin"
+    device = f".{socket.gethostname()}.local"
+    for name in wanted:
+        if not is_admin and name.endswith(device) and name != f"{app}{device}":
+            # It would have what is meant for an app of that name, one that comes later, too.
+            raise DeviceError(f"{name} is for the app of that name", "choose another one")
+        for other, section in store.sections(context.paths, "domains").items():
+            names_of_other = section.get("names", []) or [f"{other}{device}"]
+            if other == app or not any(_reaches(name, one, strictly=is_admin) for one in names_of_other):
+                continue
+            if is_admin:
+                raise DeviceError(f"{name} leads to {other} already", f"domains:remove {other} {name}")
+            raise DeviceError(f"{name} leads to another app already", "choose another one")
+
+
+def _reaches(name: str, other: str, strictly: bool) -> bool:
+    """Whether a name is another app's: the same one, or, unless strictly, one under a wildcard of it."""
+    return name == other or (not strictly and other.startswith("*.") and name.endswith(other[1:]))
+
+
+def _take(context: Context, app: str, wanted: list[str], edit: routed.Edit, text: str) -> None:
+    # Two apps may want one name at once.
+    with store.alone(context.paths, "domains"):
+        _free(context, app, wanted)
+        _apply(context, app, edit, f"{text} {' '.join(wanted)}")
 
 
 @COMMANDS.command("domains:add APP DOMAIN…", "one more name", access="deploy")
@@ -36,12 +57,11 @@ def add(context: Context, args: Args) -> int | None:
     """Wildcards such as *.example.org too."""
     app = context.app(args)
     wanted = _words(args)
-    _free(context, app, wanted)
 
     def change(section: dict[str, Any]) -> None:
         section["names"] = list(dict.fromkeys([*section.get("names", []), *wanted]))
 
-    _apply(context, app, change, f"domains:add {' '.join(wanted)}")
+    _take(context, app, wanted, change, "domains:add")
     return None
 
 
@@ -50,8 +70,7 @@ def set_(context: Context, args: Args) -> int | None:
     """Instead of those that were set."""
     app = context.app(args)
     wanted = _words(args)
-    _free(context, app, wanted)
-    _apply(context, app, lambda section: section.update(names=wanted), f"domains:set {' '.join(wanted)}")
+    _take(context, app, wanted, lambda section: section.update(names=wanted), "domains:set")
     return None
 
 

@@ -7,7 +7,11 @@ from skiff_device.crew import names, store
 from skiff_device.crew.command import Args, Context, Family
 
 COMMANDS = Family("ports of the device, and of the container behind them")
-_RESERVED = (22,)
+# The router is not root; others may have ports from here on (net.ipv4.ip_unprivileged_port_start).
+_LOWEST = 80
+# Mappings of one app: nginx has a socket or two for each, and 1024 in all.
+_MOST = 32
+_USUAL = {80: "http", 443: "https"}
 
 
 def _parse(word: str) -> list[str | int]:
@@ -18,33 +22,67 @@ def _parse(word: str) -> list[str | int]:
         raise DeviceError(
             f"{names.shown(word)!r} is no mapping", "SCHEME:PORT:CONTAINER_PORT, such as http:80:5000"
         )
-    host = names.number(fields[1], "the device's port", 1, 65535)
-    if host in _RESERVED:
-        raise DeviceError(f"port {host} is the device's own", "choose another one")
+    host = names.number(fields[1], "the device's port", _LOWEST, 65535)
     return [fields[0], host, names.number(fields[2], "the container's port", 1, 65535)]
 
 
+def _must_fit(context: Context, app: str, wanted: list[list[str | int]]) -> None:
+    """See that the router can have these beside what other apps have. Raises DeviceError."""
+    from skiff_device.crew import router
+
+    listed = [int(host) for _, host, _ in wanted]
+    twice = [host for host in listed if listed.count(host) > 1]
+    if twice:
+        raise DeviceError(f"port {twice[0]} is there twice", "a port of the device leads to one place")
+    if len(listed) > _MOST:
+        raise DeviceError(f"{len(listed)} ports", f"an app has at most {_MOST}")
+    # To nginx HTTPS is a matter of the port, not of the app.
+    schemes = {
+        int(host): str(scheme)
+        for other, section in store.sections(context.paths, "ports").items()
+        for scheme, host, _ in section.get("map", [])
+        if other != app
+    } | _USUAL
+    fresh = [one for one in wanted if one not in _given(context, app)]
+    for scheme, host, _ in fresh:
+        if schemes.get(int(host), scheme) != scheme:
+            raise DeviceError(f"port {host} is for {schemes[int(host)]}", f"another port for {scheme}")
+    for port in router.taken(context.paths, {int(host) for _, host, _ in fresh}):
+        raise DeviceError(f"another program has port {port}", "choose another one")
+
+
 def _apply(context: Context, app: str, wanted: list[list[str | int]], text: str) -> None:
+    """Have these mappings. Raises DeviceError; those of before are in force then."""
     from skiff_device.crew import deploy, events, release, router
 
-    fresh = [int(one[1]) for one in wanted if one not in _given(context, app)]
-    for port in router.taken(context.paths, fresh):
-        raise DeviceError(f"another program has port {port}", "choose another one")
     now = release.current(context.paths, app)
-    before = router.container_port(context.paths, app, now.exposed) if now else 0
+    port = router.container_port(context.paths, app, now.exposed) if now else 0
+    with store.alone(context.paths, "ports"):
+        _must_fit(context, app, wanted)
+        before = _given(context, app)
+        _set(context, app, wanted)
+    try:
+        if now is not None and router.container_port(context.paths, app, now.exposed) != port:
+            # PORT tells the app where to listen.
+            deploy.redeploy(context.paths, app, text, context.note)
+        elif reason := router.apply(context.paths, context.note).get(app):
+            raise DeviceError(f"the router does not take it: {reason}", "the old ports stay")
+    except BaseException:
+        # After the switch it is too late for that: the app listens elsewhere.
+        if now is None or release.current_number(context.paths, app) == now.number:
+            _set(context, app, before)
+            router.apply(context.paths)
+        raise
+    events.log(context.paths, context.caller, f"{app}: {text}")
 
+
+def _set(context: Context, app: str, wanted: list[list[str | int]]) -> None:
     def change(section: dict[str, object]) -> None:
         section.clear()
         if wanted:
             section["map"] = wanted
 
     store.change(context.paths, app, "ports", change)
-    events.log(context.paths, context.caller, f"{app}: {text}")
-    if now is not None and router.container_port(context.paths, app, now.exposed) != before:
-        # PORT tells the app where to listen.
-        deploy.redeploy(context.paths, app, text, context.note)
-    else:
-        router.apply(context.paths, context.note)
 
 
 def _given(context: Context, app: str) -> list[list[str | int]]:
