@@ -65,6 +65,31 @@ def test_data_stays_when_only_a_setting_is_wrong(fine: Device, words: str) -> No
     assert fine.read("called") == ""
 
 
+@pytest.mark.parametrize(
+    ("engine", "cluster", "free", "why"),
+    [
+        (
+            "(status 1): mkdir /mnt/persist/skiff/docker/tmp: no space left on device",
+            "ok\t\t",
+            800,
+            "The disk",
+        ),
+        ("(status 1)", "ok\t\t", 3, "The disk is full"),
+        ("(status 1)", "fail\tthe cluster's ports stay shut\t", 800, "The cluster's settings"),
+    ],
+)
+def test_nor_does_it_go_when_something_else_is_wrong(
+    fine: Device, engine: str, cluster: str, free: int, why: str
+) -> None:
+    fine.put("run/skiff/status/engine", f"fail\tdockerd ended 3 times in a row {engine}\thint\n")
+    fine.put("run/skiff/status/cluster", f"{cluster}\n")
+    fine.put("mnt/persist/skiff/docker/image/db", "precious")
+    code, text = doctor(fine, "--fix engine", free)
+    assert code == 1 and why in text
+    assert fine.read("mnt/persist/skiff/docker/image/db") == "precious"
+    assert fine.read("called") == ""
+
+
 def test_a_full_disk_loses_caches_and_nothing_else(fine: Device) -> None:
     assert doctor(fine, free=70)[0] == 0
     code, text = doctor(fine, "--fix", free=3)

@@ -69,6 +69,14 @@ def test_steps(guarded: Device) -> None:
     assert guarded.status("guard")[0] == "fail"
 
 
+def test_a_system_without_slots_is_not_restarted_again_and_again(guarded: Device) -> None:
+    guarded.cmdline("quiet")
+    told = guarded.sh(f"{STUBS}for n in 3 6 9 12 15; do guard_step $n; done").stdout.splitlines()
+    assert told == ["pristine"]
+    assert guarded.status("guard")[0] == "fail"
+    assert "not started from a slot" in guarded.status("guard")[1]
+
+
 def test_a_disk_that_hangs_does_not_take_the_guard_along(guarded: Device) -> None:
     # It waits for its disk until that answers.
     fake = """#!/bin/sh

@@ -86,6 +86,17 @@ def test_the_time_kept_on_persist_goes_before_the_build(device: Device) -> None:
     assert told == "date -s @4100000002"
 
 
+@pytest.mark.parametrize("damaged", ["17", "", "abc", "4100000000000"])
+def test_a_damaged_time_on_persist_is_none(device: Device, damaged: str) -> None:
+    for path, text, seconds in (
+        ("etc/skiff/epoch", "4000000000", 4000000000),
+        ("run/skiff/seen/clock", damaged, 4100000000),
+    ):
+        os.utime(device.put(path, f"{text}\n"), (seconds, seconds))
+    told = device.says('. "$LIB/clock.sh"; date() { echo "date $*" >&3; }; exec 3>&1; clock_forward')
+    assert told == "date -s @4000000002"
+
+
 @pytest.mark.parametrize(
     ("told", "chrony", "set_to"),
     [

@@ -123,6 +123,61 @@ def test_a_link_that_is_on_already_costs_no_program(device: Device) -> None:
     assert device.says(LOAD + 'ip() { echo "ip $*"; }; link_up eth0; link_up eth1') == "ip link set eth1 up"
 
 
+def looks(device: Device, *before: str) -> list[str]:
+    """What the network service does in so many looks; before each of them a line of shell is run."""
+    script = (LIB / "network").read_text().replace(". /usr/lib/", '. "$SKIFF_ROOT"/usr/lib/')
+    acts = "".join(f"{number}) {act} ;;\n" for number, act in enumerate(before, 1))
+    stubs = f"""
+ip() {{ echo "ip $*"; }}
+udhcpc() {{ echo "udhcpc $*"; }}
+sv() {{ :; }}
+turn=0
+turn() {{
+    turn=$((turn + 1))
+    case $turn in
+    {acts}
+    *) exit 0 ;;
+    esac
+}}
+pause() {{ turn; }}
+turn
+"""
+    # The library's own `pause` must not take its place again.
+    loaded = script.index("# Anything that was started")
+    done = device.raw(script[:loaded] + stubs + script[loaded:])
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def static(device: Device, carrier: int) -> None:
+    interface(device, "eth0")
+    device.put("sys/class/net/eth0/carrier", f"{carrier}\n")
+    device.put("run/skiff/seen/network/eth0.conf", "ADDRESS=10.1.2.3/24\n")
+
+
+STARTED = ["ip link set eth0 up", "ip addr add 10.1.2.3/24 dev eth0"]
+
+
+def test_a_card_that_was_reset_is_set_up_again(device: Device) -> None:
+    static(device, 1)
+    reset = 'echo 7 >"$SYS/class/net/eth0/ifindex"'
+    assert looks(device, ":", ":", reset, ":") == [*STARTED, "ip addr flush dev eth0", *STARTED]
+
+
+def test_a_cable_that_is_not_there_from_the_start_is_told(device: Device) -> None:
+    static(device, 0)
+    assert looks(device, ":", ":") == STARTED
+    assert device.status("net.eth0")[0] == "ok"
+    assert looks(device, ":") == []
+    assert device.status("net.eth0")[:2] == ["warn", "10.1.2.3/24 (static), cable unplugged"]
+
+
+def test_a_cable_that_is_noticed_late_changes_nothing(device: Device) -> None:
+    static(device, 0)
+    assert looks(device, ":", ":", 'echo 1 >"$SYS/class/net/eth0/carrier"', ":") == STARTED
+    assert device.status("net.eth0")[0] == "ok"
+
+
 def test_a_wrong_file_falls_back_to_dhcp_and_is_told(device: Device) -> None:
     interface(device, "eth0")
     device.put("run/skiff/seen/network/eth0.conf", "ADDRESS=here\n")

@@ -32,6 +32,15 @@ def test_only_what_differs_is_asked_for(slots: Slots) -> None:
     assert slots.does("slots_prepare", slots.manifest()) == ["slot b", f"basis {slots.boot}/a/"]
 
 
+def test_what_is_damaged_where_it_would_be_copied_from_is_asked_for(slots: Slots) -> None:
+    (slots.boot / "a/dtbs/v/one.dtb").write_bytes(b"a tref")
+    needs = slots.does("slots_prepare", slots.manifest())
+    assert "need dtbs/v/one.dtb" in needs
+    assert not (slots.boot / "new/dtbs/v/one.dtb").exists()
+    (slots.boot / "a/dtbs/v/one.dtb").unlink()
+    assert slots.does("slots_prepare", slots.manifest()) == needs
+
+
 def test_what_an_interruption_left_is_built_on(slots: Slots) -> None:
     slots.does("slots_prepare", slots.manifest())
     slots.device.put("run/skiff/boot/new/.initramfs.Xy12Zz", FILES["initramfs"][:7000])

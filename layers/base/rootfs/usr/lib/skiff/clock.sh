@@ -3,19 +3,27 @@
 # shellcheck shell=sh
 # shellcheck disable=SC3013  # ash has -nt
 
+# Seconds since 1970.
+is_time() {
+	case $1 in
+	'' | *[!0-9]* | ????????????*) return 1 ;;
+	esac
+}
+
 # Sets the clock when it is behind. Files made now tell what time it is: on most boots no program is started.
 clock_forward() {
 	: >"$RUN/now"
-	if [ "$SEEN/clock" -nt "$RUN/now" ] && line_of "$SEEN/clock"; then
+	line_of "$ETC/skiff/epoch" || return 0
+	built=$REPLY
+	# A damaged one says nothing.
+	if [ "$SEEN/clock" -nt "$RUN/now" ] && line_of "$SEEN/clock" && is_time "$REPLY" && [ "$REPLY" -gt "$built" ]; then
 		:
 	elif [ "$RUN/now" -nt "$ETC/skiff/epoch" ]; then
 		return
 	else
-		line_of "$ETC/skiff/epoch" || return
+		REPLY=$built
 	fi
-	case $REPLY in
-	'' | *[!0-9]* | ????????????*) return ;;
-	esac
+	is_time "$REPLY" || return 0
 	# A little later than the newest file, so that all files are in the past.
 	date -s "@$((REPLY + 2))" >/dev/null
 }

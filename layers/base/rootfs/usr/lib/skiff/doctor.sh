@@ -38,7 +38,11 @@ doctor_knows() { # UNIT TEXT
 	engine:*'unable to configure'* | engine:*'failed to set log opts'*)
 		WHY="A setting is not accepted: look at skiff/docker.json on persist and at /etc/docker/. Then: sv restart docker"
 		;;
+	engine:*'no space left'* | engine:*'ead-only file system'*)
+		WHY="The disk keeps it from starting: skiff-status persist"
+		;;
 	engine:*' in a row'*)
+		! engine_waits || return 0
 		line_of "$ETC/skiff/engine"
 		ENGINE=$REPLY
 		WHY="The engine's data may be damaged, as by a power cut on a disk that lies about its cache. less /run/log/messages"
@@ -66,6 +70,20 @@ doctor_knows() { # UNIT TEXT
 	services:down:*)
 		DOWN=${2#down:} REMEDY=start_services WOULD="starts$DOWN"
 		;;
+	esac
+}
+
+# Whether something else than its data keeps the engine from starting. Sets WHY then.
+engine_waits() {
+	persist_room
+	if [ "$SIZE" != 0 ] && [ "$FREE" -lt 16 ]; then
+		WHY="The disk is full: skiff-status persist"
+		return
+	fi
+	line_of "$STATUS/cluster" || REPLY=
+	case $REPLY in
+	fail*) WHY="The cluster's settings keep it from starting: skiff-status cluster" ;;
+	*) return 1 ;;
 	esac
 }
 

@@ -113,13 +113,19 @@ guard_step() { # FAILURES
 		sv -w 5 force-restart "$ETC/service/ssh" >/dev/null 2>&1
 		;;
 	9)
+		# Nothing would note how the next start is to be, and it would be like this one, again and again.
+		if ! slot_running; then
+			report guard fail "SSH does not answer, and this system was not started from a slot that could start without overlay and persist" \
+				"look at the console and at the overlay"
+			return
+		fi
 		report guard fail "SSH does not answer: restarting without overlay and persist"
 		slots safe
 		# What is not written yet is left to shutdown, which has limits: reboot waits for a disk that hangs.
 		reboot -n
 		;;
 	# A shutdown that hangs, too.
-	15) reboot -n -f ;;
+	15) ! slot_running || reboot -n -f ;;
 	esac
 }
 

@@ -204,6 +204,7 @@ start_dhcp() {
 # Static addresses when a valid file names them, DHCP otherwise.
 interface_start() {
 	link_up "$1"
+	! line_of "$SYS/class/net/$1/ifindex" || echo "$REPLY" >"$NET/$1.index"
 	if settings_of "$1"; then
 		file=$REPLY
 		# shellcheck disable=SC2086
@@ -235,7 +236,7 @@ stop_dhcp() { # PID
 
 interface_stop() {
 	! line_of "$NET/$1.pid" || stop_dhcp "$REPLY"
-	rm -f "$NET/$1.pid" "$NET/$1.mode" "$NET/$1.dns" "$NET/$1.wrong" "$STATUS/net.$1"
+	rm -f "$NET/$1.pid" "$NET/$1.mode" "$NET/$1.index" "$NET/$1.dns" "$NET/$1.wrong" "$STATUS/net.$1"
 	if [ -e "$SYS/class/net/$1" ]; then
 		ip addr flush dev "$1" 2>/dev/null
 		# With its own addresses of IPv6 the kernel begins anew, and asks for routers.

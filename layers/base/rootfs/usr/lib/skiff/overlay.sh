@@ -29,12 +29,16 @@ overlay_fits() {
 	fi
 }
 
-# Copies one tree; the first thing that goes wrong stays in code. A link to a folder is followed, not replaced.
+# Copies one tree in what is left of the time; the first thing that goes wrong stays in code. A link to a folder is
+# followed, not replaced.
 lay() { # FROM TO OPTION…
 	[ "$code" = 0 ] || return
 	from=$1 to=$2
 	shift 2
-	timeout -k 2 "$limit" rsync -aHK --no-D --omit-dir-times "$@" "$from" "$to" >/dev/null 2>>"$RUN/overlay.log"
+	seconds_up
+	left=$((limit - (REPLY - began)))
+	[ $left -gt 0 ] || left=1
+	timeout -k 2 $left rsync -aHK --no-D --omit-dir-times "$@" "$from" "$to" >/dev/null 2>>"$RUN/overlay.log"
 	code=$?
 }
 
@@ -46,6 +50,8 @@ overlay_copy() {
 		return
 	fi
 	limit=$((timeout / 2 + 1)) code=0
+	seconds_up
+	began=$REPLY
 	: >"$RUN/overlay.log"
 	for name in $MERGED; do
 		if [ -d "$OVERLAY/$name" ] && [ ! -L "$OVERLAY/$name" ]; then
@@ -62,7 +68,8 @@ overlay_copy() {
 	lay "$OVERLAY/" / "$@"
 	case $code in
 	0) report overlay ok "$files files from ${hint#look at }" ;;
-	124 | 137 | 143)
+	# 20: rsync was asked to end.
+	20 | 124 | 137 | 143)
 		report overlay fail "stopped after $limit seconds, only part of it is there" \
 			"skiff.overlay_timeout=SECONDS on the kernel's command line; $hint"
 		;;
@@ -107,12 +114,17 @@ mend() {
 	"$IMAGE/usr/bin/busybox" cp -a "$IMAGE/$1" "$ROOT/$1.image" && "$IMAGE/usr/bin/busybox" mv "$ROOT/$1.image" "$ROOT/$1"
 }
 
+# Runs a program of what was laid over, which may wait for what comes only later.
+ends() { # PROGRAM WORD…
+	"$IMAGE/usr/bin/busybox" timeout -k 1 5 "$@" >/dev/null 2>&1 </dev/null
+}
+
 # Whether root is in a passwd file with number 0, home /root and a shell that can be run.
 passwd_sane() {
 	while IFS=: read -r name _ uid gid _ home shell || [ -n "$name" ]; do
 		[ "$name" = root ] || continue
 		[ "$uid" = 0 ] && [ "$gid" = 0 ] && [ "$home" = /root ] && [ -n "$shell" ] || return 1
-		[ -x "$shell" ] && "$shell" -c : >/dev/null 2>&1 </dev/null
+		[ -x "$shell" ] && ends "$shell" -c :
 		return
 	done 2>/dev/null <"$ETC/passwd"
 	return 1
@@ -181,18 +193,18 @@ mend_shells() {
 
 # The programs and libraries that a log-in needs run, and the service that starts them is there.
 programs_sane() {
-	/bin/sh -c : >/dev/null 2>&1 </dev/null || return 1
-	busybox true >/dev/null 2>&1 </dev/null || return 1
-	/bin/sh -n /etc/service/ssh/run 2>/dev/null && [ -x /etc/service/ssh/run ] && [ ! -e /etc/service/ssh/down ] || return 1
+	ends /bin/sh -c : || return 1
+	ends busybox true || return 1
+	ends /bin/sh -n /etc/service/ssh/run && [ -x /etc/service/ssh/run ] && [ ! -e /etc/service/ssh/down ] || return 1
 	# runsv answers no question; one with a folder that is not there ends at once.
-	runsv "$RUN/nowhere" >/dev/null 2>&1 </dev/null
+	ends runsv "$RUN/nowhere"
 	case $? in
-	12[67] | 13[0-9]) return 1 ;;
+	12[467] | 13[0-9] | 143) return 1 ;;
 	esac
 	for program in dropbear dropbearkey sshd; do
 		[ -e "$IMAGE/usr/sbin/$program" ] || [ -e "$IMAGE/usr/bin/$program" ] || continue
 		# 127: not there or not run by its loader; 126: not executable.
-		timeout -k 1 5 "$program" -V >/dev/null 2>&1 </dev/null
+		ends "$program" -V
 		case $? in
 		12[67] | 13[0-9]) return 1 ;;
 		esac

@@ -211,10 +211,13 @@ prepare_files() {
 		mkdir -p "${path%/*}"
 		if grep -q "^file $sum $size $name\$" "$BOOT/$RUNNING/manifest" 2>/dev/null; then
 			rm -f "$NEW/$name"
-			room "$size" && cp "$BOOT/$RUNNING/$name" "$NEW/$name"
-			continue
+			room "$size"
+			# On the disk it may be damaged.
+			! cp "$BOOT/$RUNNING/$name" "$NEW/$name" 2>/dev/null || ! is_file "$NEW/$name" "$sum" "$size" || continue
+			rm -f "$NEW/$name"
+		else
+			keep_partial "$NEW/$name" "$size"
 		fi
-		keep_partial "$NEW/$name" "$size"
 		room "$size"
 		echo "need $name"
 	done <"$RUN/push/manifest"
