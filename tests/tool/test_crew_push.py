@@ -20,6 +20,8 @@ from skiff_device.crew import (
     release,
     repo,
     restore,
+    retire,
+    router,
     status,
     store,
 )
@@ -68,6 +70,24 @@ def test_a_redeploy_retires_what_is_older_and_forgets_the_oldest(crew: CrewDevic
     now = cleanup.KEEP + 2
     assert list(crew.engine.containers) == [f"app.worker.1-{now}"]
     assert release.numbers(crew.paths, "app") == list(range(3, now + 1))
+
+
+def test_what_retires_an_app_leaves_one_alone_that_got_its_name(
+    crew: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first release of both has containers of the same names."""
+    crew.app("app")
+    monkeypatch.setattr(retire, "begin", lambda app: None)
+    assert crew.run("ps:restart", "app").status == 0
+
+    def made_anew(*_: object) -> None:
+        assert crew.run("apps:destroy", "--force", "app").status == 0
+        crew.app("app")
+
+    # While the last connections to the old release go on.
+    monkeypatch.setattr(router, "drained", made_anew)
+    retire.retire(crew.paths, "app")
+    assert [(one.name, one.running) for one in crew.engine.containers.values()] == [("app.worker.1-1", True)]
 
 
 def test_what_a_killed_git_left_is_put_away(crew: CrewDevice) -> None:
