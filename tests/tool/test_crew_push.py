@@ -16,6 +16,7 @@ from skiff_device.crew import (
     cleanup,
     containers,
     deploy,
+    keys,
     preflight,
     release,
     repo,
@@ -27,7 +28,9 @@ from skiff_device.crew import (
 )
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import SOURCE, CrewDevice
+from tests.tool.crew_pusher import Pusher, refused
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5q"
 # Waits without a word, as a push does whose build is silent; standard output leads to the client.
 WAITS = """import signal, sys, time
 from skiff_device.crew import main
@@ -174,6 +177,39 @@ def test_an_app_that_was_destroyed_amid_a_build_stays_so(crew: CrewDevice) -> No
     with pytest.raises(DeviceError, match="there is no app app"):
         deploy.deploy(crew.paths, "app", image, "push", processes={"worker": ["work"]}, say=print)
     assert not crew.paths.app("app").exists() and crew.engine.containers == {}
+
+
+@pytest.mark.parametrize("key", ["ci", "root"])
+@pytest.mark.parametrize(
+    "words", [("apps:destroy", "--force", "app"), ("apps:rename", "app", "new")], ids=lambda words: words[0]
+)
+def test_one_that_is_gone_when_a_push_has_come_is_not_made_by_it(
+    pusher: Pusher, key: str, words: tuple[str, ...]
+) -> None:
+    crew = pusher.crew
+    crew.app("app")
+    crew.run("ps:stop", "app")
+    keys.add(crew.paths, "ci", KEY, "deploy", ["app"])
+    pusher.commit(Dockerfile="FROM box\n")
+    pusher.key = key
+    pusher.amid(*words)
+    told = refused(pusher.git("push", "crew@x:app", "main"))
+    assert " !     there is no app app any more" in told
+    assert store.apps(crew.paths) == (["new"] if "new" in words else [])
+    assert f"{key} app: push refused: there is no app app any more" in crew.events()
+
+
+def test_a_push_counts_for_no_other_app_that_got_the_name_meanwhile(pusher: Pusher) -> None:
+    crew = pusher.crew
+    crew.app("app")
+    crew.run("ps:stop", "app")
+    keys.add(crew.paths, "ci", KEY, "deploy", ["app"])
+    pusher.commit(Dockerfile="FROM box\n")
+    pusher.key = "ci"
+    pusher.amid("apps:rename", "app", "new")
+    pusher.amid("apps:create", "app")
+    assert "key ci (deploy) may not push to app" in refused(pusher.git("push", "crew@x:app", "main"))
+    assert release.numbers(crew.paths, "app") == []
 
 
 def test_a_release_that_never_served_is_forgotten_without_an_engine_too(

@@ -187,7 +187,10 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
     # Nobody holds one lock twice.
     if name == app:
         raise taken
-    with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
+    # In the same order by whoever renames: the other way round two would wait for each other.
+    first, second = sorted((app, name))
+    with store.alone(paths, f"deploy-{first}"), store.alone(paths, f"deploy-{second}"):
+        store.must_exist(paths, app)
         if store.exists(paths, name):
             raise taken
         engine = Engine(paths)
