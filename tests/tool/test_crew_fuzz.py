@@ -145,11 +145,11 @@ def test_a_key_that_is_none_is_refused(line: CrewDevice, key: str) -> None:
     updates=st.lists(
         st.lists(st.one_of(WORDS, st.text("0123456789abcdef", min_size=40, max_size=40)), max_size=4)
     ),
-    branch=st.sampled_from(["main", "release/1"]),
+    branches=st.sampled_from([["main", "master"], ["release/1"]]),
 )
-def test_only_one_commit_of_the_branch_is_ever_taken(updates: list[list[str]], branch: str) -> None:
+def test_only_one_commit_of_the_branch_is_ever_taken(updates: list[list[str]], branches: list[str]) -> None:
     try:
-        found = receive.wanted_commit(updates, branch)
+        found = receive.wanted_commit(updates, branches)
     except DeviceError as error:
         assert all(c.isprintable() for c in error.message + error.hint)
     else:

@@ -212,6 +212,26 @@ def test_a_push_counts_for_no_other_app_that_got_the_name_meanwhile(pusher: Push
     assert release.numbers(crew.paths, "app") == []
 
 
+def test_what_is_built_again_is_what_was_pushed_last(pusher: Pusher) -> None:
+    """`master`, older git's first branch, is taken until there is a `main`."""
+    crew = pusher.crew
+    crew.app("app")
+    crew.engine.image("box")
+    for branch in ("master", "main"):
+        pusher.commit(Dockerfile="FROM box\n", Procfile=f"worker: {branch}\n")
+        done = pusher.git("push", "crew@x:app", f"HEAD:{branch}")
+        assert done.returncode == 0, done.stderr
+        last = release.current(crew.paths, "app")
+        assert last is not None and last.processes == {"worker": [branch]}
+        assert crew.run("git:status", "app").text == f"app: main is at {last.commit[:12]}, which serves\n"
+    pusher.commit(Dockerfile="FROM box\n", Procfile="worker: newer\n")
+    told = refused(pusher.git("push", "crew@x:app", "HEAD:master"))
+    assert "master is not deployed, only main" in told and "git push … master:main" in told
+    assert crew.run("ps:rebuild", "app").status == 0
+    now = release.current(crew.paths, "app")
+    assert now is not None and now.processes == {"worker": ["main"]}
+
+
 def test_a_release_that_never_served_is_forgotten_without_an_engine_too(
     crew: CrewDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,14 +103,13 @@ def hook(paths: Paths) -> int:
     caller = keys.caller(paths, os.environ.get("CREW_KEY", ""))
     updates = [line.split() for line in sys.stdin.read().splitlines()]
     made = not store.exists(paths, app)
-    branch = repo.MAIN if made else repo.branch(paths, app)
     try:
         # A push may take long to come.
         if made and not os.environ.get(_FIRST):
             raise DeviceError(f"there is no app {app} any more", "it was renamed or destroyed meanwhile")
         if not caller.may("deploy", app):
             raise Forbidden(caller, f"push to {app}")
-        commit = wanted_commit(updates, branch)
+        commit = wanted_commit(updates, repo.accepted(paths, app))
         if made:
             store.create(paths, app)
             _say(f"-----> new app {app}")
@@ -124,13 +123,13 @@ def hook(paths: Paths) -> int:
     return 0
 
 
-def wanted_commit(updates: list[list[str]], branch: str) -> str:
-    """The commit to deploy among git's lines `OLD NEW REF`. Raises DeviceError."""
+def wanted_commit(updates: list[list[str]], branches: list[str]) -> str:
+    """The commit to deploy among git's lines `OLD NEW REF`, of one of those branches. Raises DeviceError."""
+    branch = branches[0]
     if len(updates) != 1 or len(updates[0]) != 3:
         raise DeviceError("one branch at a time", f"git push … {branch}")
     _, new, ref = updates[0]
-    accepted = {f"refs/heads/{branch}"} | ({"refs/heads/master"} if branch == "main" else set())
-    if ref not in accepted:
+    if ref not in [f"refs/heads/{one}" for one in branches]:
         name = names.shown(ref.removeprefix("refs/heads/"))
         raise DeviceError(f"{name} is not deployed, only {branch}", f"git push … {name}:{branch}")
     if _NOTHING.fullmatch(new) or not _COMMIT.fullmatch(new):
