@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from skiff_device.crew import certs, keys, release, restore, status, store
+from skiff_device.crew import certs, hooks, keys, release, restore, status, store
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
 from tests.tool.crew_device import CrewDevice
@@ -57,6 +57,23 @@ def test_one_that_does_not_come_up_keeps_its_name(app: CrewDevice) -> None:
     assert list(app.engine.containers) == ["app.web.1-2"] and app.engine.containers["app.web.1-2"].running
     assert status.line(app.paths, Engine(app.paths)) == "ok\t1 app runs\t"
     assert "renamed" not in app.events()
+
+
+def test_a_client_that_is_lost_after_the_switch_leaves_all_to_the_new_name(
+    app: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(paths: Paths, trigger: str, *_: object) -> None:
+        if trigger == "post-deploy":
+            raise KeyboardInterrupt
+
+    keys.add(app.paths, "ci", f"{KEY}0", "deploy", ["app"])
+    monkeypatch.setattr(hooks, "trigger", lost)
+    with pytest.raises(KeyboardInterrupt):
+        app.run("apps:rename", "app", "new")
+    assert store.apps(app.paths) == ["new"] and list(app.engine.containers) == ["new.web.1-3"]
+    assert images(app) == ["crew/new:1", "crew/new:2", "crew/new:3"]
+    assert keys.caller(app.paths, "ci").apps == ("new",)
+    assert certs.info(app.paths, "new") is not None and certs.info(app.paths, "app") is None
 
 
 def test_a_name_that_is_taken_is_refused_its_own_too(app: CrewDevice) -> None:
