@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
+from tests.tool.crew_pusher import Pusher
 from tests.tool.device import Device
 from tests.tool.device_slots import Slots
 
@@ -32,3 +33,9 @@ def crew(monkeypatch: pytest.MonkeyPatch) -> Iterator[CrewDevice]:
     yield made
     made.close()
     remove_folder(root)
+
+
+@pytest.fixture
+def pusher(crew: CrewDevice, tmp_path: Path) -> Pusher:
+    """Who pushes to that device."""
+    return Pusher(crew, tmp_path)

@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 from tests.tool.fake_swarm import FakeSwarm
 
@@ -64,6 +65,7 @@ class Container:
     # What really runs for it on this machine.
     process: subprocess.Popen[bytes] | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    id: str = field(default_factory=lambda: uuid4().hex * 2)
 
     @property
     def running(self) -> bool:
@@ -72,7 +74,7 @@ class Container:
     def inspected(self) -> dict[str, Any]:
         """As the API tells it."""
         return {
-            "Id": self.name, "Name": f"/{self.name}", "Image": self.image, "RestartCount": 0,
+            "Id": self.id, "Name": f"/{self.name}", "Image": self.image, "RestartCount": 0,
             "State": {"Status": self.status, "Running": self.running, "ExitCode": self.code},
             "Config": {"Tty": "--tty" in self.options, "Labels": self.labels, "Env": []},
             "HostConfig": {}, "NetworkSettings": {"Networks": {name: {} for name in self.networks}},
@@ -191,7 +193,11 @@ class FakeEngine:
         made = Container(name, words[0], words[1:], options, variables, labels)
         made.networks = options.get("--network", [])[:]
         self.containers[name] = made
-        return {"Id": name}
+        return {"Id": made.id}
+
+    def name_of(self, word: str) -> str:
+        """The name of a container, which may be asked for by its id."""
+        return next((one.name for one in list(self.containers.values()) if one.id == word), word)
 
 
 def spawn(container: Container, argv: list[str], stream: socket.socket, tty: bool) -> int:
@@ -275,6 +281,8 @@ class Handler(BaseHTTPRequestHandler):
             if not length:
                 break
         words = unquote(url.path).strip("/").split("/")[1:]
+        if words[0] == "containers":
+            words[1] = engine.name_of(words[1])
         engine.calls.append(f"{self.command} /{'/'.join(words)}")
         body = json.loads(data) if data and self.headers.get("Content-Type") == "application/json" else data
         if words == ["fake", "create"]:
@@ -421,7 +429,7 @@ class Handler(BaseHTTPRequestHandler):
             wanted = json.loads(query.get("filters", "{}")).get("label", [])
             self._json(
                 [
-                    {"Id": one.name, "Names": [f"/{one.name}"], "State": one.status, "Labels": one.labels,
+                    {"Id": one.id, "Names": [f"/{one.name}"], "State": one.status, "Labels": one.labels,
                      "Command": " ".join(one.argv), "Created": 1767323045, "Image": one.image,
                      "ImageID": engine.images.get(one.image, {}).get("Id", "")}
                     for one in list(engine.containers.values())

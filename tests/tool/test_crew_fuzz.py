@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shlex
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +18,10 @@ from hypothesis import strategies as st
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import check, crontab, deploy, keys, main, receive, release, source, store
 from skiff_device.crew.main import UsageError
-from tests.tool.crew_device import SOURCE, CrewDevice
+from tests.tool.crew_device import CrewDevice
+from tests.tool.crew_pusher import Pusher, refused
 from tests.tool.test_crew_roles import COMMANDS, state
 
-LAYER = Path(__file__).parents[2] / "layers/apps/crew/rootfs"
 EVIL = [
     "../", "../../etc/passwd", "/etc/passwd", "$(touch evil)", "`touch evil`", ";touch evil", "|touch evil",
     "\n", "\0", "-", "--", "--force", "-rf", "--app=x", "'", '"', "\\", " ", "", "~", "*", "APP", "äpp",
@@ -148,11 +145,11 @@ def test_a_key_that_is_none_is_refused(line: CrewDevice, key: str) -> None:
     updates=st.lists(
         st.lists(st.one_of(WORDS, st.text("0123456789abcdef", min_size=40, max_size=40)), max_size=4)
     ),
-    branch=st.sampled_from(["main", "release/1"]),
+    branches=st.sampled_from([["main", "master"], ["release/1"]]),
 )
-def test_only_one_commit_of_the_branch_is_ever_taken(updates: list[list[str]], branch: str) -> None:
+def test_only_one_commit_of_the_branch_is_ever_taken(updates: list[list[str]], branches: list[str]) -> None:
     try:
-        found = receive.wanted_commit(updates, branch)
+        found = receive.wanted_commit(updates, branches)
     except DeviceError as error:
         assert all(c.isprintable() for c in error.message + error.hint)
     else:
@@ -200,62 +197,6 @@ def test_files_of_a_repository_end_in_an_answer(
             read()
         except DeviceError as error:
             assert all(c.isprintable() for c in error.message + error.hint), error.message
-
-
-class Pusher:
-    """A client of git, and the device's end of the connection as `sshd` starts it."""
-
-    def __init__(self, crew: CrewDevice, folder: Path) -> None:
-        self.crew = crew
-        self.folder = folder
-        hooks = crew.paths.root / "usr/lib/skiff/crew/hooks"
-        hooks.mkdir(parents=True)
-        program = f"#!/bin/sh\nexec {sys.executable} -m skiff_device.crew pre-receive\n"
-        (hooks / "pre-receive").write_text(program)
-        (hooks / "pre-receive").chmod(0o755)
-        config = (LAYER / "usr/lib/skiff/crew/gitconfig").read_text()
-        (crew.paths.root / "usr/lib/skiff/crew/gitconfig").write_text(
-            config.replace("/usr/lib/skiff/crew/hooks", str(hooks))
-        )
-        ssh = crew.bin / "ssh"
-        serve = f'SSH_ORIGINAL_COMMAND="$1" exec {sys.executable} -m skiff_device.crew serve root'
-        ssh.write_text(f"#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\n{serve}\n")
-        ssh.chmod(0o755)
-        self.git("init", "-q", "-b", "main", ".")
-
-    def git(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run git on the workstation."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-        env |= {"PYTHONPATH": str(SOURCE), "GIT_SSH": str(self.crew.bin / "ssh"), "GIT_SSH_VARIANT": "simple"}
-        env |= {"HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"}
-        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.version=0"]
-        return subprocess.run(
-            ["git", *who, *words], cwd=self.folder, env=env, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-
-    def commit(self, **files: str) -> None:
-        """Commit files; a text that begins with -> is a symbolic link."""
-        for name, text in files.items():
-            path = self.folder / name
-            path.unlink(missing_ok=True)
-            if text.startswith("->"):
-                path.symlink_to(text[2:])
-            else:
-                path.write_text(text)
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", "x")
-
-
-@pytest.fixture
-def pusher(crew: CrewDevice, tmp_path: Path) -> Pusher:
-    return Pusher(crew, tmp_path)
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """What the client is told about a push that was refused; never a traceback."""
-    assert done.returncode != 0, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stderr
 
 
 def test_hostile_pushes_change_nothing(pusher: Pusher) -> None:

@@ -320,16 +320,44 @@ DIGEST = f"sha256:{'a' * 64}"
         ("amd64", "FROM a:1\nRUN uvx --from=black black . && cpanm --from=http://x", ["a:1"]),
         ("amd64", "FROM a:1\nCOPY --chown=1 --from=b:2 /x /y\nCOPY x --from=c", ["a:1", "b:2"]),
         ("amd64", "FROM a:1\nrun --network=none --mount=type=bind,from=b:2,target=/b x", ["a:1", "b:2"]),
+        ("amd64", "ARG A=3 B='b' C=$B:${A}\nFROM a:${A}\nFROM $C", ["a:3", "b:3"]),
+        ("amd64", "ARG A=3 E=\nFROM a${A:+:3}${E:+:4}${F+:5}\nFROM b:${F-1}${E-2}${E:-3}", ["a:3", "b:13"]),
+        # The build knows better, or tells what is wrong.
+        ("amd64", "ARG A=3.1\nFROM a:${A%.*}\nFROM b:${B:-${A}}\nFROM c:$NONE\nFROM d:4", ["d:4"]),
+        ("amd64", "FROM a:\\\n# Yes, here too\n\n1 \\\nAS x\nFROM x\nRUN \\\n# b \\\nFROM b:2", ["a:1"]),
     ],
 )
 def test_what_a_build_starts_from_is_fetched(
     crew: CrewDevice, arch: str, dockerfile: str, pulled: list[str]
 ) -> None:
     crew.engine.arch = arch
+    assert fetched(crew, dockerfile) == pulled
+
+
+@pytest.mark.parametrize(
+    "documents",
+    [
+        "RUN <<EOF sqlite3 /db\nSELECT *\nFROM users\nEOF",
+        "COPY <<-'A B' <<\"c\" /d/\nFROM a\nA\n\t\tA B\nFROM a\nA B\nc",
+        "onbuild run cat << EOF 3<<X\r\nFROM a\\\r\n EOF\r\nEOF\r\n# x\r\nFROM a\r\nEOF\r\nX\r",
+        "ADD --chown=1 \\\n <<EOF /x\nFROM a\n\tEOF\nEOF",
+        # None of these is one.
+        "RUN echo '<<EOF' \"<<EOF\" x<<EOF <<<EOF $((1<<2))",
+        "RUN echo <<EOF it's",
+        "ENV A=1 <<EOF",
+        "# RUN <<EOF",
+    ],
+)
+def test_what_here_documents_hold_is_not_fetched(crew: CrewDevice, documents: str) -> None:
+    assert fetched(crew, f"FROM box:1\n{documents}\nFROM box:2\n") == ["box:1", "box:2"]
+
+
+def fetched(crew: CrewDevice, dockerfile: str) -> list[str]:
+    """Images that are asked for before a build."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as file:
         info = tarfile.TarInfo("Dockerfile")
         info.size = len(dockerfile)
         file.addfile(info, io.BytesIO(dockerfile.encode()))
     build.build(crew.paths, Engine(crew.paths), data, "crew/app:build-1", say=lambda line: None)
-    assert crew.engine.pulled == pulled
+    return crew.engine.pulled

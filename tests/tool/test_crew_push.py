@@ -16,16 +16,21 @@ from skiff_device.crew import (
     cleanup,
     containers,
     deploy,
+    keys,
     preflight,
     release,
     repo,
     restore,
+    retire,
+    router,
     status,
     store,
 )
 from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import SOURCE, CrewDevice
+from tests.tool.crew_pusher import Pusher, refused
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5q"
 # Waits without a word, as a push does whose build is silent; standard output leads to the client.
 WAITS = """import signal, sys, time
 from skiff_device.crew import main
@@ -68,6 +73,24 @@ def test_a_redeploy_retires_what_is_older_and_forgets_the_oldest(crew: CrewDevic
     now = cleanup.KEEP + 2
     assert list(crew.engine.containers) == [f"app.worker.1-{now}"]
     assert release.numbers(crew.paths, "app") == list(range(3, now + 1))
+
+
+def test_what_retires_an_app_leaves_one_alone_that_got_its_name(
+    crew: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first release of both has containers of the same names."""
+    crew.app("app")
+    monkeypatch.setattr(retire, "begin", lambda app: None)
+    assert crew.run("ps:restart", "app").status == 0
+
+    def made_anew(*_: object) -> None:
+        assert crew.run("apps:destroy", "--force", "app").status == 0
+        crew.app("app")
+
+    # While the last connections to the old release go on.
+    monkeypatch.setattr(router, "drained", made_anew)
+    retire.retire(crew.paths, "app")
+    assert [(one.name, one.running) for one in crew.engine.containers.values()] == [("app.worker.1-1", True)]
 
 
 def test_what_a_killed_git_left_is_put_away(crew: CrewDevice) -> None:
@@ -154,6 +177,59 @@ def test_an_app_that_was_destroyed_amid_a_build_stays_so(crew: CrewDevice) -> No
     with pytest.raises(DeviceError, match="there is no app app"):
         deploy.deploy(crew.paths, "app", image, "push", processes={"worker": ["work"]}, say=print)
     assert not crew.paths.app("app").exists() and crew.engine.containers == {}
+
+
+@pytest.mark.parametrize("key", ["ci", "root"])
+@pytest.mark.parametrize(
+    "words", [("apps:destroy", "--force", "app"), ("apps:rename", "app", "new")], ids=lambda words: words[0]
+)
+def test_one_that_is_gone_when_a_push_has_come_is_not_made_by_it(
+    pusher: Pusher, key: str, words: tuple[str, ...]
+) -> None:
+    crew = pusher.crew
+    crew.app("app")
+    crew.run("ps:stop", "app")
+    keys.add(crew.paths, "ci", KEY, "deploy", ["app"])
+    pusher.commit(Dockerfile="FROM box\n")
+    pusher.key = key
+    pusher.amid(*words)
+    told = refused(pusher.git("push", "crew@x:app", "main"))
+    assert " !     there is no app app any more" in told
+    assert store.apps(crew.paths) == (["new"] if "new" in words else [])
+    assert f"{key} app: push refused: there is no app app any more" in crew.events()
+
+
+def test_a_push_counts_for_no_other_app_that_got_the_name_meanwhile(pusher: Pusher) -> None:
+    crew = pusher.crew
+    crew.app("app")
+    crew.run("ps:stop", "app")
+    keys.add(crew.paths, "ci", KEY, "deploy", ["app"])
+    pusher.commit(Dockerfile="FROM box\n")
+    pusher.key = "ci"
+    pusher.amid("apps:rename", "app", "new")
+    pusher.amid("apps:create", "app")
+    assert "key ci (deploy) may not push to app" in refused(pusher.git("push", "crew@x:app", "main"))
+    assert release.numbers(crew.paths, "app") == []
+
+
+def test_what_is_built_again_is_what_was_pushed_last(pusher: Pusher) -> None:
+    """`master`, older git's first branch, is taken until there is a `main`."""
+    crew = pusher.crew
+    crew.app("app")
+    crew.engine.image("box")
+    for branch in ("master", "main"):
+        pusher.commit(Dockerfile="FROM box\n", Procfile=f"worker: {branch}\n")
+        done = pusher.git("push", "crew@x:app", f"HEAD:{branch}")
+        assert done.returncode == 0, done.stderr
+        last = release.current(crew.paths, "app")
+        assert last is not None and last.processes == {"worker": [branch]}
+        assert crew.run("git:status", "app").text == f"app: main is at {last.commit[:12]}, which serves\n"
+    pusher.commit(Dockerfile="FROM box\n", Procfile="worker: newer\n")
+    told = refused(pusher.git("push", "crew@x:app", "HEAD:master"))
+    assert "master is not deployed, only main" in told and "git push … master:main" in told
+    assert crew.run("ps:rebuild", "app").status == 0
+    now = release.current(crew.paths, "app")
+    assert now is not None and now.processes == {"worker": ["main"]}
 
 
 def test_a_release_that_never_served_is_forgotten_without_an_engine_too(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from skiff_device.crew import certs, keys, release, restore, status, store
+from skiff_device.crew import certs, hooks, keys, release, restore, status, store
 from skiff_device.crew.engine import Engine
+from skiff_device.crew.paths import Paths
 from tests.tool.crew_device import CrewDevice
 
 # A public key's text without its last sign.
@@ -56,11 +59,60 @@ def test_one_that_does_not_come_up_keeps_its_name(app: CrewDevice) -> None:
     assert "renamed" not in app.events()
 
 
+def test_a_client_that_is_lost_after_the_switch_leaves_all_to_the_new_name(
+    app: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(paths: Paths, trigger: str, *_: object) -> None:
+        if trigger == "post-deploy":
+            raise KeyboardInterrupt
+
+    keys.add(app.paths, "ci", f"{KEY}0", "deploy", ["app"])
+    monkeypatch.setattr(hooks, "trigger", lost)
+    with pytest.raises(KeyboardInterrupt):
+        app.run("apps:rename", "app", "new")
+    assert store.apps(app.paths) == ["new"] and list(app.engine.containers) == ["new.web.1-3"]
+    assert images(app) == ["crew/new:1", "crew/new:2", "crew/new:3"]
+    assert keys.caller(app.paths, "ci").apps == ("new",)
+    assert certs.info(app.paths, "new") is not None and certs.info(app.paths, "app") is None
+
+
 def test_a_name_that_is_taken_is_refused_its_own_too(app: CrewDevice) -> None:
     app.app("other")
     for name in ("other", "app"):
         assert f"there is an app {name} already" in app.run("apps:rename", "app", name).err
     assert store.apps(app.paths) == ["app", "other"]
+
+
+def test_two_at_once_do_not_wait_for_each_other(app: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.app("other")
+    held: list[str] = []
+    hold = store.hold
+
+    def look(paths: Paths, name: str, waiting: Callable[[], None] | None = None) -> int:
+        held.append(name)
+        return hold(paths, name, waiting)
+
+    monkeypatch.setattr(store, "hold", look)
+    for words in (("app", "other"), ("other", "app")):
+        assert "already" in app.run("apps:rename", *words).err
+        assert [held.pop(0) for _ in words] == ["deploy-app", "deploy-other"]
+        held.clear()
+
+
+def test_one_that_got_another_name_meanwhile_is_told(
+    app: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = store.hold
+
+    def late(*given: Any) -> int:
+        monkeypatch.setattr(store, "hold", hold)
+        assert app.run("apps:rename", "app", "first").status == 0
+        return hold(*given)
+
+    monkeypatch.setattr(store, "hold", late)
+    assert "there is no app app" in app.run("apps:rename", "app", "second").err
+    assert store.apps(app.paths) == ["first"] and list(app.engine.containers) == ["first.web.1-3"]
+    assert certs.info(app.paths, "first") is not None
 
 
 def test_a_full_disk_leaves_nothing_of_the_new_name(app: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:

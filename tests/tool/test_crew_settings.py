@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import deploy, release, store
+from skiff_device.crew import deploy, hooks, release, store
 from skiff_device.crew.command import Caller
 from tests.tool.crew_device import CrewDevice
 
@@ -281,3 +282,87 @@ def test_what_does_not_come_up_is_as_before(
     assert crew.run(*words).status == 1
     assert store.section(crew.paths, "app", "ps").get(key) == before
     assert store.section(crew.paths, "app", "ps")["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("words", "others", "left"),
+    [
+        (("storage:mount", "app", "/b:/b"), ("storage:mount", "app", "/c:/c"), ["/a:/a", "/c:/c"]),
+        (("storage:unmount", "app", "/a:/a"), ("storage:mount", "app", "/c:/c"), ["/c:/c", "/a:/a"]),
+        (("storage:mount", "app", "/b:/b"), ("storage:unmount", "app", "/a:/a"), []),
+        (
+            ("resource:limit", "app", "--pids=5"),
+            ("resource:limit", "app", "--cpu=1"),
+            {"pids": "9", "cpu": "1"},
+        ),
+        (("resource:limit", "app", "--cpu=1"), ("resource:limit", "app", "--pids=5"), {"pids": "5"}),
+        (("resource:limit", "app", "--pids=5"), ("resource:limit", "app", "--pids=7"), {"pids": "7"}),
+    ],
+)
+def test_what_somebody_else_has_set_meanwhile_stays(
+    app: CrewDevice,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    others: tuple[str, ...],
+    left: Any,
+) -> None:
+    app.run("storage:mount", "--no-restart", "app", "/a:/a")
+    app.run("resource:limit", "--no-restart", "app", "--pids=9")
+
+    def redeploy(*_: object) -> None:
+        assert app.run(others[0], "--no-restart", *others[1:]).status == 0
+        raise DeviceError("it does not start")
+
+    monkeypatch.setattr(deploy, "redeploy", redeploy)
+    assert app.run(*words).status == 1
+    mounts = store.section(app.paths, "app", "storage").get("mounts", [])
+    limits = store.section(app.paths, "app", "resource")["limit"]["_default_"]
+    assert (mounts if "storage" in words[0] else limits) == left
+
+
+AFTER_THE_SWITCH = [
+    (("config:set", "app", "COLOUR=blue"), ("config:get", "app", "COLOUR"), "blue\n"),
+    (("storage:mount", "app", "/a:/a"), ("storage:list", "app"), "/a:/a\n"),
+    (("ps:scale", "app", "worker=2"), ("ps:scale", "app"), "worker: 2\n"),
+]
+
+
+@pytest.mark.parametrize(("words", "asked", "told"), AFTER_THE_SWITCH)
+def test_a_client_that_is_lost_after_the_switch_changes_nothing(
+    app: CrewDevice,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    asked: tuple[str, ...],
+    told: str,
+) -> None:
+    def lost(paths: object, trigger: str, *_: object) -> None:
+        if trigger == "post-deploy":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(hooks, "trigger", lost)
+    with pytest.raises(KeyboardInterrupt):
+        app.run(*words)
+    assert release.current_number(app.paths, "app") == 2
+    assert app.run(*asked).text == told
+    assert f"root app: {words[0].removeprefix('ps:')}" in app.events()
+
+
+@pytest.mark.parametrize(("words", "asked", "told"), AFTER_THE_SWITCH)
+def test_what_fails_is_put_back_though_another_release_serves_by_then(
+    app: CrewDevice,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    asked: tuple[str, ...],
+    told: str,
+) -> None:
+    again = deploy.redeploy
+
+    def redeploy(*given: Any) -> None:
+        # Somebody else's, which the command had to wait for.
+        again(app.paths, "app", "restart", print)
+        raise DeviceError("it does not start")
+
+    monkeypatch.setattr(deploy, "redeploy", redeploy)
+    assert app.run(*words).status == 1
+    assert release.current_number(app.paths, "app") == 2 and app.run(*asked).text != told
+    assert words[0].removeprefix("ps:") not in app.events()

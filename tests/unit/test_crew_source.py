@@ -131,8 +131,8 @@ def test_what_is_no_app_is_refused(path: str) -> None:
 
 def test_one_branch_is_deployed() -> None:
     zero = "0" * 40
-    assert wanted_commit([[zero, COMMIT, "refs/heads/main"]], "main") == COMMIT
-    assert wanted_commit([[zero, COMMIT, "refs/heads/master"]], "main") == COMMIT
+    assert wanted_commit([[zero, COMMIT, "refs/heads/main"]], ["main", "master"]) == COMMIT
+    assert wanted_commit([[zero, COMMIT, "refs/heads/master"]], ["main", "master"]) == COMMIT
     for updates in (
         [],
         [[zero, COMMIT, "refs/heads/other"]],
@@ -142,4 +142,4 @@ def test_one_branch_is_deployed() -> None:
         [[zero, "../../x", "refs/heads/main"]],
     ):
         with pytest.raises(DeviceError):
-            wanted_commit(updates, "main")
+            wanted_commit(updates, ["main", "master"])

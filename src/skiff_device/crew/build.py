@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import deadline, names
 from skiff_device.crew.buildkit import Trace
+from skiff_device.crew.dockerfile import bases
 from skiff_device.crew.engine import Engine
 from skiff_device.crew.engine_api import Refused, records
 from skiff_device.crew.paths import Paths
@@ -32,11 +33,6 @@ _BUILDKIT_CGROUP = "/docker/buildkit"
 _LOST = 600.0
 _DOCKERFILE_LIMIT = 1 << 20
 _PRAGMA = re.compile(rb"^#\s*syntax\s*=\s*(\S+)\s*$", re.IGNORECASE)
-_FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*$", re.IGNORECASE)
-# What a step takes as its own options, and which image they name.
-_FLAGS = re.compile(r"^(?:COPY|RUN)((?:\s+--\S+)+)", re.IGNORECASE)
-_COPY_FROM = re.compile(r"--from=(\S+)|[,=]from=([^,\s]+)")
-_ARG = re.compile(r"^ARG\s+([A-Za-z_]\w*)=(\S*)\s*$", re.IGNORECASE)
 
 
 class Limits(NamedTuple):
@@ -204,33 +200,3 @@ def _platforms(engine: Engine) -> dict[str, str]:
     parts = {"OS": "linux", "ARCH": cpu, "VARIANT": variant}
     parts["PLATFORM"] = "/".join(filter(None, parts.values()))
     return {f"{side}{name}": value for side in ("TARGET", "BUILD") for name, value in parts.items()}
-
-
-def bases(text: str, args: dict[str, str]) -> list[str]:
-    """Images that a Dockerfile starts from or copies from, in order; stages and `scratch` are none."""
-    known = dict(args)
-    stages: set[str] = set()
-    found: dict[str, None] = {}
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        line = line.strip()
-        if (match := _ARG.match(line)) and not stages:
-            known.setdefault(match[1], match[2].strip("\"'"))
-        elif match := _FROM.match(line):
-            reference = _expanded(match[1], known)
-            if reference.lower() not in stages and reference != "scratch":
-                found[reference] = None
-            stages.add((match[2] or f"#{len(stages)}").lower())
-        elif match := _FLAGS.match(line):
-            for one, other in _COPY_FROM.findall(match[1]):
-                reference = _expanded(one or other, known)
-                if reference.lower() not in stages and not reference.isdigit():
-                    found[reference] = None
-    return list(found)
-
-
-def _expanded(text: str, known: dict[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name, default = match[1] or match[3], match[2] or ""
-        return known.get(name) or default
-
-    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)", value, text)

@@ -154,13 +154,16 @@ def _labels(app: str, release: Release, one: Running) -> dict[str, str]:
 
 
 def older(engine: Engine, app: str, number: int) -> list[str]:
-    """Names of the containers that are of releases before that one; none of them is a one-off."""
+    """Ids of the containers that are of releases before that one; none of them is a one-off.
+
+    By the time that a name is used it may be another app's: releases of one that is made anew begin with 1.
+    """
     found = []
     for one in engine.containers(**{LABEL: app}):
         labels = one.get("Labels") or {}
         release = str(labels.get("crew.release", ""))
         if "crew.process" in labels and release.isdigit() and int(release) < number:
-            found.append(str(one["Names"][0]).lstrip("/"))
+            found.append(str(one["Id"]))
     return found
 
 

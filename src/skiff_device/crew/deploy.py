@@ -187,7 +187,10 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
     # Nobody holds one lock twice.
     if name == app:
         raise taken
-    with store.alone(paths, f"deploy-{app}"), store.alone(paths, f"deploy-{name}"):
+    # In the same order by whoever renames: the other way round two would wait for each other.
+    first, second = sorted((app, name))
+    with store.alone(paths, f"deploy-{first}"), store.alone(paths, f"deploy-{second}"):
+        store.must_exist(paths, app)
         if store.exists(paths, name):
             raise taken
         engine = Engine(paths)
@@ -210,18 +213,19 @@ def rename(paths: Paths, app: str, name: str, say: Say) -> None:
             with _undisturbed():
                 if store.exists(paths, name) and releases.current_number(paths, name) == before:
                     _move(paths, name, app)
-                if store.exists(paths, app):
-                    keys.follow(paths, app)
             raise
         finally:
-            left = name if store.exists(paths, app) else app
-            certs.forget(paths, left)
-            for number in kept:
-                with suppress(DeviceError):
-                    engine.untag(releases.tag(left, number))
-        _end_services(paths, app, old)
-        containers.remove_others(engine, app, 0, STOP)
-        keys.follow(paths, name)
+            # Also when a client is lost amid what follows the switch.
+            with _undisturbed():
+                now, left = (app, name) if store.exists(paths, app) else (name, app)
+                keys.follow(paths, now)
+                certs.forget(paths, left)
+                for number in kept:
+                    with suppress(DeviceError):
+                        engine.untag(releases.tag(left, number))
+                if left == app:
+                    _end_services(paths, app, old)
+                    containers.remove_others(engine, app, 0, STOP)
 
 
 def _move(paths: Paths, app: str, name: str) -> None:

@@ -20,6 +20,8 @@ from skiff_device.crew.paths import Paths
 Say = Callable[[str], None]
 # Variable of the hook: number of an open file that leads to the client.
 CLIENT = "CREW_CLIENT"
+# Another one: not empty when there was no app as the push began.
+_FIRST = "CREW_FIRST"
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _NOTHING = re.compile(r"0+")
 # Files that crew reads itself, in bytes.
@@ -54,11 +56,12 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     push = text.startswith("git-receive-pack ")
     if not caller.may("deploy" if push else "read", app):
         raise Forbidden(caller, f"push to {app}")
-    if not store.exists(paths, app) and (not push or caller.role != "admin"):
+    there = store.exists(paths, app)
+    if not there and (not push or caller.role != "admin"):
         raise DeviceError(f"there is no app {app}", "an admin makes it: apps:create, or a first push")
     if not paths.persist_flag.exists():
         raise DeviceError("persist is not there to keep an app on", "skiff-status persist")
-    section = store.section(paths, app, "app") if store.exists(paths, app) else {}
+    section = store.section(paths, app, "app") if there else {}
     if push and section.get("locked"):
         raise DeviceError(f"{app} is locked", f"apps:unlock {app}")
     folder = repo.ensure(paths, app)
@@ -75,7 +78,13 @@ def serve(paths: Paths, caller: Caller, text: str) -> int:
     os.set_inheritable(client, True)
     run.replace(
         ["git", "-c", f"receive.maxInputSize={limit}", "receive-pack", str(folder)],
-        env={**env, "CREW_APP": app, "CREW_KEY": caller.name, CLIENT: str(client)},
+        env={
+            **env,
+            "CREW_APP": app,
+            "CREW_KEY": caller.name,
+            _FIRST: "" if there else "1",
+            CLIENT: str(client),
+        },
     )
     return 1
 
@@ -94,9 +103,13 @@ def hook(paths: Paths) -> int:
     caller = keys.caller(paths, os.environ.get("CREW_KEY", ""))
     updates = [line.split() for line in sys.stdin.read().splitlines()]
     made = not store.exists(paths, app)
-    branch = repo.MAIN if made else repo.branch(paths, app)
     try:
-        commit = wanted_commit(updates, branch)
+        # A push may take long to come.
+        if made and not os.environ.get(_FIRST):
+            raise DeviceError(f"there is no app {app} any more", "it was renamed or destroyed meanwhile")
+        if not caller.may("deploy", app):
+            raise Forbidden(caller, f"push to {app}")
+        commit = wanted_commit(updates, repo.accepted(paths, app))
         if made:
             store.create(paths, app)
             _say(f"-----> new app {app}")
@@ -110,13 +123,13 @@ def hook(paths: Paths) -> int:
     return 0
 
 
-def wanted_commit(updates: list[list[str]], branch: str) -> str:
-    """The commit to deploy among git's lines `OLD NEW REF`. Raises DeviceError."""
+def wanted_commit(updates: list[list[str]], branches: list[str]) -> str:
+    """The commit to deploy among git's lines `OLD NEW REF`, of one of those branches. Raises DeviceError."""
+    branch = branches[0]
     if len(updates) != 1 or len(updates[0]) != 3:
         raise DeviceError("one branch at a time", f"git push … {branch}")
     _, new, ref = updates[0]
-    accepted = {f"refs/heads/{branch}"} | ({"refs/heads/master"} if branch == "main" else set())
-    if ref not in accepted:
+    if ref not in [f"refs/heads/{one}" for one in branches]:
         name = names.shown(ref.removeprefix("refs/heads/"))
         raise DeviceError(f"{name} is not deployed, only {branch}", f"git push … {name}:{branch}")
     if _NOTHING.fullmatch(new) or not _COMMIT.fullmatch(new):

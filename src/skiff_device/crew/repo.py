@@ -73,12 +73,16 @@ def commit(reference: str) -> str:
     return done.out.decode().strip() if done.status == 0 else ""
 
 
+def accepted(paths: Paths, app: str) -> list[str]:
+    """Branches whose pushes are deployed, the deploy branch first. git is at work on the app's repository."""
+    name = branch(paths, app)
+    # Older git calls its first branch so. Beside a `main` nobody could tell which of both was pushed last.
+    return [MAIN, "master"] if name == MAIN and not commit(f"refs/heads/{MAIN}") else [name]
+
+
 def head(paths: Paths, app: str) -> str:
     """What the deploy branch stands at; empty when nothing was pushed. `use` comes before."""
-    name = branch(paths, app)
-    # Older git calls its first branch so.
-    others = ["master"] if name == MAIN else []
-    return next(filter(None, (commit(f"refs/heads/{one}") for one in (name, *others))), "")
+    return next(filter(None, (commit(f"refs/heads/{one}") for one in accepted(paths, app))), "")
 
 
 def move(paths: Paths, app: str, wanted: str) -> None:

@@ -30,9 +30,9 @@ def retire(paths: Paths, app: str) -> int:
     old = containers.older(engine, app, number)
     wait = float(store.section(paths, app, "checks").get("wait_to_retire", WAIT))
     router.drained(paths, wait)
-    for name in old:
-        engine.stop(name, STOP)
-        engine.remove(name)
+    for container in old:
+        engine.stop(container, STOP)
+        engine.remove(container)
     raw_env.tidy(engine, paths, app)
     cleanup.old_releases(paths, engine, app)
     cleanup.after_deploy(paths, engine, app)

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import names, raw_env, store
+from skiff_device.crew import names, raw_env, settings, store
 from skiff_device.crew.command import Args, Context, Family
 
 Variables = dict[str, str]
@@ -60,23 +60,12 @@ def _change(
     if app is None:
         events.log(context.paths, context.caller, f"all apps: {what}")
         return _restart(context, late, what)
-    try:
-        if late:
-            deploy.redeploy(context.paths, app, what, context.note)
-    except BaseException:
-        # Others stay as they are: somebody may have set them meanwhile.
-        mine = [name for name in before | after if before.get(name) != after.get(name)]
-        store.change_env(context.paths, app, lambda env: _back(env, before, mine))
-        raise
-    events.log(context.paths, context.caller, f"{app}: {what}")
+
+    def back() -> None:
+        store.change_env(context.paths, app, lambda env: settings.undo(env, before, after))
+
+    settings.put_into_effect(context, app, what, bool(late), back)
     return 0
-
-
-def _back(env: Variables, before: Variables, names: list[str]) -> None:
-    for name in names:
-        env.pop(name, None)
-        if name in before:
-            env[name] = before[name]
 
 
 def _restart(context: Context, apps: list[str], what: str) -> int:

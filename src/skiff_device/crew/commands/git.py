@@ -142,7 +142,7 @@ def report(context: Context, args: Args) -> int | None:
 
 @COMMANDS.command("git:set APP deploy-branch NAME", "which branch of a push is deployed", access="deploy")
 def set_(context: Context, args: Args) -> int | None:
-    """main at first; master is taken for it too."""
+    """main at first; master is taken for it until there is a main."""
     from skiff_device.crew import events, repo
 
     app = context.app(args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from skiff_device.common.errors import DeviceError
-from skiff_device.crew import names, store
+from skiff_device.crew import names, settings, store
 from skiff_device.crew.command import Args, Context, Family
 
 if TYPE_CHECKING:
@@ -114,25 +114,20 @@ def _change(
     context: Context, app: str, key: str, edit: Callable[[Any], Any], what: str, restart: bool = True
 ) -> None:
     """Edit one key of an app's processes, and redeploy. Raises DeviceError; it is as before then."""
-    from skiff_device.crew import deploy, events
+    # Of this key alone: somebody may stop the app meanwhile.
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
 
-    before = store.section(context.paths, app, "ps").get(key)
+    def put(section: dict[str, Any]) -> None:
+        if key in section:
+            before[key] = section[key]
+        after[key] = section[key] = edit(section.get(key))
 
-    def put(section: dict[str, Any], wanted: Any) -> None:
-        section.pop(key, None)
-        if wanted is not None:
-            section[key] = wanted
+    def back() -> None:
+        store.change(context.paths, app, "ps", lambda section: settings.undo(section, before, after))
 
-    store.change(context.paths, app, "ps", lambda section: put(section, edit(section.get(key))))
-    try:
-        if restart:
-            deploy.redeploy(context.paths, app, what, context.note)
-    except BaseException:
-        # What does not come up is not to be tried again at the next change. Other keys of the section stay as
-        # they are: somebody may have stopped the app meanwhile.
-        store.change(context.paths, app, "ps", lambda section: put(section, before))
-        raise
-    events.log(context.paths, context.caller, f"{app}: {what}")
+    store.change(context.paths, app, "ps", put)
+    settings.put_into_effect(context, app, what, restart, back)
 
 
 @COMMANDS.command("ps:stop [--all] APP", "stop an app, also over reboots", access="deploy")
