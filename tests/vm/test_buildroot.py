@@ -9,19 +9,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from skiff.model.arch import Arch
+from tests.vm.apps import Repository, page
 from tests.vm.conftest import COMPILING
 from tests.vm.containers import ASK, SERVE, make_image
 from tests.vm.driver import Device
+from tests.vm.environments import BOX, configure
+from tests.vm.programs import imports_that_fail
 from tests.vm.sources import words_for_source
 
 MakeDevice = Callable[..., Device]
 
 # Nobody promises speed under emulation.
 PATIENT = 300
+
+_APP = """FROM box
+RUN --mount=type=cache,target=/cache echo pushed >/page
+EXPOSE 8000
+CMD mkdir -p /tmp/www; cat /page >/tmp/www/index.html; exec httpd -f -p $PORT -h /tmp/www
+"""
 
 pytestmark = [
     pytest.mark.timeout(COMPILING + 1200),
@@ -60,6 +70,33 @@ def test_docker_from_source_runs_containers(device: MakeDevice) -> None:
     machine.boot(PATIENT)
     machine.wait_for_engine(PATIENT)
     machine.wait_until_succeeds(ASK, PATIENT)
+    assert machine.failed() == {}
+
+
+def test_apps_and_environments_from_source(device: MakeDevice, tmp_path: Path) -> None:
+    layers = ("engine/docker", "apps/core", "apps/crew", "ssh/openssh")
+    machine = device(*words_for_source(*layers), shipped=True)
+    machine.start(memory=1024)
+    machine.wait_for_ssh(PATIENT)
+    _is_compiled(machine)
+    machine.wait_for_engine_to_answer(PATIENT)
+    assert "openssh" in machine.units()["ssh"].text
+    machine.succeed(BOX, timeout=PATIENT)
+    configure(machine)
+    machine.wait_for_unit("core", "running", PATIENT)
+    assert machine.succeed("echo $COLOUR", user="core") == "blue\n"
+    # Python has all that Skiff's programs ask for anywhere, as bytecode.
+    assert imports_that_fail(machine) == ""
+    assert machine.succeed("find /usr/lib -name __pycache__") == ""
+    hello = Repository(tmp_path / "hello", Dockerfile=_APP)
+    status, shown = hello.push(machine, "hello")
+    assert status == 0, shown
+    assert page(machine, "hello") == "pushed\n"
+    machine.succeed("sync")
+    machine.cut_power()
+    machine.boot(PATIENT)
+    machine.wait_for_unit("crew", "1 app runs", PATIENT)
+    assert page(machine, "hello") == "pushed\n"
     assert machine.failed() == {}
 
 

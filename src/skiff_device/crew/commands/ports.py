@@ -53,36 +53,32 @@ def _must_fit(context: Context, app: str, wanted: list[list[str | int]]) -> None
 
 def _apply(context: Context, app: str, wanted: list[list[str | int]], text: str) -> None:
     """Have these mappings. Raises DeviceError; those of before are in force then."""
-    from skiff_device.crew import deploy, events, release, router
+    from skiff_device.crew import events, release, router, settings
 
     now = release.current(context.paths, app)
     port = router.container_port(context.paths, app, now.exposed) if now else 0
-    with store.alone(context.paths, "ports"):
-        _must_fit(context, app, wanted)
-        before = _given(context, app)
-        _set(context, app, wanted)
-    try:
-        if now is not None and router.container_port(context.paths, app, now.exposed) != port:
-            # PORT tells the app where to listen.
-            deploy.redeploy(context.paths, app, text, context.note)
-        elif reason := router.apply(context.paths, context.note).get(app):
-            raise DeviceError(f"the router does not take it: {reason}", "the old ports stay")
-    except BaseException:
-        # After the switch it is too late for that: the app listens elsewhere.
-        if now is None or release.current_number(context.paths, app) == now.number:
-            _set(context, app, before)
-            router.apply(context.paths)
-        raise
-    events.log(context.paths, context.caller, f"{app}: {text}")
 
-
-def _set(context: Context, app: str, wanted: list[list[str | int]]) -> None:
-    def change(section: dict[str, object]) -> None:
+    def change(section: store.Section) -> None:
         section.clear()
         if wanted:
             section["map"] = wanted
 
-    store.change(context.paths, app, "ports", change)
+    def back() -> None:
+        store.change(context.paths, app, "ports", lambda part: settings.undo(part, before, after))
+        router.apply(context.paths)
+
+    with store.alone(context.paths, "ports"):
+        _must_fit(context, app, wanted)
+        before = store.section(context.paths, app, "ports")
+        after = store.change(context.paths, app, "ports", change)
+    if now is not None and router.container_port(context.paths, app, now.exposed) != port:
+        # PORT tells the app where to listen.
+        settings.put_into_effect(context, app, text, True, back)
+        return
+    if reason := router.apply(context.paths, context.note).get(app):
+        back()
+        raise DeviceError(f"the router does not take it: {reason}", "the old ports stay")
+    events.log(context.paths, context.caller, f"{app}: {text}")
 
 
 def _given(context: Context, app: str) -> list[list[str | int]]:
