@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from skiff.host.errors import UserError
-from skiff.host.files import file_digest
+from skiff.host.files import file_digest, swap_folder
 from skiff.host.run import which
 from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
@@ -142,6 +142,18 @@ def test_an_update_in_order(fake: FakeDevice, slot: Path) -> None:
     assert (done.slot, done.bytes) == ("b", len("a kernel" + "an initramfs"))
     assert done.sent > done.bytes
     assert "try 3 1" in (fake.root / "slots.log").read_text()
+
+
+def test_an_image_that_is_built_meanwhile_is_not_sent(fake: FakeDevice, slot: Path) -> None:
+    new = small_image(slot.with_name("new"))
+    for artefact in new.artefacts:
+        artefact.path.write_text("of another build")
+    swap_folder(slot.with_name("new"), slot.with_name("image"))
+    push(fake.remote, slot, WISH, UI)
+    sums = [line.split() for line in (fake.root / "got").read_text().splitlines() if line.startswith("file ")]
+    assert {name: file_digest(fake.root / "new" / name) for *_, name in sums} == {
+        name: sha256 for _, sha256, _, name in sums
+    }
 
 
 def test_commands_share_a_connection_before_the_restart_and_one_after_it(

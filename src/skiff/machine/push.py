@@ -127,7 +127,7 @@ def _rsync(remote: Remote, folder: Path, names: list[str], basis: str, step: Ste
         listing.write("".join(f"{name}\n" for name in names).encode())
         listing.flush()
         words = [
-            *("rsync", "--copy-links", "--ignore-times", "--partial", "--no-whole-file"),
+            *("rsync", "--ignore-times", "--partial", "--no-whole-file"),
             *("--info=progress2,stats2", "--outbuf=N", f"--files-from={listing.name}"),
             # What the running slot has is built on.
             f"--copy-dest={basis}",
