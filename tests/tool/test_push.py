@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from skiff.host.files import file_digest, swap_folder
 from skiff.host.run import which
 from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
-from skiff.machine.push import Wish, push, rollback
+from skiff.machine.push import Wish, push, restart_only, rollback
 from skiff.machine.remote import Remote, device
 from skiff.machine.settings import backup, reset
 from skiff.model.disk import DiskPlan
@@ -361,6 +362,26 @@ def test_a_device_that_was_reset_shows_another_host_key(fake: FakeDevice, says: 
     with nullcontext() if answers else pytest.raises(UserError, match="does not answer again"):
         reset(fake.remote, patience=2)
     assert (fake.root / "settings.log").read_text() == "reset\n"
+
+
+def test_a_device_that_refuses_to_restart(fake: FakeDevice, slot: Path) -> None:
+    fake.program("ssh", SSH.replace("'reboot -n')", "'reboot -n') echo 'reboot: no permission' >&2; exit 1;"))
+    with pytest.raises(UserError, match="device: not restarted: reboot: no permission"):
+        push(fake.remote, slot, WISH, UI)
+
+
+@pytest.mark.parametrize("lost", [2, 99])
+def test_without_an_answer_before_it_no_restart_is_told(fake: FakeDevice, lost: int) -> None:
+    asks = "'cat /proc/sys/kernel/random/boot_id')"
+    counted = (
+        f'echo >>"$ROOT/asks"; [ -e "$ROOT/ordered" ] || [ "$(wc -l <"$ROOT/asks")" -gt {lost} ] || exit 255;'
+    )
+    ordered = "'reboot -n') touch \"$ROOT/ordered\";" + (" exit 255;" if lost == 99 else "")
+    fake.program("ssh", SSH.replace(asks, f"{asks} {counted}").replace("'reboot -n')", ordered))
+    refused = pytest.raises(UserError, match="no answer before the restart")
+    with refused if lost == 99 else nullcontext():
+        restart_only(fake.remote, time.monotonic() + 5)
+    assert (fake.root / "ordered").exists() == (lost == 2)
 
 
 def test_a_signature_over_the_manifest(fake: FakeDevice, tmp_path: Path) -> None:
