@@ -178,6 +178,13 @@ def test_a_server_that_lets_nothing_be_shared_is_updated_too(fake: FakeDevice, s
     assert fake.asked[-1] == "confirm"
 
 
+@pytest.mark.parametrize("path", ["/it's here", '/the "new" one', "/a b", "/'a' 'b'"])
+def test_words_of_ssh_reach_it_by_way_of_rsync(fake: FakeDevice, slot: Path, path: str) -> None:
+    push(device("device", key=Path(path)), slot, WISH, UI)
+    sent = next(line for line in (fake.root / "ssh.log").read_text().splitlines() if "receive" in line)
+    assert f"-i {path} -l root device" in sent
+
+
 def test_nothing_is_sent_twice(fake: FakeDevice, slot: Path) -> None:
     fake.needs()
     done = push(fake.remote, slot, WISH, UI)

@@ -162,8 +162,9 @@ def _follow(stream: int, step: Step) -> bytes:
 
 
 def _joined(words: tuple[str, ...]) -> str:
-    """A command line as rsync takes one apart: by spaces, with quotes as a shell has them."""
-    return " ".join(f"'{word}'" if " " in word or '"' in word else word for word in words)
+    """A command line as rsync takes one apart: by spaces, quotes around words, doubled within them."""
+    quoted = {word: "'" + word.replace("'", "''") + "'" for word in words if {*word} & {*" '\""}}
+    return " ".join(quoted.get(word, word) for word in words)
 
 
 def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wish, ui: Ui) -> Done:
