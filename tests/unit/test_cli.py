@@ -645,6 +645,16 @@ def test_clean_waits_for_no_build(project: Path, capsys: Capture) -> None:
     assert workspace.image.exists()
 
 
+def test_a_build_that_is_refused_is_not_remembered(project: Path, capsys: Capture) -> None:
+    assert main(["configure", "virt/qemu"]) == 0
+    workspace = open_workspace()
+    with hold(workspace):
+        assert main(["build", "pc/uefi"]) == 2
+    assert "another build of workspace default is under way" in capsys.readouterr().err
+    config = load_config(workspace)
+    assert config is not None and config.layers == ("virt/qemu",)
+
+
 def test_lock_goes_away_with_its_holder(project: Path) -> None:
     workspace = open_workspace()
     with pytest.raises(RuntimeError), hold(workspace):

@@ -27,6 +27,7 @@ from skiff.cli.options import Choice, split_names
 from skiff.host import authorize, json
 from skiff.host.errors import UserError
 from skiff.host.files import at_home
+from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.host.workspace import load_config, save_config
 from skiff.layers import checkout_recipe, is_path, override_folders, resolve, search_path
@@ -89,7 +90,9 @@ def resolve_recipe(
     recipe = resolve_config(config, workspace)
     recipe = with_keys(recipe, config, workspace, ui, make_key=make_key)
     if remember:
-        save_config(workspace, config)
+        # A build that is refused because of another changes nothing of what the next one takes.
+        with hold(workspace):
+            save_config(workspace, config)
     return recipe
 
 
