@@ -82,6 +82,17 @@ FILE = "layers/odroid/xu/layer.toml"
             f"{FILE}: uboot.input: BL31: url without sha256",
             "`sha256sum` tells it",
         ),
+        # They would end a line of a file that the image is made of.
+        (
+            '[device]\nhostname = "abc\\n"',
+            f"{FILE}: device.hostname: not an allowed value",
+            "it has to match ^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        ),
+        (
+            '[kernel]\ncmdline = ["quiet\\n"]',
+            f"{FILE}: kernel.cmdline[0]: not an allowed value",
+            "it has to match ^.+$",
+        ),
         # apt would take it for one of its own options.
         (
             '[debian]\npackages = ["jq", "-o=Debug::NoLocking=1"]',
