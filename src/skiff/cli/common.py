@@ -30,7 +30,7 @@ from skiff.host.files import at_home
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.host.workspace import load_config, save_config
-from skiff.layers import checkout_recipe, is_path, override_folders, resolve, search_path
+from skiff.layers import Search, checkout_recipe, is_path, override_folders, resolve, search_path
 from skiff.model.config import Config
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
@@ -75,6 +75,12 @@ def chosen_names(workspace: Workspace) -> tuple[str, ...]:
     """The layers that a verb without words would take; empty when none are chosen."""
     saved = load_config(workspace)
     return split_names(os.environ.get("SKIFF_CONFIG", "")) or (saved.layers if saved else ())
+
+
+def chosen_search(layers_dirs: tuple[Path, ...], workspace: Workspace) -> Search:
+    """Where layers are looked for: in these folders, else in those that the workspace remembers."""
+    saved = load_config(workspace)
+    return search_path(layers_dirs or (saved.layers_dirs if saved else ()))
 
 
 def resolve_recipe(
