@@ -87,7 +87,7 @@ def _table(properties: dict[str, Any], required: list[str]) -> str:
         default = "needed" if key in required else _default(value.get("default"))
         text = value.get("description", "").replace("|", "\\|")
         if "pattern" in value:
-            text += f" Must match `{value['pattern']}`.".replace("|", "\\|")
+            text += f" Must match `{value['pattern']}`.".replace(r"\Z", "$").replace("|", "\\|")
         examples = [msgspec.json.encode(one).decode() for one in value.get("examples", [])]
         if examples:
             text += f" Example: {', '.join(f'`{one}`' for one in examples)}."

@@ -169,6 +169,14 @@ def test_the_list_asks_nobody(fleet: Fleet, capsys: Capture) -> None:
     assert "No such option" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e9", "-1"])
+@pytest.mark.parametrize("words", [["run", "--timeout", "X", "--", "true"], ["reboot", "--patience", "X"]])
+def test_a_time_that_nobody_can_wait(fleet: Fleet, words: list[str], seconds: str, capsys: Capture) -> None:
+    assert main(["fleet", *(seconds if word == "X" else word for word in words)]) == 2
+    assert f"Invalid value for '{words[1]}': " in capsys.readouterr().err
+    assert fleet.asked() == []
+
+
 def test_a_program_that_does_not_end(fleet: Fleet, capsys: Capture) -> None:
     assert main(["fleet", "run", "-q", "--on", "device-00", "--timeout", "0.1", "--", "sleep", "60"]) == 2
     assert capsys.readouterr().out == "device-00  (failed: no end after 0.1 s)\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,11 +12,11 @@ import msgspec
 import pytest
 
 from skiff.host.errors import UserError
-from skiff.host.files import file_digest
+from skiff.host.files import file_digest, swap_folder
 from skiff.host.run import which
 from skiff.host.ui import Ui
 from skiff.image.slot import write_slot
-from skiff.machine.push import Wish, push, rollback
+from skiff.machine.push import Wish, push, restart_only, rollback
 from skiff.machine.remote import Remote, device
 from skiff.machine.settings import backup, reset
 from skiff.model.disk import DiskPlan
@@ -144,6 +145,18 @@ def test_an_update_in_order(fake: FakeDevice, slot: Path) -> None:
     assert "try 3 1" in (fake.root / "slots.log").read_text()
 
 
+def test_an_image_that_is_built_meanwhile_is_not_sent(fake: FakeDevice, slot: Path) -> None:
+    new = small_image(slot.with_name("new"))
+    for artefact in new.artefacts:
+        artefact.path.write_text("of another build")
+    swap_folder(slot.with_name("new"), slot.with_name("image"))
+    push(fake.remote, slot, WISH, UI)
+    sums = [line.split() for line in (fake.root / "got").read_text().splitlines() if line.startswith("file ")]
+    assert {name: file_digest(fake.root / "new" / name) for *_, name in sums} == {
+        name: sha256 for _, sha256, _, name in sums
+    }
+
+
 def test_commands_share_a_connection_before_the_restart_and_one_after_it(
     fake: FakeDevice, slot: Path
 ) -> None:
@@ -163,6 +176,13 @@ def test_a_server_that_lets_nothing_be_shared_is_updated_too(fake: FakeDevice, s
     (fake.root / "alone").touch()
     push(fake.remote, slot, WISH, UI)
     assert fake.asked[-1] == "confirm"
+
+
+@pytest.mark.parametrize("path", ["/it's here", '/the "new" one', "/a b", "/'a' 'b'"])
+def test_words_of_ssh_reach_it_by_way_of_rsync(fake: FakeDevice, slot: Path, path: str) -> None:
+    push(device("device", key=Path(path)), slot, WISH, UI)
+    sent = next(line for line in (fake.root / "ssh.log").read_text().splitlines() if "receive" in line)
+    assert f"-i {path} -l root device" in sent
 
 
 def test_nothing_is_sent_twice(fake: FakeDevice, slot: Path) -> None:
@@ -349,6 +369,26 @@ def test_a_device_that_was_reset_shows_another_host_key(fake: FakeDevice, says: 
     with nullcontext() if answers else pytest.raises(UserError, match="does not answer again"):
         reset(fake.remote, patience=2)
     assert (fake.root / "settings.log").read_text() == "reset\n"
+
+
+def test_a_device_that_refuses_to_restart(fake: FakeDevice, slot: Path) -> None:
+    fake.program("ssh", SSH.replace("'reboot -n')", "'reboot -n') echo 'reboot: no permission' >&2; exit 1;"))
+    with pytest.raises(UserError, match="device: not restarted: reboot: no permission"):
+        push(fake.remote, slot, WISH, UI)
+
+
+@pytest.mark.parametrize("lost", [2, 99])
+def test_without_an_answer_before_it_no_restart_is_told(fake: FakeDevice, lost: int) -> None:
+    asks = "'cat /proc/sys/kernel/random/boot_id')"
+    counted = (
+        f'echo >>"$ROOT/asks"; [ -e "$ROOT/ordered" ] || [ "$(wc -l <"$ROOT/asks")" -gt {lost} ] || exit 255;'
+    )
+    ordered = "'reboot -n') touch \"$ROOT/ordered\";" + (" exit 255;" if lost == 99 else "")
+    fake.program("ssh", SSH.replace(asks, f"{asks} {counted}").replace("'reboot -n')", ordered))
+    refused = pytest.raises(UserError, match="no answer before the restart")
+    with refused if lost == 99 else nullcontext():
+        restart_only(fake.remote, time.monotonic() + 5)
+    assert (fake.root / "ordered").exists() == (lost == 2)
 
 
 def test_a_signature_over_the_manifest(fake: FakeDevice, tmp_path: Path) -> None:

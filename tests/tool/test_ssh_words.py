@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from skiff.host.run import run
 from skiff.machine import ssh
+from skiff.machine.remote import device
 from tests.tool.fake_machine import FakeHost
 
 TARGET = ssh.Target(port=2222, known_hosts=Path("/ws/known_hosts"), keys=(Path("/ws/key"),))
@@ -88,6 +91,23 @@ def test_a_path_with_spaces_is_one_path() -> None:
     target = ssh.Target(port=1, known_hosts=Path("/my files/100%/hosts"))
     done = run(["ssh", "-G", *ssh.argv(target)[1:]])
     assert b"userknownhostsfile /my files/100%/hosts" in done.stdout.lower()
+
+
+@pytest.mark.parametrize("way", ["machine", "plain line", "device"])
+@pytest.mark.parametrize("folder", ["a b", "100%", "50% off"])
+def test_a_key_is_one_path(way: str, folder: str, tmp_path: Path) -> None:
+    key = tmp_path / folder / "key"
+    key.parent.mkdir()
+    key.touch()
+    target = ssh.Target(port=1, known_hosts=None, keys=(key,))
+    lines = {
+        "machine": ssh.argv(target),
+        "plain line": shlex.split(ssh.plain_line(target)),
+        "device": [*device("board", key=key).ssh, "board"],
+    }
+    # Keys are looked for once there is a connection, which this program stands for.
+    done = run(["ssh", "-v", "-o", "ProxyCommand=true", *lines[way][1:]], check=False)
+    assert re.findall(r"identity file (.*) type", done.stderr.decode()) == [str(key), f"{key}-cert"]
 
 
 def test_without_persist_no_host_key_is_kept() -> None:

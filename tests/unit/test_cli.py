@@ -250,6 +250,17 @@ def test_layers_of_ones_own(project: Path, capsys: Capture) -> None:
     assert "my/app" in (text := capsys.readouterr().out) and "My app (yours)" in text
 
 
+def test_layers_of_ones_own_that_are_chosen(project: Path, capsys: Capture) -> None:
+    folder = project / "mine" / "my" / "app"
+    folder.mkdir(parents=True)
+    (folder / "layer.toml").write_text('description = "My app"\n')
+    assert main(["configure", "--layers-dir", "mine", "virt/qemu,my/app"]) == 0
+    capsys.readouterr()
+    assert main(["layers"]) == 0
+    marked = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("*")]
+    assert marked == ["my/app", "virt/qemu"]
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_layers_that_cannot_be_read_hide_no_others(
     project: Path, capsys: Capture, options: tuple[str, ...]
@@ -483,6 +494,12 @@ def test_clean_cache(project: Path, tmp_path: Path, capsys: Capture) -> None:
     assert not sealed.exists()
 
 
+def test_the_cache_may_lie_at_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKIFF_CACHE", "~/x")
+    assert cache_dir() == Path.home() / "x"
+    assert list(project.iterdir()) == []
+
+
 def test_clean_empties_a_cache_that_is_a_mount_point(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -643,6 +660,16 @@ def test_clean_waits_for_no_build(project: Path, capsys: Capture) -> None:
     assert "another build of workspace default is under way" in capsys.readouterr().err
     assert str(os.getpid()) in workspace.busy.read_text()
     assert workspace.image.exists()
+
+
+def test_a_build_that_is_refused_is_not_remembered(project: Path, capsys: Capture) -> None:
+    assert main(["configure", "virt/qemu"]) == 0
+    workspace = open_workspace()
+    with hold(workspace):
+        assert main(["build", "pc/uefi"]) == 2
+    assert "another build of workspace default is under way" in capsys.readouterr().err
+    config = load_config(workspace)
+    assert config is not None and config.layers == ("virt/qemu",)
 
 
 def test_lock_goes_away_with_its_holder(project: Path) -> None:

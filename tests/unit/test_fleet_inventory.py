@@ -95,6 +95,27 @@ def test_a_list_is_enough(tmp_path: Path) -> None:
     }
 
 
+def test_all_that_is_said_of_a_device_holds(tmp_path: Path) -> None:
+    text = """
+    [hosts.k-2]
+    port = 2222
+    vars.site = "well"
+    [hosts."k-[1:3]"]
+    user = "joe"
+    vars = { site = "home", role = "kiosk" }
+    """
+    hosts = by_name(load(written(tmp_path, text)))
+    assert (hosts["k-2"].port, hosts["k-2"].user) == (2222, "joe")
+    assert hosts["k-2"].vars == {"site": "home", "role": "kiosk"}
+    assert (hosts["k-3"].port, hosts["k-3"].user) == (None, "joe")
+
+
+@pytest.mark.parametrize("first", ['hosts = ["k-[1:2]"]', "[hosts.k-1]\nport = 22", 'hosts = ["admin@k-1"]'])
+def test_a_group_may_name_the_user(tmp_path: Path, first: str) -> None:
+    text = f'{first}\n[groups.g]\nhosts = ["admin@k-1"]\n[groups.h]\nhosts = ["k-1"]'
+    assert by_name(load(written(tmp_path, text)))["k-1"].user == "admin"
+
+
 def test_ansible_s_file(tmp_path: Path) -> None:
     found = load(written(tmp_path, ANSIBLE, "hosts"))
     hosts = by_name(found)
@@ -136,8 +157,10 @@ def test_what_ansible_prints_of_any_inventory(tmp_path: Path) -> None:
         ("hosts.toml", "[hosts.a]\nport = 'x'", r"hosts\.a\.port: expected a whole number", "port = 1"),
         ("hosts.toml", "[groups.g]\nhost = ['a']", r"groups\.g\.host: unknown key", "did you mean hosts"),
         ("hosts.toml", "hosts = ['a', 'root@a']", "a is there twice", "take one"),
+        ("hosts.toml", "hosts = ['x@a']\n[groups.g]\nhosts = ['y@a']", "y@a: its user is x elsewhere", "one"),
         ("hosts.toml", "hosts = ['a[9:1]']", r"\[9:1\] is no range", "lower to the higher"),
         ("hosts.toml", "hosts = ['a[1:10001]']", r"\[1:10001\] is more than 10000", "smaller"),
+        ("hosts.toml", "hosts = ['a[²:5]']", r"\[²:5\] is no range", "lower to the higher"),
         ("hosts.toml", "hosts = ['-oProxyCommand=x']", "no address", "a name"),
         ("hosts.toml", "hosts = ['a']\n[groups.g]\ngroups = ['h']", "there is no group h", "section"),
         ("hosts.toml", "hosts = ['a']\n[groups.g]\ngroups = ['g']", "g holds itself", "take one"),
@@ -148,6 +171,7 @@ def test_what_ansible_prints_of_any_inventory(tmp_path: Path) -> None:
         ("hosts", "a port", "line 1: 'port': expected NAME=VALUE", "form"),
         ("hosts", "a x='b", "line 1: a quote has no end", "close"),
         ("hosts", "a ansible_port=x", "ansible_port=x: expected a number", "22"),
+        ("hosts", "a ansible_port=²", "ansible_port=²: expected a number", "22"),
         ("hosts", "#!/bin/sh", "read by Ansible only", "ansible-inventory -i"),
         ("hosts.yml", "all: {}", "read by Ansible only", "ansible-inventory -i"),
         ("hosts.json", "[]", "not an inventory", "--list"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from skiff.fleet.roll import Deed, Roll
+from skiff.fleet.roll import Deed, Roll, judge
 from skiff.fleet.waves import Plan, ordered, plan
 from skiff.host.errors import UserError
 from skiff.host.run import Group
@@ -139,6 +139,22 @@ def test_too_many_failures_end_it() -> None:
     assert states(outcomes) == ["ok", "failed", "ok", "failed", "untried", "untried"]
     # Its row begins with its name already.
     assert (outcomes["h1"].text, outcomes["h1"].hint) == ("it is off", "switch it on")
+
+
+@pytest.mark.parametrize(
+    ("hints", "told"),
+    [
+        (["use ssh", "use ssh"], "use ssh"),
+        (["use ssh", ""], "see above for each"),
+        (["use ssh", "look"], "see above for each"),
+        (["", ""], "see above for each"),
+    ],
+)
+def test_a_hint_is_for_all_that_failed(hints: list[str], told: str) -> None:
+    outcomes = {f"h{number}": Outcome("failed", "x", hint) for number, hint in enumerate(hints)}
+    with pytest.raises(UserError, match="2 of 3 devices failed: h0, h1") as caught:
+        judge({**outcomes, "h9": Outcome("ok")})
+    assert caught.value.hint == told
 
 
 def test_a_bug_is_not_taken_for_a_failure_of_a_device() -> None:

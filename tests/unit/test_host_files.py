@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from skiff.host.files import keep_folder, write_atomic
+from skiff.host.files import keep_folder, link_or_copy, write_atomic
 
 
 def test_a_file_that_is_not_for_everybody_never_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +65,19 @@ def test_two_threads_may_write_one_file(tmp_path: Path, monkeypatch: pytest.Monk
     write_atomic(tmp_path / "list", b"first")
     assert (tmp_path / "list").read_bytes() == b"first"
     assert [path.name for path in tmp_path.iterdir()] == ["list"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_second_name_outlives_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refused(self: Path, target: Path) -> None:
+        raise OSError("another file system")
+
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    (tmp_path / "one").write_bytes(b"kernel")
+    link_or_copy(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "two").samefile(tmp_path / "one") == links
+    (tmp_path / "one").unlink()
+    assert (tmp_path / "two").read_bytes() == b"kernel"

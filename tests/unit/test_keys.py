@@ -87,10 +87,16 @@ def test_unreachable_image_on_purpose(project: Path, capsys: Capture) -> None:
     assert "nobody will be able to log in" in capsys.readouterr().err
 
 
-def test_key_in_a_layer_is_enough(project: Path, capsys: Capture) -> None:
+@pytest.fixture
+def in_layer(project: Path) -> Path:
+    """Where a layer of the user's brings its keys along."""
     folder = project / "overrides/rootfs/etc/skiff/authorized_keys"
     folder.mkdir(parents=True)
-    (folder / "admin.pub").write_text(f"{OTHER}\n")
+    return folder
+
+
+def test_key_in_a_layer_is_enough(in_layer: Path, capsys: Capture) -> None:
+    (in_layer / "admin.pub").write_text(f"{OTHER}\n")
     wish = choice(user_keys=False, workspace_key=False)
     assert resolve_recipe(wish, open_workspace(), Ui()).authorized_keys == ()
     assert "admin.pub" in capsys.readouterr().err
@@ -127,8 +133,28 @@ def test_a_missing_key_file_is_not_remembered(project: Path, capsys: pytest.Capt
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n", False),
     ],
 )
-def test_what_a_layer_calls_keys_are_public_keys(text: str, good: bool, project: Path) -> None:
-    folder = project / "overrides/rootfs/etc/skiff/authorized_keys"
-    folder.mkdir(parents=True)
-    (folder / "me.pub").write_text(text)
+def test_what_a_layer_calls_keys_are_public_keys(text: str, good: bool, in_layer: Path) -> None:
+    (in_layer / "me.pub").write_text(text)
     assert main(["show", "virt/qemu"]) == (0 if good else 2)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "folder", "in a folder that is a link"])
+def test_a_key_of_a_layer_is_a_file_in_it(kind: str, in_layer: Path, project: Path, capsys: Capture) -> None:
+    elsewhere = project / "keys"
+    elsewhere.mkdir()
+    (elsewhere / "me.pub").write_text(f"{OTHER}\n")
+    if kind == "folder":
+        (in_layer / "me.pub").mkdir()
+    elif kind == "in a folder that is a link":
+        in_layer.rmdir()
+        in_layer.symlink_to(elsewhere)
+    else:
+        (in_layer / "me.pub").symlink_to(elsewhere / ("me.pub" if kind == "link" else "gone.pub"))
+    assert main(["configure", "virt/qemu", "--no-user-keys", "--no-workspace-key"]) == 2
+    assert "authorized_keys/me.pub: not a plain file" in capsys.readouterr().err
+
+
+def test_a_layer_takes_no_place_of_the_keys_of_the_build(in_layer: Path, capsys: Capture) -> None:
+    (in_layer / "build.pub").write_text(f"{OTHER}\n")
+    assert main(["configure", "virt/qemu"]) == 2
+    assert "build.pub: it would take the place of the keys" in capsys.readouterr().err

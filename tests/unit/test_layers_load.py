@@ -72,6 +72,27 @@ FILE = "layers/odroid/xu/layer.toml"
             f"{FILE}: size.budget: unknown CPU 'amd46'",
             "one of amd64, arm64, armhf, riscv64",
         ),
+        (
+            f'[buildroot.source.dtc]\nversion = "1.8"\nsha256 = "{"a" * 64}"',
+            f"{FILE}: buildroot.source.dtc: sha256 without file, the archive that it is for",
+            "name the archive",
+        ),
+        (
+            '[[uboot.input]]\nname = "BL31"\nurl = "https://example.org/bl31"',
+            f"{FILE}: uboot.input: BL31: url without sha256",
+            "`sha256sum` tells it",
+        ),
+        # They would end a line of a file that the image is made of.
+        (
+            '[device]\nhostname = "abc\\n"',
+            f"{FILE}: device.hostname: not an allowed value",
+            "it has to match ^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        ),
+        (
+            '[kernel]\ncmdline = ["quiet\\n"]',
+            f"{FILE}: kernel.cmdline[0]: not an allowed value",
+            "it has to match ^.+$",
+        ),
         # apt would take it for one of its own options.
         (
             '[debian]\npackages = ["jq", "-o=Debug::NoLocking=1"]',

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
 from skiff.builders.debian.compose import request
 from skiff.layers import resolve
 from skiff.model.arch import Arch
 from skiff.model.layer import UserEntry
 from tests.unit.layer_tree import LayerTree
+
+
+def _user(name: str, uid: int) -> str:
+    return f'[[tree.users]]\nname = "{name}"\nuid = {uid}\n'
+
+
+def _group(name: str, gid: int) -> str:
+    return f"[tree.groups]\n{name} = {gid}\n"
 
 
 def test_lists_grow_in_order_without_repeating(tree: LayerTree) -> None:
@@ -120,20 +130,44 @@ def test_package_asked_for_by_name_is_not_left_out(tree: LayerTree) -> None:
 
 
 def test_later_user_of_the_same_name_wins(tree: LayerTree) -> None:
-    tree.add("a/one", '[[tree.users]]\nname = "app"\nuid = 1')
-    tree.add("a/two", '[[tree.users]]\nname = "app"\nuid = 2')
+    tree.add("a/one", '[[tree.users]]\nname = "app"\nuid = 201')
+    tree.add("a/two", '[[tree.users]]\nname = "app"\nuid = 202')
     recipe = tree.resolve("a/one", "a/two")
-    assert recipe.users == (UserEntry(name="app", uid=2),)
+    assert recipe.users == (UserEntry(name="app", uid=202),)
     assert recipe.origins["users[app]"] == "a/two"
 
 
-def test_two_users_of_one_number(tree: LayerTree) -> None:
-    tree.add("a/one", '[[tree.users]]\nname = "app"\nuid = 7')
-    tree.add("a/two", '[[tree.users]]\nname = "web"\nuid = 7')
+@pytest.mark.parametrize(
+    ("one", "two", "told"),
+    [
+        (_user("app", 7), _user("web", 7), "tree.users: the users web and app both have number 7"),
+        # The user would be in the group, which stands for root here.
+        (
+            _group("docker", 990),
+            _user("svc", 990),
+            "tree.users: the groups svc and docker both have number 990",
+        ),
+        (_group("one", 990), _group("two", 990), "tree.groups: the groups two and one both have number 990"),
+        ("", _user("svc", 1), "tree.users: the users svc and daemon both have number 1"),
+        ("", _user("svc", 65534), "tree.users: the users svc and nobody both have number 65534"),
+        ("", _user("svc", 27), "tree.users: the groups svc and sudo both have number 27"),
+        ("", _group("own", 27), "tree.groups: the groups own and sudo both have number 27"),
+        ("", _user("root", 1), "tree.users: the users daemon and root both have number 1"),
+    ],
+)
+def test_two_accounts_of_one_number(tree: LayerTree, one: str, two: str, told: str) -> None:
+    tree.add("a/one", one)
+    tree.add("a/two", two)
     assert tree.error("a/one", "a/two") == (
-        "layers/a/two/layer.toml: tree.users: web and app both have number 7",
-        "give one of them another uid",
+        f"layers/a/two/layer.toml: {told}",
+        "give one of them another number; a user's group has the user's",
     )
+
+
+def test_a_user_whose_group_is_there_already(tree: LayerTree) -> None:
+    tree.add("a/one", _group("svc", 990))
+    tree.add("a/two", _user("svc", 991) + _user("root", 0) + _user("video", 992))
+    assert [user.name for user in tree.resolve("a/one", "a/two").users] == ["svc", "root", "video"]
 
 
 def test_every_item_knows_its_layer(tree: LayerTree) -> None:

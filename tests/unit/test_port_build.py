@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,7 @@ from skiff.port.engine import Engine, Job
 from skiff.port.lookup import Images
 from skiff.port.pin import pin
 from skiff.port.progress import Watch
+from skiff.port.prove import Proven, Shelf
 from skiff.port.reference import parse_reference
 
 ARM = Platform.parse("arm64")
@@ -295,3 +296,23 @@ def test_failures_that_have_a_remedy_tell_it(tmp_path: Path, output: str, messag
     watch.close()
     error = watch.failure(node(tmp_path, "top"))
     assert message in error.message and hint in error.hint
+
+
+def test_an_image_that_another_run_laid_on_the_shelf_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(shelf: Shelf, node: Node, builder: Builder, allowed: Sequence[str], scratch: Path) -> Proven:
+        (scratch / "oci").mkdir()
+        return Proven(tuple(allowed), 1)
+
+    monkeypatch.setattr(Shelf, "_fill", fill)
+    root = node(tmp_path, "app")
+    made, shelf = builder(tmp_path, [root]), Shelf(tmp_path)
+    shelf.put(root, made, ())
+    # The other run reads it.
+    (shelf.layout(made.keys[root.id]) / "blob").touch()
+    shelf.put(root, made, ())
+    assert (shelf.layout(made.keys[root.id]) / "blob").exists()
+    # Looked at with other patterns, it is another proof.
+    assert shelf.put(root, made, ("/opt/*",)) == shelf.known(made.keys[root.id], ("/opt/*",))
+    assert not (shelf.layout(made.keys[root.id]) / "blob").exists()

@@ -288,6 +288,7 @@ def test_a_circle_is_told_with_all_its_images(tmp_path: Path) -> None:
     [
         ("FROM a AS build\nFROM a\nCOPY --from=biuld /x /y", "3:6: there is no stage biuld, and no image"),
         ("FROM a\nCOPY --from=1 /x /y", "2:6: there is no stage 1 before this one"),
+        ("FROM a\nCOPY --from=² /x /y", "2:6: '²': not the name of an image"),
         ("FROM a AS b\nCOPY --from=b /x /y", "2:6: stage b is this one"),
         ("FROM a AS b\nCOPY --from=c /x /y\nFROM a AS c\nFROM b", "2:6: stage c comes later"),
         ("FROM a\nRUN \\\n --mount=from=x,target=/y z", "3:2: there is no stage x, and no image"),

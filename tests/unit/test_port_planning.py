@@ -106,6 +106,17 @@ def test_a_plan_in_the_cache_that_is_broken_is_made_anew(plan: Planner) -> None:
     assert not plan.kept
 
 
+def _project(match: str = "e.x/", convention: str = "uname", names: str = "{}") -> str:
+    return f'[[project]]\nname = "x"\nmatch = "{match}"\nconvention = "{convention}"\nnames = {names}\n'
+
+
+@pytest.mark.parametrize("cpu", ["arm64", "aarch64", "linux/arm64"])
+def test_a_project_may_name_cpus_as_one_likes(plan: Planner, project: Path, cpu: str) -> None:
+    (project / "port.toml").write_text(_project(names=f'{{ "{cpu}" = "a64" }}'))
+    write(project / "b", Dockerfile="FROM a\nADD https://e.x/f-x86_64 /f\n")
+    assert plan("./b", Images({"a": BOTH})).nodes[-1].text == "FROM a\nADD https://e.x/f-a64 /f\n"
+
+
 def test_port_toml(plan: Planner, project: Path) -> None:
     old, new = "a" * 64, "b" * 64
     (project / "port.toml").write_text(
@@ -130,6 +141,15 @@ def test_port_toml(plan: Planner, project: Path) -> None:
         (
             '[checksums]\na = { arm65 = "b" }',
             "port.toml: checksums: there is no CPU arm65; did you mean arm64?",
+        ),
+        (_project(match="("), "port.toml: project x: match: no regular expression: missing )"),
+        (
+            _project(convention="unmae"),
+            "port.toml: project x: convention: 'unmae' is none of debian, uname, ",
+        ),
+        (
+            _project(names='{ arm65 = "b" }'),
+            "port.toml: project x: names: there is no CPU arm65; did you mean",
         ),
     ],
 )

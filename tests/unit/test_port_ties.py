@@ -428,6 +428,15 @@ def test_a_stage_for_the_builder_that_compiles_for_one_cpu_is_noted() -> None:
     assert ties(text.format("ARG TARGETARCH\n")).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("platform", "word"),
+    [("arm/v7", "arm"), ("arm/v6", "arm"), ("386", "ia32"), ("ppc64le", "ppc64"), ("riscv64", "riscv64")],
+)
+def test_npm_has_names_of_its_own_for_cpus(platform: str, word: str) -> None:
+    found = ties("FROM a\nRUN npm ci --cpu=x64\n", platform)
+    assert found.text == f"FROM a\nRUN npm ci --cpu={word}\n"
+
+
 def test_nothing_is_rewritten_when_that_is_refused(tmp_path: Path) -> None:
     text = "FROM --platform=linux/amd64 a\nRUN gcc -m64 x.c\n"
     app = write(tmp_path / "app", Dockerfile=text)

@@ -27,9 +27,10 @@ from skiff.cli.options import Choice, split_names
 from skiff.host import authorize, json
 from skiff.host.errors import UserError
 from skiff.host.files import at_home
+from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.host.workspace import load_config, save_config
-from skiff.layers import checkout_recipe, is_path, override_folders, resolve, search_path
+from skiff.layers import Search, checkout_recipe, is_path, override_folders, resolve, search_path
 from skiff.model.config import Config
 from skiff.model.recipe import Recipe
 from skiff.model.workspace import Workspace
@@ -76,6 +77,12 @@ def chosen_names(workspace: Workspace) -> tuple[str, ...]:
     return split_names(os.environ.get("SKIFF_CONFIG", "")) or (saved.layers if saved else ())
 
 
+def chosen_search(layers_dirs: tuple[Path, ...], workspace: Workspace) -> Search:
+    """Where layers are looked for: in these folders, else in those that the workspace remembers."""
+    saved = load_config(workspace)
+    return search_path(layers_dirs or (saved.layers_dirs if saved else ()))
+
+
 def resolve_recipe(
     choice: Choice, workspace: Workspace, ui: Ui, *, remember: bool = True, make_key: bool = True
 ) -> Recipe:
@@ -89,7 +96,9 @@ def resolve_recipe(
     recipe = resolve_config(config, workspace)
     recipe = with_keys(recipe, config, workspace, ui, make_key=make_key)
     if remember:
-        save_config(workspace, config)
+        # A build that is refused because of another changes nothing of what the next one takes.
+        with hold(workspace):
+            save_config(workspace, config)
     return recipe
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from skiff.cli.common import print_json
-from skiff.cli.options import examples, json_option
+from skiff.cli.options import Seconds, examples, json_option
 from skiff.fleet import discover
 
 
@@ -16,7 +16,9 @@ from skiff.fleet import discover
         "skiff discover --all                also other systems with SSH",
     )
 )
-@click.option("--seconds", default=3.0, show_default=True, metavar="N", help="How long to listen.")
+@click.option(
+    "--seconds", type=Seconds(min=0), default=3.0, show_default=True, metavar="N", help="How long to listen."
+)
 @click.option(
     "--interface", multiple=True, metavar="ADDRESS", help="Only where this machine has that address."
 )

@@ -7,7 +7,7 @@ import click
 from skiff.cli.common import print_json
 from skiff.cli.fleet_push import push
 from skiff.cli.fleet_work import Work, chosen_options, telling, work_options
-from skiff.cli.options import examples, json_option, ui_option
+from skiff.cli.options import Seconds, examples, json_option, ui_option
 from skiff.cli.reach import Way, way_options
 from skiff.host.ui import Ui
 from skiff.machine import deeds
@@ -78,7 +78,14 @@ def status(work: Work, way: Way, as_json: bool, ui: Ui) -> None:
     )
 )
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- WORDS…")
-@click.option("--timeout", default=300.0, show_default=True, metavar="SECONDS", help="For each device.")
+@click.option(
+    "--timeout",
+    type=Seconds(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For each device.",
+)
 @work_options
 @way_options
 @json_option
@@ -110,7 +117,12 @@ def _print_output(outcomes: dict[str, Outcome]) -> None:
     )
 )
 @click.option(
-    "--patience", default=300.0, show_default=True, metavar="SECONDS", help="How long to wait for each."
+    "--patience",
+    type=Seconds(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for each.",
 )
 @work_options
 @way_options

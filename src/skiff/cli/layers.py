@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from skiff.cli.common import chosen_names, print_json
+from skiff.cli.common import chosen_names, chosen_search, print_json
 from skiff.cli.options import examples, json_option, layers_dir_option, workspace_option
 from skiff.host.errors import UserErrors
-from skiff.layers import Layer, Search, load_all, search_path
+from skiff.layers import Layer, Search, load_all
 from skiff.model.workspace import Workspace
 
 
@@ -32,7 +32,7 @@ def command(everything: bool, layers_dirs: tuple[Path, ...], workspace: Workspac
     A star marks the layers that the workspace is configured with. When some cannot be read, it
     lists the others, tells why, and ends with status 2.
     """
-    search = search_path(layers_dirs)
+    search = chosen_search(layers_dirs, workspace)
     found, broken = load_all(search)
     found = [layer for layer in found if everything or layer.file.listed]
     chosen = chosen_names(workspace)

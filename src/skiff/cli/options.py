@@ -38,6 +38,21 @@ class Choice(msgspec.Struct, frozen=True):
     allow_unreachable: bool | None = None
 
 
+# poll(2) counts milliseconds in 31 bits.
+_LONGEST = 2_000_000
+
+
+class Seconds(click.FloatRange):
+    """A time to wait that can be waited for: not for ever, and a number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click's own; fails for more seconds than there can be, too, and for `nan`, in every range."""
+        seconds: float = super().convert(value, param, ctx)
+        if not seconds <= _LONGEST:
+            self.fail(f"{value} is no number of seconds up to {_LONGEST}.", param, ctx)
+        return seconds
+
+
 def examples(*lines: str) -> str:
     """The end of a verb's help. Each line is a command, two spaces or more, and what it does."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

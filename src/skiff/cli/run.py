@@ -15,6 +15,7 @@ from skiff.cli.build import build_image, build_options
 from skiff.cli.common import print_json, resolve_recipe
 from skiff.cli.options import (
     Choice,
+    Seconds,
     Verb,
     examples,
     json_option,
@@ -95,7 +96,7 @@ _OPTIONS = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=1),
+        type=Seconds(min=1),
         default=300,
         show_default=True,
         help="Seconds to wait at most.",

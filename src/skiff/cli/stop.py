@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from skiff.cli.options import examples, ui_option, workspace_option
+from skiff.cli.options import Seconds, examples, ui_option, workspace_option
 from skiff.host.ui import Ui
 from skiff.machine import bringup, lifecycle, ssh
 from skiff.machine.files import MachineFiles
@@ -23,7 +23,7 @@ from skiff.model.workspace import Workspace
 @click.option("--force", is_flag=True, help="Cut the power at once.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=40,
     show_default=True,
     help="Seconds that the system may take to power off.",

@@ -143,7 +143,7 @@ def _settings(found: dict[str, str], where: str) -> Settings:
     values = {
         key: next((found[name] for name in names if found.get(name)), "") for key, names in _NAMES.items()
     }
-    if values["port"] and not values["port"].isdigit():
+    if values["port"] and not values["port"].isdecimal():
         raise UserError(f"{where}: ansible_port={values['port']}: expected a number", hint="ansible_port=22")
     own = {name: value for name, value in found.items() if not name.startswith("ansible_")}
     if (how := found.get("ansible_connection", "")) not in _SSH:

@@ -117,7 +117,7 @@ def spread(pattern: str, where: str) -> list[str]:
     if match is None:
         return [pattern]
     first, last, step = match[1], match[2], int(match[3] or 1)
-    if first.isdigit() and last.isdigit():
+    if first.isdecimal() and last.isdecimal():
         numbers = range(int(first), int(last) + 1, step or 1)
         # Zeros in front give the width.
         width = len(first) if first.startswith("0") else 0

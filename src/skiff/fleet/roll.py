@@ -145,8 +145,9 @@ def judge(outcomes: Mapping[str, Outcome]) -> None:
         return
     shown = ", ".join(list(failed)[:5]) + (", …" if len(failed) > 5 else "")
     rest = f", {untried} were not tried" if untried else ""
-    hints = {outcome.hint for outcome in failed.values() if outcome.hint}
-    hint = hints.pop() if len(hints) == 1 else "see above for each"
+    # What helps with all of them, if there is such a thing.
+    hints = {outcome.hint for outcome in failed.values()}
+    hint = (hints.pop() if len(hints) == 1 else "") or "see above for each"
     raise UserError(f"{len(failed)} of {len(outcomes)} devices failed{rest}: {shown}", hint=hint)
 
 

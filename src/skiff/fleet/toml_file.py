@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skiff.fleet import waves
-from skiff.fleet.merge import Group, Levels, Settings, hosts_of, spread
+from skiff.fleet.merge import Group, Levels, Settings, hosts_of, over, spread
 from skiff.host import toml
 from skiff.host.errors import UserError
 from skiff.host.files import shown
@@ -61,16 +61,25 @@ def load(path: Path) -> Inventory:
         for name, table in file.hosts.items():
             at = f"hosts.{name}"
             host = toml.convert(path, table, _Host, _PAGE, at)
+            said = msgspec.structs.replace(_settings(host), address=host.address)
             for one in spread(name, f"{levels.file}: {at}"):
-                levels.hosts[one] = msgspec.structs.replace(_settings(host), address=host.address)
+                # Ranges may overlap.
+                levels.hosts[one] = over(levels.hosts.get(one, Settings()), said)
     else:
         for name, settings in _listed(file.hosts, f"{levels.file}: hosts"):
             levels.hosts[name] = settings
     for name, table in file.groups.items():
         group = toml.convert(path, table, _Group, _PAGE, f"groups.{name}")
-        found = _listed(group.hosts, f"{levels.file}: groups.{name}.hosts")
+        where = f"{levels.file}: groups.{name}.hosts"
+        found = _listed(group.hosts, where)
         for host_name, settings in found:
-            levels.hosts.setdefault(host_name, settings)
+            known = levels.hosts.get(host_name, Settings())
+            if settings.user and known.user not in ("", settings.user):
+                raise UserError(
+                    f"{where}: {settings.user}@{host_name}: its user is {known.user} elsewhere in the file",
+                    hint="name one user for it",
+                )
+            levels.hosts[host_name] = over(known, settings)
         levels.groups[name] = Group([host for host, _ in found], list(group.groups), _settings(group))
     hosts, groups = hosts_of(levels)
     wave, failures = str(file.wave), str(file.failures)

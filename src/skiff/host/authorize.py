@@ -12,8 +12,9 @@ from skiff.host.keys import check_keys, read_key, user_keys, workspace_key
 from skiff.model.recipe import LayerRef
 from skiff.model.workspace import Workspace
 
-# Where a layer's files bring keys along.
+# Where a layer's files bring keys along, and the name that those of a build have there.
 _IN_LAYER = "etc/skiff/authorized_keys"
+_OF_BUILD = "build.pub"
 
 
 class Authorized(msgspec.Struct, frozen=True):
@@ -53,9 +54,21 @@ def gather(
 
 
 def in_layer(layer: LayerRef) -> list[Path]:
-    """Files with keys that a layer brings along itself. Raises UserError for one that holds none."""
+    """Files with keys that a layer brings along itself. Raises UserError for one that lets nobody in."""
     files = sorted((layer.rootfs / _IN_LAYER).glob("*.pub"))
+    # Links go into the image as they are, and what they lead to is on this machine.
+    folder = layer.rootfs.resolve() / _IN_LAYER
     for file in files:
+        if not file.is_file() or file.resolve() != folder / file.name:
+            raise UserError(
+                f"{file}: not a plain file: the image would get no key from it",
+                hint="copy the public key itself to there",
+            )
+        if file.name == _OF_BUILD:
+            raise UserError(
+                f"{file}: it would take the place of the keys that the build puts into the image",
+                hint="give it another name that ends in .pub",
+            )
         check_keys(file)
     return files
 

@@ -22,7 +22,7 @@ def cache_dir() -> Path:
     Raises UserError when it is a file.
     """
     named = os.environ.get("SKIFF_CACHE")
-    folder = Path(named) if named else Path(platformdirs.user_cache_dir("skiff"))
+    folder = at_home(named) if named else Path(platformdirs.user_cache_dir("skiff"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -58,6 +58,15 @@ def swap_folder(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, which it keeps when the first is gone; a copy where that cannot be."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        # Another file system, one that knows no such names, or a file of another user's.
+        shutil.copyfile(source, target)
+
+
 def at_home(path: str | Path) -> Path:
     """A path with the home folder in place of `~` or `~user`. An unknown user's stays, as in a shell."""
     return Path(os.path.expanduser(path))  # noqa: PTH111

@@ -31,14 +31,9 @@ def user_keys() -> list[tuple[Path, str]]:
 
 def read_key(file: Path) -> str:
     """The one line of a public key file. Raises UserError when it is none."""
-    try:
-        text = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not text"
-        raise UserError(
-            f"{file}: cannot be read: {why}",
-            hint="an SSH public key is wanted here; --ssh-key FILE names others instead of those remembered",
-        ) from error
+    text = _text(
+        file, "an SSH public key is wanted here; --ssh-key FILE names others instead of those remembered"
+    ).strip()
     if "\n" in text or not text.startswith(_TYPES):
         raise UserError(
             f"{file}: not an SSH public key", hint="name the file that ends in .pub, made by ssh-keygen"
@@ -48,12 +43,22 @@ def read_key(file: Path) -> str:
 
 def check_keys(file: Path) -> None:
     """Raise UserError unless a file as sshd reads it has a public key in each line: it goes to the device."""
-    lines = [line for line in file.read_text(errors="replace").splitlines() if line and line[0] != "#"]
+    text = _text(file, "make it readable, or take it out of the layer", errors="replace")
+    lines = [line for line in text.splitlines() if line and line[0] != "#"]
     # Before the key's type there may be options.
     if not lines or not all(any(word.startswith(_TYPES) for word in line.split()) for line in lines):
         raise UserError(
             f"{file}: not public keys, one a line", hint="copy the file that ends in .pub, made by ssh-keygen"
         )
+
+
+def _text(file: Path, hint: str, errors: str = "strict") -> str:
+    """What a file of keys holds. Raises UserError, with this hint, when it cannot be read."""
+    try:
+        return file.read_text(errors=errors)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise UserError(f"{file}: cannot be read: {why}", hint=hint) from error
 
 
 def workspace_key(private: Path, comment: str) -> str:

@@ -78,7 +78,8 @@ def _explain(file: str, message: str, data: Any, kind: type[Any], page: str, at:
         return UserError(f"{start}{match[1]} is missing", hint=f"add a line `{match[1]} = …`")
     if match := re.match(r"Expected `str` matching regex '(.*)'", what):
         value = "name" if place.startswith("`key`") else "value"
-        pattern = match[1].replace("\\\\", "\\")
+        # `$` says the same, to who looks for a word that fits.
+        pattern = match[1].replace("\\\\", "\\").replace(r"\Z", "$")
         return UserError(f"{start}not an allowed {value}", hint=f"it has to match {pattern}")
     if match := re.match(r"Expected `([\w |]+)`, got `(\w+)`$", what):
         kinds = [one for one in match[1].split(" | ") if one != "null"]

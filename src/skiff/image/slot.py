@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from skiff.host.errors import UserError
-from skiff.host.files import digest, file_digest
+from skiff.host.files import digest, file_digest, link_or_copy
 from skiff.host.keys import sign
 from skiff.image import boot_uboot
 from skiff.image.boot_kernel import BootKernel, prepare
@@ -19,7 +19,7 @@ NAMESPACE = "skiff-image"
 
 
 def write_slot(target: Path, image: Image, cache: Path, key: Path | None = None) -> None:
-    """Put a slot's files into an empty folder, ready to be sent; large ones are links.
+    """Put a slot's files into an empty folder, ready to be sent: they stay, whatever is built meanwhile.
 
     ``key``: a private SSH key (or a public one whose private half an agent has) that signs the manifest.
     Raises UserError when the image is for no disk or cannot be signed.
@@ -36,7 +36,7 @@ def write_slot(target: Path, image: Image, cache: Path, key: Path | None = None)
         if isinstance(content, bytes):
             path.write_bytes(content)
         else:
-            path.symlink_to(content.absolute())
+            link_or_copy(content, path)
     if key is not None:
         sign(target / MANIFEST, key, NAMESPACE)
 

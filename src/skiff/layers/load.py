@@ -49,6 +49,7 @@ def load(ref: LayerRef, *, bare: bool = False) -> Layer:
         data.setdefault("description", ref.name)
     layer = Layer(ref, toml.convert(path, data, LayerFile, "docs/reference/layer-toml.md"))
     _check_cpus(layer)
+    _check_sums(layer)
     check_parts(ref.path, layer.file)
     return layer
 
@@ -84,3 +85,18 @@ def _check_cpus(layer: Layer) -> None:
                 raise UserError(
                     f"{layer.toml}: {key}: unknown CPU {name!r}", hint=f"one of {', '.join(known)}"
                 )
+
+
+def _check_sums(layer: Layer) -> None:
+    """Raise UserError for a checksum that nothing is checked with, and for a download without one."""
+    for package, source in layer.file.buildroot.source.items():
+        if source.sha256 and not source.file:
+            raise UserError(
+                f"{layer.toml}: buildroot.source.{package}: sha256 without file, the archive that it is for",
+                hint="name the archive",
+            )
+    for item in layer.file.uboot.input:
+        if item.url and not item.sha256:
+            raise UserError(
+                f"{layer.toml}: uboot.input: {item.name}: url without sha256", hint="`sha256sum` tells it"
+            )

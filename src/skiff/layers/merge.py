@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from skiff.host.errors import UserError
+from skiff.layers.accounts import check_accounts
 from skiff.layers.load import Layer
 from skiff.model.arch import Arch
 from skiff.model.layer import BuildrootSource, UserEntry
@@ -96,7 +97,8 @@ def merge(
 ) -> Recipe:
     """The recipe for one CPU. ``kernel``: `package` or `source`, where that is not left to the layers.
 
-    Raises UserError when a layer takes away what is not there, or none sets a kernel for the CPU.
+    Raises UserError when a layer takes away what is not there, none sets a kernel for the CPU, or two
+    accounts have one number.
     """
     merger = _Merger(arch)
     for layer in layers:
@@ -104,7 +106,9 @@ def merge(
     if kernel:
         merger.single["kernel_source"] = kernel == "source"
         merger.origins["kernel_source"] = "--kernel"
-    return merger.recipe(layers, authorized_keys, builder)
+    recipe = merger.recipe(layers, authorized_keys, builder)
+    check_accounts(recipe, layers)
+    return recipe
 
 
 class _Merger:
@@ -146,7 +150,8 @@ class _Merger:
                 self.named[field][name] = item
                 self.origins[f"{field}[{name}]"] = layer.name
         for user in layer.file.tree.users:
-            self._add_user(user, layer)
+            self.users[user.name] = user
+            self.origins[f"users[{user.name}]"] = layer.name
         for package, source in layer.file.buildroot.source.items():
             folder = str(layer.ref.path / source.folder) if source.folder else ""
             self.sources[package] = msgspec.structs.replace(source, folder=folder)
@@ -161,16 +166,6 @@ class _Merger:
             if value or value is False:
                 self.single[field] = value
                 self.origins[field] = layer.name
-
-    def _add_user(self, user: UserEntry, layer: Layer) -> None:
-        for other in self.users.values():
-            if other.uid == user.uid and other.name != user.name:
-                raise UserError(
-                    f"{layer.toml}: tree.users: {user.name} and {other.name} both have number {user.uid}",
-                    hint="give one of them another uid",
-                )
-        self.users[user.name] = user
-        self.origins[f"users[{user.name}]"] = layer.name
 
     def _extend(self, have: list[str], words: list[str], field: str, key: str, layer: Layer) -> None:
         """Append what is new. `-word` takes an earlier layer's word away, `-?word` does if it is there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import tempfile
 import time
@@ -19,6 +18,8 @@ from skiff.machine.remote import Remote
 
 # Where the device has a slot that is being written.
 _NEW = "/run/skiff/boot/new/"
+# How often a device is asked for its boot before it restarts: one lost connection is no reason to give up.
+_ASKS = 3
 _PROGRESS = re.compile(rb"(\d+)%")
 _SENT = re.compile(rb"Total bytes sent: ([\d,.]+)")
 
@@ -127,7 +128,7 @@ def _rsync(remote: Remote, folder: Path, names: list[str], basis: str, step: Ste
         listing.write("".join(f"{name}\n" for name in names).encode())
         listing.flush()
         words = [
-            *("rsync", "--copy-links", "--ignore-times", "--partial", "--no-whole-file"),
+            *("rsync", "--ignore-times", "--partial", "--no-whole-file"),
             *("--info=progress2,stats2", "--outbuf=N", f"--files-from={listing.name}"),
             # What the running slot has is built on.
             f"--copy-dest={basis}",
@@ -161,8 +162,9 @@ def _follow(stream: int, step: Step) -> bytes:
 
 
 def _joined(words: tuple[str, ...]) -> str:
-    """A command line as rsync takes one apart: by spaces, with quotes as a shell has them."""
-    return " ".join(f"'{word}'" if " " in word or '"' in word else word for word in words)
+    """A command line as rsync takes one apart: by spaces, quotes around words, doubled within them."""
+    quoted = {word: "'" + word.replace("'", "''") + "'" for word in words if {*word} & {*" '\""}}
+    return " ".join(quoted.get(word, word) for word in words)
 
 
 def restart(remote: Remote, wanted: str, before: dict[str, slots.Unit], wish: Wish, ui: Ui) -> Done:
@@ -205,14 +207,11 @@ def restart_only(remote: Remote, deadline: float, *, other_key: str = "") -> flo
     """Restart the device, and wait until it answers again; how many seconds that took.
 
     With a word for ``other_key``, one that shows another host key answers, too. ``deadline`` is a time of the
-    monotonic clock. Raises UserError when it is passed.
+    monotonic clock. Raises UserError when it is passed, or the device takes no order to restart.
     """
     started = time.monotonic()
-    before = remote.boot_id()
-    # The connection may go with the system.
-    with contextlib.suppress(UserError):
-        # Without -n it would wait for a disk that hangs; shutdown has limits for what is left to write.
-        remote.run(["reboot", "-n"], check=False)
+    before = _boot_before(remote)
+    _order_restart(remote)
     while time.monotonic() < deadline:
         now = remote.boot_id(timeout=15, other_key=other_key)
         if now and now != before:
@@ -222,6 +221,28 @@ def restart_only(remote: Remote, deadline: float, *, other_key: str = "") -> flo
         f"{remote.host} does not answer again",
         hint="it starts the old slot by itself when the new one is not confirmed; has its address changed?",
     )
+
+
+def _boot_before(remote: Remote) -> str:
+    """What tells the boot before a restart from the one after it. Raises UserError when it cannot be had."""
+    for _ in range(_ASKS):
+        if found := remote.boot_id():
+            return found
+        time.sleep(0.5)
+    raise remote.not_reached(f"no answer before the restart, asked {_ASKS} times; it was not restarted")
+
+
+def _order_restart(remote: Remote) -> None:
+    """Raise UserError with what the device says when it does not restart."""
+    try:
+        # Without -n it would wait for a disk that hangs; shutdown has limits for what is left to write.
+        reply = remote.run(["reboot", "-n"], check=False)
+    except UserError:
+        # The connection went with the system.
+        return
+    # Above these, the shell there was ended by a signal, as all programs are then.
+    if 0 < reply.status < 128:
+        raise UserError(f"{remote.host}: not restarted: {reply.problem or f'reboot: status {reply.status}'}")
 
 
 def _check(

@@ -108,5 +108,5 @@ def device(
     # Of a setting that is there twice, ssh takes the first.
     words = ["ssh", "-T", *more, *(w for setting in settings for w in ("-o", setting))]
     words += ["-p", str(port)] if port else []
-    words += ["-i", str(key)] if key else []
+    words += ssh.identity(key) if key else ()
     return Remote(tuple(words), address if "@" in address else f"root@{address}", group)

@@ -84,7 +84,7 @@ def argv(
     ]
     return [
         *("ssh", "-t" if tty else "-T", "-p", str(target.port), "-l", target.user),
-        *(word for key in target.keys for word in ("-i", str(key))),
+        *(word for key in target.keys for word in identity(key)),
         *(word for setting in settings for word in ("-o", setting)),
         target.host,
         # The remote shell gets one string; quoted, it gives back the very same words.
@@ -92,11 +92,17 @@ def argv(
     ]
 
 
+def identity(key: Path) -> tuple[str, str]:
+    """The words that name a private key to ssh."""
+    # It takes `%` in a path for the start of a value; -i looks for the file before that, with `%` once.
+    return ("-o", f"IdentityFile={_quoted(key)}") if "%" in str(key) else ("-i", str(key))
+
+
 def plain_line(target: Target) -> str:
     """A short ssh command to show to the user, ready to paste."""
     words = ["ssh", "-p", str(target.port)]
     if target.keys:
-        words += ["-i", str(target.keys[0])]
+        words += identity(target.keys[0])
     hosts = _quoted(target.known_hosts) if target.known_hosts else "/dev/null"
     words += ["-o", f"UserKnownHostsFile={hosts}", "-o", "HostKeyAlias=skiff"]
     return shlex.join([*words, f"{target.user}@{target.host}"])

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import msgspec
 
+# Patterns end in \Z: before `$` there may be a line break.
 Doc = msgspec.Meta
 
 # A package's name (Debian Policy 5.6.1); in lists that grow with `-` or `-?` before it, to take it away.
-_Package = Annotated[str, Doc(pattern="^(-[?]?)?[a-z0-9][a-z0-9.+-]*$")]
-_Group = Annotated[str, Doc(pattern="^[a-z_][a-z0-9_-]{0,30}$")]
+_Package = Annotated[str, Doc(pattern=r"^(-[?]?)?[a-z0-9][a-z0-9.+-]*\Z")]
+_Group = Annotated[str, Doc(pattern=r"^[a-z_][a-z0-9_-]{0,30}\Z")]
 # A word with a line break would end the line in a bootloader's file.
-_Word = Annotated[str, Doc(pattern="^.+$")]
+_Word = Annotated[str, Doc(pattern=r"^.+\Z")]
 
 
 class DebianBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,11 +27,11 @@ class DebianBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Doc(
             description="File of the image that the list is written to: `…/base.lock` beside a Dockerfile.",
-            pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*$",
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*\Z",
         ),
     ]
     packages: Annotated[
-        tuple[Annotated[str, Doc(pattern="^[a-z0-9][a-z0-9.+-]+$")], ...],
+        tuple[Annotated[str, Doc(pattern=r"^[a-z0-9][a-z0-9.+-]+\Z")], ...],
         Doc(description="Packages in it, besides the essential ones and apt, with what they depend on."),
     ] = ()
 
@@ -105,7 +106,7 @@ class TrimPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class UserEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A system user, with a group of the same name and number."""
 
-    name: Annotated[str, Doc(description="Log-in name.", pattern="^[a-z_][a-z0-9_-]{0,30}$")]
+    name: Annotated[str, Doc(description="Log-in name.", pattern=r"^[a-z_][a-z0-9_-]{0,30}\Z")]
     uid: Annotated[int, Doc(description="User and group number.", ge=0, le=65534)]
     home: Annotated[str, Doc(description="Home folder.")] = "/nonexistent"
     shell: Annotated[str, Doc(description="Log-in shell.")] = "/usr/sbin/nologin"
@@ -119,11 +120,11 @@ class TreePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...], Doc(description="Programs that must be there and executable, or the build fails.")
     ] = ()
     dirs: Annotated[
-        dict[str, Annotated[str, Doc(pattern="^[0-7]{3,4}$")]],
+        dict[str, Annotated[str, Doc(pattern=r"^[0-7]{3,4}\Z")]],
         Doc(description='Folders and their octal mode: `"/mnt/persist" = "0755"`.'),
     ] = {}
     links: Annotated[
-        dict[str, Annotated[str, Doc(pattern="^.+$")]], Doc(description="Symbolic links and their target.")
+        dict[str, Annotated[str, Doc(pattern=r"^.+\Z")]], Doc(description="Symbolic links and their target.")
     ] = {}
     applets: Annotated[
         tuple[str, ...],
@@ -178,7 +179,7 @@ class KernelPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "`allnoconfig`: nothing else; `alldefconfig`: defaults; `defconfig`, which is taken when no "
                 "layer says: most boards of the CPU."
             ),
-            pattern="^([a-z0-9_]*config)?$",
+            pattern=r"^([a-z0-9_]*config)?\Z",
         ),
     ] = ""
     modules: Annotated[
@@ -216,14 +217,14 @@ class DevicePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Doc(
             description="Host name, unless persist holds another.",
-            pattern="^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+            pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?\Z",
         ),
     ] = ""
     engine: Annotated[
-        str, Doc(description="Container engine: `docker` or `podman`.", pattern="^(docker|podman)?$")
+        str, Doc(description="Container engine: `docker` or `podman`.", pattern=r"^(docker|podman)?\Z")
     ] = ""
     python: Annotated[
-        tuple[Annotated[str, Doc(pattern=r"^(-\??)?[a-z][a-z0-9_]*$")], ...],
+        tuple[Annotated[str, Doc(pattern=r"^(-\??)?[a-z][a-z0-9_]*\Z")], ...],
         Doc(
             description=(
                 "Parts of Skiff's own Python for the device that go to "
@@ -246,7 +247,7 @@ class SizePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "(1 to 19), which takes a fraction of the time, and makes it larger still. Budgets hold for "
                 "`xz`."
             ),
-            pattern="^(xz|zstd(:([1-9]|1[0-9]))?)?$",
+            pattern=r"^(xz|zstd(:([1-9]|1[0-9]))?)?\Z",
         ),
     ] = ""
 
@@ -274,11 +275,15 @@ class QemuPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RawPiece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A piece of a bootloader that the board reads by its place, not from a file system."""
 
-    name: Annotated[str, Doc(description="What messages call it.", pattern="^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Doc(description="What messages call it.", pattern=r"^[a-z0-9][a-z0-9._-]*\Z")]
     sector: Annotated[int, Doc(description="Where it is written: sectors of 512 bytes.", ge=0)]
     file: Annotated[str, Doc(description="A file of the layer's own folder with its bytes.")] = ""
-    url: Annotated[str, Doc(description="Where its bytes are fetched from.", pattern="^(https?://.*)?$")] = ""
-    sha256: Annotated[str, Doc(description="Checksum of what `url` gives.", pattern="^([0-9a-f]{64})?$")] = ""
+    url: Annotated[
+        str, Doc(description="Where its bytes are fetched from.", pattern=r"^(https?://.*)?\Z")
+    ] = ""
+    sha256: Annotated[
+        str, Doc(description="Checksum of what `url` gives.", pattern=r"^([0-9a-f]{64})?\Z")
+    ] = ""
     skip: Annotated[int, Doc(description="Bytes at the start of the source that are left out.", ge=0)] = 0
     length: Annotated[int, Doc(description="Bytes that are taken; 0 means all that follow.", ge=0)] = 0
     limit: Annotated[int, Doc(description="Most bytes that there is room for; 0 means no limit.", ge=0)] = 0
@@ -293,7 +298,7 @@ class RawPiece(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "A file of the user's, looked for in the workspace's `blobs/` (or the folder that "
                 "`SKIFF_BLOBS` names) before anything else. It must have the `sha256`, when there is one."
             ),
-            pattern="^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?\Z",
         ),
     ] = ""
 
@@ -302,7 +307,7 @@ class BootFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A further file of the boot partition, for boards whose first stage reads from there."""
 
     name: Annotated[
-        str, Doc(description="Its path there.", pattern="^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*$")
+        str, Doc(description="Its path there.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*\Z")
     ]
     file: Annotated[str, Doc(description="A file of the layer's own folder.")] = ""
     package: Annotated[str, Doc(description="Debian package that holds it.")] = ""
@@ -334,14 +339,14 @@ class LoadPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DiskPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The disk image that `skiff disk` makes, and what starts it."""
 
-    table: Annotated[str, Doc(description="Partition table: `gpt` or `dos`.", pattern="^(gpt|dos)?$")] = ""
+    table: Annotated[str, Doc(description="Partition table: `gpt` or `dos`.", pattern=r"^(gpt|dos)?\Z")] = ""
     start: Annotated[int, Doc(description="Start of the boot partition, in MiB. 0: 16.", ge=0, le=1024)] = 0
     size: Annotated[
         int,
         Doc(description="Size of the boot partition, in MiB; each slot gets half. 0: 512.", ge=0, le=16384),
     ] = 0
     loader: Annotated[
-        dict[str, Annotated[str, Doc(pattern="^(uefi|uboot|none)$")]],
+        dict[str, Annotated[str, Doc(pattern=r"^(uefi|uboot|none)\Z")]],
         Doc(
             description=(
                 "For each CPU what starts the kernel: `uefi` (systemd-boot), `uboot` (a script that "
@@ -365,17 +370,19 @@ class UbootInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file that compiling U-Boot needs besides its source: out of a package, or of the vendor."""
 
     name: Annotated[
-        str, Doc(description="Variable of `make` that names the file: `BL31`.", pattern="^[A-Z][A-Z0-9_]*$")
+        str, Doc(description="Variable of `make` that names the file: `BL31`.", pattern=r"^[A-Z][A-Z0-9_]*\Z")
     ]
     package: Annotated[str, Doc(description="Debian package that holds it.")] = ""
     path: Annotated[str, Doc(description="Where in the package, without leading slash.")] = ""
-    url: Annotated[str, Doc(description="Where it is fetched from.", pattern="^(https?://.*)?$")] = ""
-    sha256: Annotated[str, Doc(description="Checksum of what `url` gives.", pattern="^([0-9a-f]{64})?$")] = ""
+    url: Annotated[str, Doc(description="Where it is fetched from.", pattern=r"^(https?://.*)?\Z")] = ""
+    sha256: Annotated[
+        str, Doc(description="Checksum of what `url` gives.", pattern=r"^([0-9a-f]{64})?\Z")
+    ] = ""
     blob: Annotated[
         str,
         Doc(
             description="A file of the user's, as in `[[disk.raw]]`.",
-            pattern="^([A-Za-z0-9][A-Za-z0-9._-]*)?$",
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]*)?\Z",
         ),
     ] = ""
 
@@ -390,10 +397,12 @@ class UbootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Doc(
             description='Name in U-Boot\'s `configs/`, without `_defconfig`: `"odroid-c4"`.',
-            pattern="^[A-Za-z0-9._-]*$",
+            pattern=r"^[A-Za-z0-9._-]*\Z",
         ),
     ] = ""
-    target: Annotated[str, Doc(description="What `make` is told to make.", pattern="^[A-Za-z0-9._-]*$")] = ""
+    target: Annotated[str, Doc(description="What `make` is told to make.", pattern=r"^[A-Za-z0-9._-]*\Z")] = (
+        ""
+    )
     files: Annotated[
         tuple[str, ...],
         Doc(description="Files that are kept of what it made; `[[disk.raw]]` can name them."),
@@ -418,11 +427,11 @@ class BuildrootSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Doc(
             description="Name of the source archive, when it is not the package's own for that version.",
-            pattern="^([A-Za-z0-9][A-Za-z0-9._+~-]*)?$",
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._+~-]*)?\Z",
         ),
     ] = ""
     url: Annotated[str, Doc(description="Folder the archive is fetched from.")] = ""
-    sha256: Annotated[str, Doc(description="Checksum of the archive.", pattern="^([0-9a-f]{64})?$")] = ""
+    sha256: Annotated[str, Doc(description="Checksum of the archive.", pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
 
 class BuildrootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -435,14 +444,14 @@ class BuildrootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 "`debian`: Debian's cross compiler of this machine, as an external toolchain. Others are set "
                 "by fragments (`BR2_TOOLCHAIN_EXTERNAL…`)."
             ),
-            pattern="^(debian)?$",
+            pattern=r"^(debian)?\Z",
         ),
     ] = ""
     source: Annotated[
         dict[str, BuildrootSource], Doc(description="For a package of Buildroot's, another source.")
     ] = {}
     variables: Annotated[
-        dict[str, Annotated[str, Doc(pattern="^[^\\n]*$")]],
+        dict[str, Annotated[str, Doc(pattern=r"^[^\n]*\Z")]],
         Doc(description='Variables of its make that overrule a package\'s own: `RSYNC_AUTORECONF = "NO"`.'),
     ] = {}
     links: Annotated[
@@ -454,7 +463,7 @@ class BuildrootPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LayerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A whole layer.toml."""
 
-    description: Annotated[str, Doc(description="One line, shown by `skiff layers`.", pattern="^.+$")]
+    description: Annotated[str, Doc(description="One line, shown by `skiff layers`.", pattern=r"^.+\Z")]
     requires: Annotated[
         tuple[str, ...], Doc(description="Layers that come before this one, and are added when missing.")
     ] = ()

@@ -20,10 +20,11 @@ from skiff.port.graph import Lookup, Request, make_plan
 from skiff.port.journal import Journal, Question, hash_of
 from skiff.port.reference import parse_reference
 from skiff.port.sources import LIBRARY, Sources
-from skiff.port.tie_rules import Project, Rules
+from skiff.port.tie_rules import Project, Rules, checked
 from skiff.port.trees import LocalTree
 
 FILE = "port.toml"
+_PAGE = "docs/how-to/port-an-image.md"
 _AT_ONCE = 8
 
 
@@ -172,14 +173,21 @@ def _port_file(path: Path | None) -> PortFile:
     file = path or Path(FILE)
     if path is None and not file.exists():
         return PortFile()
-    return toml.convert(file, toml.parse(file), PortFile, "docs/how-to/port-an-image.md")
+    return toml.convert(file, toml.parse(file), PortFile, _PAGE)
 
 
 def _rules(told: PortFile, wish: Wish) -> Rules:
+    file = wish.port_file or FILE
+    projects = []
+    for project in told.project:
+        try:
+            projects.append(checked(project))
+        except ValueError as error:
+            raise UserError(f"{file}: project {project.name}: {error}", f"{_PAGE} shows one") from error
     try:
-        return Rules(told.project, told.checksums)
+        return Rules(projects, told.checksums)
     except ValueError as error:
-        raise UserError(f"{wish.port_file or FILE}: checksums: {error}", "as in linux/arm64") from error
+        raise UserError(f"{file}: checksums: {error}", "as in linux/arm64") from error
 
 
 def _kept(file: Path) -> _Kept | None:

@@ -11,6 +11,7 @@ import msgspec
 
 from skiff.host import json
 from skiff.host.files import write_atomic
+from skiff.host.lock import waiting
 from skiff.model.port import Action, Node
 from skiff.port import elfcheck
 from skiff.port.archive import to_layout
@@ -51,9 +52,13 @@ class Shelf:
         try:
             proven = self._fill(node, builder, allowed, scratch)
             write_atomic(scratch / "proof.json", json.encode(proven))
-            shutil.rmtree(self.folder / key, ignore_errors=True)
             scratch.chmod(0o755)
-            scratch.rename(self.folder / key)
+            with waiting(self.folder / ".lock"):
+                # What another run laid there meanwhile is the same, and is being read from there.
+                if there := self.known(key, allowed):
+                    return there
+                shutil.rmtree(self.folder / key, ignore_errors=True)
+                scratch.rename(self.folder / key)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return proven

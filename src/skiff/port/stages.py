@@ -231,7 +231,7 @@ class _Search:
     def _stage_of(self, made: Instruction, value: str, index: int, stage: Stage) -> int | None:
         """The stage that ``--from`` names; an image is noted instead."""
         line, column = self._place(made, index)
-        if value.isdigit():
+        if value.isascii() and value.isdecimal():
             if int(value) < stage.index:
                 return int(value)
             raise DockerfileError(

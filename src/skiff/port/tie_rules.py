@@ -132,6 +132,22 @@ class Rules:
         return self._checksums.get(old.lower(), {}).get(str(platform), "")
 
 
+def checked(project: Project) -> Project:
+    """A project of the user's, with CPUs as our own name them. Raises ValueError that names the key."""
+    conventions = _read().conventions
+    if project.convention not in conventions:
+        raise ValueError(f"convention: {project.convention!r} is none of {', '.join(conventions)}")
+    try:
+        re.compile(project.match)
+    except re.error as error:
+        raise ValueError(f"match: no regular expression: {error}") from error
+    try:
+        names = {_key(Platform.known(name)): word for name, word in project.names.items()}
+    except ValueError as error:
+        raise ValueError(f"names: {error}") from error
+    return msgspec.structs.replace(project, names=names)
+
+
 def _key(platform: Platform) -> str:
     return f"{platform.arch}/{platform.variant}" if platform.arch == "arm" else platform.arch
 

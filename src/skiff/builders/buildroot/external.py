@@ -260,7 +260,7 @@ def _hashes(recipe: Recipe) -> Mapping[str, str]:
     return {
         f"patches/{package}/{package}.hash": f"sha256  {source.sha256}  {source.file}\n"
         for package, source in recipe.buildroot_sources.items()
-        if source.sha256 and source.file
+        if source.sha256
     }
 
 

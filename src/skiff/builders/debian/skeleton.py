@@ -6,6 +6,7 @@ import re
 
 from skiff.builders.lay import ORIGIN, file
 from skiff.host.errors import UserError
+from skiff.model.accounts import GROUPS, USERS
 from skiff.model.arch import Arch
 from skiff.model.recipe import Recipe
 from skiff.model.tree import Entry, Kind, Tree
@@ -37,17 +38,6 @@ _LINKS = {
     "var/log": "/run/log",
     "etc/mtab": "/proc/self/mounts",
 }
-# Fixed numbers of Debian's base-passwd.
-_GROUPS = {
-    "root": 0, "daemon": 1, "bin": 2, "sys": 3, "adm": 4, "tty": 5, "disk": 6, "mail": 8, "kmem": 15,
-    "dialout": 20, "sudo": 27, "audio": 29, "shadow": 42, "utmp": 43, "video": 44, "users": 100,
-    "nogroup": 65534,
-}  # fmt: skip
-_USERS = (
-    ("root", 0, 0, "/root", "/bin/sh"),
-    ("daemon", 1, 1, "/usr/sbin", "/usr/sbin/nologin"),
-    ("nobody", 65534, 65534, "/nonexistent", "/usr/sbin/nologin"),
-)
 
 
 def add_skeleton(tree: Tree, arch: Arch) -> None:
@@ -63,10 +53,10 @@ def add_skeleton(tree: Tree, arch: Arch) -> None:
 
 def add_accounts(tree: Tree, recipe: Recipe) -> None:
     """passwd, group, shadow and gshadow. Every password is locked."""
-    groups = {**_GROUPS, **recipe.groups}
+    groups = {**GROUPS, **recipe.groups}
     members: dict[str, list[str]] = {}
     # A layer's word on root or nobody takes the place of ours: two lines of one name would be a riddle.
-    by_name = {user[0]: user for user in _USERS}
+    by_name = {user[0]: user for user in USERS}
     for user in recipe.users:
         groups.setdefault(user.name, user.uid)
         by_name[user.name] = (user.name, user.uid, groups[user.name], user.home, user.shell)
