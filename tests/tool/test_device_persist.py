@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.tool.device import LIB, Device
@@ -123,6 +125,88 @@ def test_a_small_disk_is_never_blank(device: Device) -> None:
     device.disk("vda")
     device.put("sys/class/block/vda/size", "4096\n")
     assert device.says(CREATE + "is_blank vda || echo used") == "used"
+
+
+MADE = "mke2fs -q -F -t ext4 -L persist -m 1 -E lazy_itable_init=1,lazy_journal_init=1"
+
+
+def creates(device: Device, stubs: str = "") -> list[str]:
+    """What becomes a file system when persist is created on vda, or why none does. Devices are files."""
+    script = device.root / "usr/lib/skiff/persist-create.sh"
+    text = script.read_text().replace('"/dev/', f'"{device.root}/dev/')
+    script.write_text(text.replace("/usr/sbin/mke2fs", "mke2fs"))
+    device.put("sys/block/vda/ro", "0\n")
+    stubs += '\nexec 3>&1\nmke2fs() { echo "mke2fs $*" >&3; }\npause() { :; }\n'
+    said = device.says(f'{CREATE}{stubs}persist_create vda || echo "$WHY"')
+    return said.replace(f"{device.root}", "").splitlines()
+
+
+def half_made(device: Device, table: str, name: str, content: str | bytes) -> list[str]:
+    """What comes of a partition with our mark, alone on its disk, that holds bytes or an ext4 of a label."""
+    device.disk("vda", partitions={"vda1": (name, "")})
+    device.put("dev/vda", bytes(SIZE))
+    subprocess.run(["sfdisk", "-q", device.root / "dev/vda"], input=table.encode(), check=True)
+    if isinstance(content, str):
+        partition = device.put("dev/vda1", bytes(4 << 20))
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", content, partition], check=True)
+    else:
+        device.put("dev/vda1", content)
+    return creates(device)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bytes(4 << 20), bytes(1 << 20) + b"inodes", "persist"],
+    ids=["nothing yet", "no superblock yet", "all but the mark"],
+)
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("label: dos\nstart=2048, type=da\n", ""),
+        ("label: gpt\nstart=2048, name=persist-new\n", "persist-new"),
+    ],
+    ids=["dos", "gpt"],
+)
+def test_a_half_made_partition_is_finished(
+    device: Device, table: str, name: str, content: str | bytes
+) -> None:
+    assert half_made(device, table, name, content) == [f"{MADE} /dev/vda1"]
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "content"),
+    [
+        ("label: dos\nstart=2048, type=da\n", "", "photos"),
+        # The type is for what is no file system.
+        ("label: dos\nstart=2048, type=da\n", "", b"U-Boot" * 1000),
+        # Somebody found it empty before we came back to it.
+        ("label: gpt\nstart=2048, name=persist-new\n", "persist-new", "photos"),
+    ],
+    ids=["type da", "raw data", "put to use"],
+)
+def test_what_others_have_in_such_a_partition_is_left_alone(
+    device: Device, table: str, name: str, content: str | bytes
+) -> None:
+    assert half_made(device, table, name, content) == [
+        "no partition labelled persist, and /dev/vda has no 64 MiB unallocated"
+    ]
+
+
+def test_a_partition_is_known_as_ours_from_its_first_moment(device: Device) -> None:
+    device.disk("vda", partitions={"vda1": ("", "")})
+    disk = device.put("dev/vda", bytes(4 << 20) + b"of a file that was deleted long ago " * 100)
+    with disk.open("r+b") as file:
+        file.truncate(80 << 20)
+    table = "label: dos\nstart=2048, size=6144, type=83\n"
+    subprocess.run(["sfdisk", "-q", disk], input=table.encode(), check=True)
+    # The power goes before its file system is begun: the kernel does not even show it.
+    assert creates(device) == ["the new partition on /dev/vda does not appear"]
+    device.put("sys/block/vda/vda2/partition", "2\n")
+    device.put("sys/block/vda/vda2/uevent", "DEVNAME=vda2\n")
+    with disk.open("rb") as file:
+        file.seek(4 << 20)
+        device.put("dev/vda2", file.read(1 << 20))
+    assert creates(device) == [f"{MADE} /dev/vda2"]
 
 
 @pytest.mark.parametrize(
