@@ -192,6 +192,25 @@ def test_what_others_have_in_such_a_partition_is_left_alone(
     ]
 
 
+def test_a_persist_in_the_room_of_a_disk_with_large_sectors_is_taken_back(device: Device) -> None:
+    device.disk("vda")
+    device.put("sys/block/vda/queue/logical_block_size", "4096\n")
+    disk = device.put("dev/vda", bytes(SIZE))
+    words = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "persist", "-E", f"offset={2 << 20}", str(disk), "4M"]
+    subprocess.run(words, check=True)
+    # A file has small sectors: what sfdisk says of a disk with large ones. Room from 2 MiB on, in 4096 bytes.
+    sfdisk = """
+    sfdisk() {
+        case $* in
+        *--dump*) echo "label: dos" ;;
+        *--list-free*) echo "512 51711 51200 200M" ;;
+        *--append*) cat >&3 ;;
+        esac
+    }
+    """
+    assert creates(device, sfdisk) == ["start=512, size=51200, type=83"]
+
+
 def test_a_partition_is_known_as_ours_from_its_first_moment(device: Device) -> None:
     device.disk("vda", partitions={"vda1": ("", "")})
     disk = device.put("dev/vda", bytes(4 << 20) + b"of a file that was deleted long ago " * 100)

@@ -61,7 +61,7 @@ reach_end() { # DISK
 	sfdisk -q --relocate gpt-bak-std "/dev/$1" >/dev/null 2>&1
 }
 
-# The largest unallocated region of a disk: sets START and SECTORS (512 bytes each).
+# The largest unallocated region of a disk: sets START, in sectors of that disk, and SECTORS (512 bytes each).
 free_region() {
 	START=0 SECTORS=0
 	line_of "$SYS/block/$1/queue/logical_block_size" || REPLY=512
@@ -121,7 +121,7 @@ table_of() {
 }
 
 # What stood in a free region before: sets REPLY, false when nothing. FOUND_LABEL is its label if it is ext4.
-old_content() { # DISK START
+old_content() { # DISK FIRST_SECTOR
 	FOUND_LABEL=$(dd if="/dev/$1" bs=8 skip=$(($2 * 64 + 143)) count=2 2>/dev/null)
 	signature "/dev/$1" $(($2 * 512)) && return 0
 	# A disk that does not let it be read is not known to hold nothing.
@@ -153,7 +153,7 @@ persist_create() {
 			WHY="no partition labelled persist, and /dev/$disk has no $LEAST MiB unallocated"
 			return 1
 		fi
-		if old_content "$disk" "$START"; then
+		if old_content "$disk" $((START * unit)); then
 			if [ "$FOUND_LABEL" != persist ]; then
 				WHY="unallocated room on /dev/$disk holds old data ($REPLY): left alone"
 				return 1
