@@ -228,6 +228,68 @@ def test_a_partition_is_known_as_ours_from_its_first_moment(device: Device) -> N
     assert creates(device) == [f"{MADE} /dev/vda2"]
 
 
+CHECK = """
+. "$LIB/persist-find.sh"; . "$LIB/persist-create.sh"; . "$LIB/persist-check.sh"
+timeout() { shift 3; "$@"; }
+pause() { report paused ok "$1"; }
+e2fsck() {
+    echo "$*" >>"$ROOT/called"
+    read -r code words <"$ROOT/answers"
+    sed -i 1d "$ROOT/answers"
+    echo "$words"
+    return "$code"
+}
+WHY=
+if persist_check vda1; then echo "$RESULT"; else echo "$WHY"; fi
+"""
+
+
+def check(device: Device, *answers: str) -> tuple[str, list[str]]:
+    """What comes of a check, and how e2fsck was called; its answers are a status and what it says."""
+    device.disk("vda", partitions={"vda1": ("persist", "persist")})
+    device.put("answers", "".join(f"{answer}\n" for answer in answers))
+    device.put("called", "")
+    return device.says(CHECK), device.read("called").splitlines()
+
+
+PREEN, REPAIR = "-p /dev/vda1", "-f -y /dev/vda1"
+COPIES = ["-f -y -b 32768 -B 4096 /dev/vda1", "-f -y -b 8193 -B 1024 /dev/vda1"]
+LATE = "the check of /dev/vda1 did not end in time"
+
+
+@pytest.mark.parametrize(
+    ("answers", "says", "calls"),
+    [
+        (["0 clean"], "clean", [PREEN]),
+        (["0 persist: recovering journal"], "journal replayed", [PREEN]),
+        (["1"], "small errors corrected", [PREEN]),
+        (["4", "1"], "damage repaired, look into lost+found", [PREEN, REPAIR]),
+        (["4", "8", "8", "1"], "damage repaired, look into lost+found", [PREEN, REPAIR, *COPIES]),
+        (
+            ["4", "12", "8", "8"],
+            "/dev/vda1 cannot be repaired (e2fsck ended with 8)",
+            [PREEN, REPAIR, *COPIES],
+        ),
+        # Asked to end by timeout, or killed.
+        (["32 persist: e2fsck canceled."], LATE, [PREEN]),
+        (["33"], LATE, [PREEN]),
+        (["137"], LATE, [PREEN]),
+        (["4", "36"], LATE, [PREEN, REPAIR]),
+        (["4", "8", "32"], LATE, [PREEN, REPAIR, COPIES[0]]),
+    ],
+)
+def test_what_comes_of_a_check(device: Device, answers: list[str], says: str, calls: list[str]) -> None:
+    assert check(device, *answers) == (says, calls)
+
+
+@pytest.mark.parametrize("why", ["in use", "mounted"])
+def test_a_device_that_something_else_has_is_checked_later(device: Device, why: str) -> None:
+    busy = f"8 /dev/vda1 is {why}."
+    assert check(device, busy, busy, "0") == ("clean", [PREEN] * 3)
+    assert device.status("persist")[:2] == ["wait", "/dev/vda1 is in use by something else"]
+    assert device.status("paused")[1] == "5"
+
+
 @pytest.mark.parametrize(
     ("options", "errors", "stopped"),
     [("rw,noatime", "2", "no"), ("rw,noatime", "3", "yes"), ("ro,noatime", "2", "yes")],
