@@ -282,6 +282,16 @@ def test_what_comes_of_a_check(device: Device, answers: list[str], says: str, ca
     assert check(device, *answers) == (says, calls)
 
 
+def test_what_e2fsck_says_of_a_damaged_card_does_not_fill_the_memory(device: Device) -> None:
+    # Programs of their own: one that nobody listens to any more is ended by SIGPIPE.
+    verbose = (
+        "e2fsck() { echo 'persist: recovering journal'; head -c 1000000 /dev/zero || return 141; return 1; }"
+    )
+    assert device.says(CHECK.replace("WHY=", f"{verbose}\nWHY=", 1)) == "small errors corrected"
+    size = (device.root / "run/skiff/fsck").stat().st_size
+    assert 1000 < size <= 65536
+
+
 @pytest.mark.parametrize("why", ["in use", "mounted"])
 def test_a_device_that_something_else_has_is_checked_later(device: Device, why: str) -> None:
     busy = f"8 /dev/vda1 is {why}."

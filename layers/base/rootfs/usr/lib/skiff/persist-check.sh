@@ -2,11 +2,19 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034  # WHY is for the persist service
 
-# Runs e2fsck with a limit. Sets CODE; what it said is in $RUN/fsck. False (and WHY set) when it did not end in time.
+# Runs e2fsck with a limit. Sets CODE; what it said first is in $RUN/fsck. False (and WHY set) when it did not end in time.
 fsck() {
 	cmdline_number skiff.fsck_timeout 1800
-	timeout -k 10 "$REPLY" e2fsck "$@" >"$RUN/fsck" 2>&1 </dev/null
-	CODE=$?
+	# Of a damaged card it says a hundred megabytes, and this is RAM. It is heard out all the same: SIGPIPE would end it.
+	{
+		timeout -k 10 "$REPLY" e2fsck "$@" 2>&1 </dev/null
+		echo $? >"$RUN/fsck.code"
+	} | {
+		head -c 65536 >"$RUN/fsck"
+		cat >/dev/null
+	}
+	line_of "$RUN/fsck.code" || REPLY=8
+	CODE=$REPLY
 	case $CODE in
 	# Asked to end, e2fsck adds 32 to what it has done so far.
 	3[2-9] | [45]? | 6[0-3] | 124 | 137 | 143)
