@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.tool.device import LIB, Device
@@ -123,6 +125,179 @@ def test_a_small_disk_is_never_blank(device: Device) -> None:
     device.disk("vda")
     device.put("sys/class/block/vda/size", "4096\n")
     assert device.says(CREATE + "is_blank vda || echo used") == "used"
+
+
+MADE = "mke2fs -q -F -t ext4 -L persist -m 1 -E lazy_itable_init=1,lazy_journal_init=1"
+
+
+def creates(device: Device, stubs: str = "") -> list[str]:
+    """What becomes a file system when persist is created on vda, or why none does. Devices are files."""
+    script = device.root / "usr/lib/skiff/persist-create.sh"
+    text = script.read_text().replace('"/dev/', f'"{device.root}/dev/')
+    script.write_text(text.replace("/usr/sbin/mke2fs", "mke2fs"))
+    device.put("sys/block/vda/ro", "0\n")
+    stubs += '\nexec 3>&1\nmke2fs() { echo "mke2fs $*" >&3; }\npause() { :; }\n'
+    said = device.says(f'{CREATE}{stubs}persist_create vda || echo "$WHY"')
+    return said.replace(f"{device.root}", "").splitlines()
+
+
+def half_made(device: Device, table: str, name: str, content: str | bytes) -> list[str]:
+    """What comes of a partition with our mark, alone on its disk, that holds bytes or an ext4 of a label."""
+    device.disk("vda", partitions={"vda1": (name, "")})
+    device.put("dev/vda", bytes(SIZE))
+    subprocess.run(["sfdisk", "-q", device.root / "dev/vda"], input=table.encode(), check=True)
+    if isinstance(content, str):
+        partition = device.put("dev/vda1", bytes(4 << 20))
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", content, partition], check=True)
+    else:
+        device.put("dev/vda1", content)
+    return creates(device)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bytes(4 << 20), bytes(1 << 20) + b"inodes", "persist"],
+    ids=["nothing yet", "no superblock yet", "all but the mark"],
+)
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("label: dos\nstart=2048, type=da\n", ""),
+        ("label: gpt\nstart=2048, name=persist-new\n", "persist-new"),
+    ],
+    ids=["dos", "gpt"],
+)
+def test_a_half_made_partition_is_finished(
+    device: Device, table: str, name: str, content: str | bytes
+) -> None:
+    assert half_made(device, table, name, content) == [f"{MADE} /dev/vda1"]
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "content"),
+    [
+        ("label: dos\nstart=2048, type=da\n", "", "photos"),
+        # The type is for what is no file system.
+        ("label: dos\nstart=2048, type=da\n", "", b"U-Boot" * 1000),
+        # Somebody found it empty before we came back to it.
+        ("label: gpt\nstart=2048, name=persist-new\n", "persist-new", "photos"),
+    ],
+    ids=["type da", "raw data", "put to use"],
+)
+def test_what_others_have_in_such_a_partition_is_left_alone(
+    device: Device, table: str, name: str, content: str | bytes
+) -> None:
+    assert half_made(device, table, name, content) == [
+        "no partition labelled persist, and /dev/vda has no 64 MiB unallocated"
+    ]
+
+
+def test_a_persist_in_the_room_of_a_disk_with_large_sectors_is_taken_back(device: Device) -> None:
+    device.disk("vda")
+    device.put("sys/block/vda/queue/logical_block_size", "4096\n")
+    disk = device.put("dev/vda", bytes(SIZE))
+    words = ["mke2fs", "-q", "-F", "-t", "ext4", "-L", "persist", "-E", f"offset={2 << 20}", str(disk), "4M"]
+    subprocess.run(words, check=True)
+    # A file has small sectors: what sfdisk says of a disk with large ones. Room from 2 MiB on, in 4096 bytes.
+    sfdisk = """
+    sfdisk() {
+        case $* in
+        *--dump*) echo "label: dos" ;;
+        *--list-free*) echo "512 51711 51200 200M" ;;
+        *--append*) cat >&3 ;;
+        esac
+    }
+    """
+    assert creates(device, sfdisk) == ["start=512, size=51200, type=83"]
+
+
+def test_a_partition_is_known_as_ours_from_its_first_moment(device: Device) -> None:
+    device.disk("vda", partitions={"vda1": ("", "")})
+    disk = device.put("dev/vda", bytes(4 << 20) + b"of a file that was deleted long ago " * 100)
+    with disk.open("r+b") as file:
+        file.truncate(80 << 20)
+    table = "label: dos\nstart=2048, size=6144, type=83\n"
+    subprocess.run(["sfdisk", "-q", disk], input=table.encode(), check=True)
+    # The power goes before its file system is begun: the kernel does not even show it.
+    assert creates(device) == ["the new partition on /dev/vda does not appear"]
+    device.put("sys/block/vda/vda2/partition", "2\n")
+    device.put("sys/block/vda/vda2/uevent", "DEVNAME=vda2\n")
+    with disk.open("rb") as file:
+        file.seek(4 << 20)
+        device.put("dev/vda2", file.read(1 << 20))
+    assert creates(device) == [f"{MADE} /dev/vda2"]
+
+
+CHECK = """
+. "$LIB/persist-find.sh"; . "$LIB/persist-create.sh"; . "$LIB/persist-check.sh"
+timeout() { shift 3; "$@"; }
+pause() { report paused ok "$1"; }
+e2fsck() {
+    echo "$*" >>"$ROOT/called"
+    read -r code words <"$ROOT/answers"
+    sed -i 1d "$ROOT/answers"
+    echo "$words"
+    return "$code"
+}
+WHY=
+if persist_check vda1; then echo "$RESULT"; else echo "$WHY"; fi
+"""
+
+
+def check(device: Device, *answers: str) -> tuple[str, list[str]]:
+    """What comes of a check, and how e2fsck was called; its answers are a status and what it says."""
+    device.disk("vda", partitions={"vda1": ("persist", "persist")})
+    device.put("answers", "".join(f"{answer}\n" for answer in answers))
+    device.put("called", "")
+    return device.says(CHECK), device.read("called").splitlines()
+
+
+PREEN, REPAIR = "-p /dev/vda1", "-f -y /dev/vda1"
+COPIES = ["-f -y -b 32768 -B 4096 /dev/vda1", "-f -y -b 8193 -B 1024 /dev/vda1"]
+LATE = "the check of /dev/vda1 did not end in time"
+
+
+@pytest.mark.parametrize(
+    ("answers", "says", "calls"),
+    [
+        (["0 clean"], "clean", [PREEN]),
+        (["0 persist: recovering journal"], "journal replayed", [PREEN]),
+        (["1"], "small errors corrected", [PREEN]),
+        (["4", "1"], "damage repaired, look into lost+found", [PREEN, REPAIR]),
+        (["4", "8", "8", "1"], "damage repaired, look into lost+found", [PREEN, REPAIR, *COPIES]),
+        (
+            ["4", "12", "8", "8"],
+            "/dev/vda1 cannot be repaired (e2fsck ended with 8)",
+            [PREEN, REPAIR, *COPIES],
+        ),
+        # Asked to end by timeout, or killed.
+        (["32 persist: e2fsck canceled."], LATE, [PREEN]),
+        (["33"], LATE, [PREEN]),
+        (["137"], LATE, [PREEN]),
+        (["4", "36"], LATE, [PREEN, REPAIR]),
+        (["4", "8", "32"], LATE, [PREEN, REPAIR, COPIES[0]]),
+    ],
+)
+def test_what_comes_of_a_check(device: Device, answers: list[str], says: str, calls: list[str]) -> None:
+    assert check(device, *answers) == (says, calls)
+
+
+def test_what_e2fsck_says_of_a_damaged_card_does_not_fill_the_memory(device: Device) -> None:
+    # Programs of their own: one that nobody listens to any more is ended by SIGPIPE.
+    verbose = (
+        "e2fsck() { echo 'persist: recovering journal'; head -c 1000000 /dev/zero || return 141; return 1; }"
+    )
+    assert device.says(CHECK.replace("WHY=", f"{verbose}\nWHY=", 1)) == "small errors corrected"
+    size = (device.root / "run/skiff/fsck").stat().st_size
+    assert 1000 < size <= 65536
+
+
+@pytest.mark.parametrize("why", ["in use", "mounted"])
+def test_a_device_that_something_else_has_is_checked_later(device: Device, why: str) -> None:
+    busy = f"8 /dev/vda1 is {why}."
+    assert check(device, busy, busy, "0") == ("clean", [PREEN] * 3)
+    assert device.status("persist")[:2] == ["wait", "/dev/vda1 is in use by something else"]
+    assert device.status("paused")[1] == "5"
 
 
 @pytest.mark.parametrize(

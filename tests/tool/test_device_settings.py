@@ -98,6 +98,33 @@ def test_what_is_no_backup(told: Device, data: bytes, says: str) -> None:
     assert not (told.root / "mnt/persist/skiff.restore").exists()
 
 
+def packed(tool: str, folder: Path) -> bytes:
+    """An archive of two settings, as a tool writes it."""
+    if tool == "python":
+        return archive(**{"keys/a.pub": "a", "keys/b.pub": "b"})
+    for name in "ab":
+        (folder / "keys").mkdir(exist_ok=True)
+        (folder / f"keys/{name}.pub").write_text(name)
+    words = [*tool.split(), "-C", str(folder), "-cf", "-", "keys/a.pub", "keys/b.pub"]
+    return subprocess.run(words, check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("tool", ["busybox tar", "tar", "python"])
+def test_an_archive_that_breaks_off_changes_nothing(told: Device, tmp_path: Path, tool: str) -> None:
+    told.put(f"{PERSIST}/keys/old.pub", "old")
+    whole = packed(tool, tmp_path)
+    # Each file is a sector with its name, and one with its text. Zeros follow.
+    assert whole[2048:].strip(b"\0") == b"" and len(whole) >= 3072
+    for end in (0, 512, 700, 1024, 1536, 2048, 2560):
+        done = settings(told, "restore", whole[:end])
+        assert (done.returncode, done.stdout) == (1, b""), end
+        assert told.read(f"{PERSIST}/keys/old.pub") == "old"
+        assert not (told.root / "mnt/persist/skiff.restore").exists()
+    assert b"breaks off" in settings(told, "restore", whole[:1024]).stderr
+    assert settings(told, "restore", whole).returncode == 0
+    assert {path.name for path in (told.root / PERSIST / "keys").iterdir()} == {"a.pub", "b.pub"}
+
+
 def test_a_reset_is_for_the_next_start(told: Device) -> None:
     assert settings(told, "reset").returncode == 0
     assert told.read(f"{PERSIST}/hostname") == "attic\n"

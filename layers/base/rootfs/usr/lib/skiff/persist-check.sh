@@ -2,24 +2,45 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034  # WHY is for the persist service
 
-# Runs e2fsck with a limit. Sets CODE; what it said is in $RUN/fsck.
+# Runs e2fsck with a limit. Sets CODE; what it said first is in $RUN/fsck. False (and WHY set) when it did not end in time.
 fsck() {
 	cmdline_number skiff.fsck_timeout 1800
-	timeout -k 10 "$REPLY" e2fsck "$@" >"$RUN/fsck" 2>&1 </dev/null
-	CODE=$?
+	# Of a damaged card it says a hundred megabytes, and this is RAM. It is heard out all the same: SIGPIPE would end it.
+	{
+		timeout -k 10 "$REPLY" e2fsck "$@" 2>&1 </dev/null
+		echo $? >"$RUN/fsck.code"
+	} | {
+		head -c 65536 >"$RUN/fsck"
+		cat >/dev/null
+	}
+	line_of "$RUN/fsck.code" || REPLY=8
+	CODE=$REPLY
+	case $CODE in
+	# Asked to end, e2fsck adds 32 to what it has done so far.
+	3[2-9] | [45]? | 6[0-3] | 124 | 137 | 143)
+		WHY="the check of $device did not end in time"
+		return 1
+		;;
+	esac
+}
+
+# Whether e2fsck refused because something else has the device.
+in_use() {
+	[ "$CODE" = 8 ] && grep -q -x -e "$device is in use\." -e "$device is mounted\." "$RUN/fsck"
 }
 
 # Checks a device. Sets RESULT to what came of it; false (and WHY set) when it must not be mounted.
 persist_check() {
 	device=/dev/$1 RESULT=
-	fsck -p "$device"
+	fsck -p "$device" || return 1
+	while in_use; do
+		report persist wait "$device is in use by something else" "what has it: grep $device /proc/mounts"
+		pause 5
+		fsck -p "$device" || return 1
+	done
 	case $CODE in
 	0) RESULT=clean ;;
 	1 | 2) RESULT='small errors corrected' ;;
-	124 | 137 | 143)
-		WHY="the check of $device did not end in time"
-		return 1
-		;;
 	*) persist_repair "$device" || return 1 ;;
 	esac
 	line_of "$RUN/fsck" || :
@@ -42,11 +63,11 @@ persist_repair() {
 		esac
 	fi
 	report persist wait "repairing $1"
-	fsck -f -y "$1"
+	fsck -f -y "$1" || return 1
 	if [ "$CODE" -gt 2 ]; then
 		# Places of the first copy of the superblock for blocks of 4 KB and of 1 KB.
 		for copy in '32768 4096' '8193 1024'; do
-			fsck -f -y -b "${copy% *}" -B "${copy#* }" "$1"
+			fsck -f -y -b "${copy% *}" -B "${copy#* }" "$1" || return 1
 			[ "$CODE" -gt 2 ] || break
 		done
 	fi

@@ -61,7 +61,7 @@ reach_end() { # DISK
 	sfdisk -q --relocate gpt-bak-std "/dev/$1" >/dev/null 2>&1
 }
 
-# The largest unallocated region of a disk: sets START and SECTORS (512 bytes each).
+# The largest unallocated region of a disk: sets START, in sectors of that disk, and SECTORS (512 bytes each).
 free_region() {
 	START=0 SECTORS=0
 	line_of "$SYS/block/$1/queue/logical_block_size" || REPLY=512
@@ -81,16 +81,27 @@ free_region() {
 	[ "$SECTORS" -gt $((LEAST * 2048)) ]
 }
 
+# Whether a partition marked as ours is still as creation left it, and nobody has put it to use. mke2fs writes the
+# superblock after all else.
+half_made() { # PART
+	ext_label "$1"
+	[ "$REPLY" != persist ] || return 0
+	! signature "/dev/$1" || return 1
+	# A name that is ours is proof enough. Others have data of their own under the type, known to nobody.
+	[ "$LABEL" != dos ] || zeros "/dev/$1" 0 3
+}
+
 # The partition of a disk that creation left unfinished. Sets PART (vda3) and NUMBER.
 unfinished() {
 	for path in "$SYS/block/$1/$1"*; do
 		line_of "$path/partition" || continue
 		NUMBER=$REPLY PART=${path##*/}
 		part_name "$path"
-		[ "$REPLY" != persist-new ] || return 0
 		# A table of the old kind has no names: our mark there is the type.
-		[ "$LABEL" = dos ] || continue
-		[ "$(sfdisk --part-type "/dev/$1" "$NUMBER" 2>/dev/null)" != da ] || return 0
+		[ "$LABEL" != dos ] || REPLY=$(sfdisk --part-type "/dev/$1" "$NUMBER" 2>/dev/null)
+		case $LABEL:$REPLY in
+		gpt:persist-new | dos:da) ! half_made "$PART" || return 0 ;;
+		esac
 	done
 	return 1
 }
@@ -110,7 +121,7 @@ table_of() {
 }
 
 # What stood in a free region before: sets REPLY, false when nothing. FOUND_LABEL is its label if it is ext4.
-old_content() { # DISK START
+old_content() { # DISK FIRST_SECTOR
 	FOUND_LABEL=$(dd if="/dev/$1" bs=8 skip=$(($2 * 64 + 143)) count=2 2>/dev/null)
 	signature "/dev/$1" $(($2 * 512)) && return 0
 	# A disk that does not let it be read is not known to hold nothing.
@@ -135,14 +146,14 @@ persist_create() {
 		fi
 		say "persist: new partition table on /dev/$disk"
 		printf 'label: gpt\nname=persist-new, type=linux\n' |
-			sfdisk -q --wipe always "/dev/$disk" >/dev/null 2>&1
+			sfdisk -q --wipe always --wipe-partitions always "/dev/$disk" >/dev/null 2>&1
 		table_of "$disk"
 	elif ! unfinished "$disk"; then
 		if ! free_region "$disk"; then
 			WHY="no partition labelled persist, and /dev/$disk has no $LEAST MiB unallocated"
 			return 1
 		fi
-		if old_content "$disk" "$START"; then
+		if old_content "$disk" $((START * unit)); then
 			if [ "$FOUND_LABEL" != persist ]; then
 				WHY="unallocated room on /dev/$disk holds old data ($REPLY): left alone"
 				return 1
@@ -154,7 +165,7 @@ persist_create() {
 			return
 		fi
 		say "persist: new partition on /dev/$disk"
-		add_partition "$disk" persist-new da || return 1
+		empty_start "$disk" && add_partition "$disk" persist-new da || return 1
 	fi
 	settle "$disk" || {
 		WHY="the new partition on /dev/$disk does not appear"
@@ -173,6 +184,14 @@ persist_create() {
 		sfdisk -q --part-type "/dev/$disk" "$NUMBER" 83 >/dev/null 2>&1
 	fi
 	sync
+}
+
+# Where the superblock will be: what stood there is nothing that is known, and would hide whose partition it is.
+empty_start() { # DISK
+	if ! dd if=/dev/zero of="/dev/$1" bs=512 seek=$((START * unit)) count=3 conv=notrunc,fsync 2>/dev/null; then
+		WHY="/dev/$1 cannot be written"
+		return 1
+	fi
 }
 
 add_partition() { # DISK NAME TYPE [SIZE]
