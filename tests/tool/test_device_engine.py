@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
 
 from tests.tool.device import ROOTFS, Device
@@ -197,6 +200,15 @@ def test_the_watch_ends_with_the_engine_that_it_watches(device: Device) -> None:
         f"kill -0 {watch} 2>/dev/null || {{ echo gone; break; }}; pause 1; done"
     )
     assert told == "gone"
+
+
+def test_what_waits_for_the_engine_is_not_begun_without_its_disk(device: Device) -> None:
+    script = 'if engine_watch podman "$RUN/podman.sock"; then echo begun; fi'
+    assert device.says(f"{ENGINE}{script}") == ""
+    device.put("run/skiff/persist", "")
+    os.mknod(device.root / "run/skiff/podman.sock", stat.S_IFSOCK | 0o600)
+    server = "engine_share() { :; }\ntimeout() { echo 5.4; }\n"
+    assert device.says(f"{ENGINE}{server}{script}") == "begun"
 
 
 def test_its_programs_are_unpacked_in_advance_where_there_is_memory_for_it(device: Device) -> None:

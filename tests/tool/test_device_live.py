@@ -107,13 +107,32 @@ def test_nobody_else_reads_the_copy(told: Device) -> None:
     assert not (told.root / "run/skiff/seen.tar").exists()
 
 
-def test_more_than_a_megabyte_is_cut_off(told: Device) -> None:
-    told.put("mnt/persist/skiff/wifi/large.conf", bytes(2 << 20))
+@pytest.mark.parametrize("folder", ["ssh", "network", "keys", "wifi"])
+def test_more_than_a_megabyte_keeps_nobody_out(told: Device, folder: str) -> None:
+    told.put(f"mnt/persist/skiff/{folder}/large.conf", bytes(2 << 20))
+    told.put(f"mnt/persist/skiff/{folder}/large.pub", bytes(2 << 20))
+    assert told.sh(f"PERSIST_DEV=vda1\n{TAKE}").returncode == 0
+    assert told.read("root/.ssh/authorized_keys") == KEY
+    assert told.status("settings")[:2] == [
+        "warn",
+        "more than 1 MB in skiff/ssh, network, keys and wifi: what was said before goes on to count",
+    ]
+
+
+@pytest.mark.parametrize("name", ["network/backup.tar", "keys/backup.tar"])
+def test_what_is_no_setting_may_be_large(told: Device, name: str) -> None:
+    told.put(f"mnt/persist/skiff/{name}", bytes(2 << 20))
     told.put("mnt/persist/skiff/keys/me.pub", KEY.replace("me", "you"))
     assert told.sh(f"PERSIST_DEV=vda1\n{TAKE}").returncode == 0
     assert "you" in told.read("root/.ssh/authorized_keys")
-    assert (told.root / "run/skiff/seen/wifi/large.conf").stat().st_size < 1 << 20
     assert not (told.root / "run/skiff/status/settings").exists()
+    # Nor does it keep the next boot from its keys.
+    early = (
+        '. "$LIB/early.sh"\nrm -r "$SEEN"; mkdir "$SEEN"\n'
+        'ln -s "$PERSIST" "$RUN/persist-early"\nearly_settings'
+    )
+    assert told.sh(early).returncode == 0
+    assert "you" in told.read("run/skiff/seen/keys/me.pub")
 
 
 def test_what_never_ends_keeps_nobody_waiting(told: Device) -> None:

@@ -65,6 +65,23 @@ memory() {
     assert device.read("proc/sysrq-trigger") == ""
 
 
+def test_a_disk_that_others_keep_busy_is_waited_for(device: Device) -> None:
+    # As much comes as goes.
+    busy = """
+sync() {
+	told sync
+	for number in 1 2 3 4 5 6 7 8; do
+		echo "nr_written $number" >"$PROC/vmstat.new"
+		mv "$PROC/vmstat.new" "$PROC/vmstat"
+		command sleep 0.1
+	done
+}
+"""
+    told = shut_down(device, busy, hangs=True)
+    assert told == ["sv", "sync", "kill -TERM", "umount", "mount", "sync"]
+    assert device.read("proc/sysrq-trigger") == ""
+
+
 @pytest.mark.parametrize("program", ["sync", "umount"])
 def test_a_disk_that_never_answers(device: Device, program: str) -> None:
     told = shut_down(device, f"{program}() {{ told {program}; sleep 3; }}\n", hangs=True)

@@ -130,6 +130,17 @@ def test_programs_that_start_sooner(tmp_path: Path) -> None:
         assert small_level(recipe) == int(small)
 
 
+def test_a_folder_is_the_same_in_each_part_that_has_something_in_it() -> None:
+    tree = Tree()
+    private = Entry(Kind.DIR, 0o700, "openssl")
+    tree.add("etc/ssl/private", private)
+    tree.add("etc/ssl/private/mine", Entry(Kind.LINK, 0o777, "layer a/b", target="/mnt/persist/mine"))
+    system, files = split(tree, _recipe(), frozenset())
+    assert system.entries["etc/ssl/private"] == files.entries["etc/ssl/private"] == private
+    # Made before what is in it.
+    assert list(files.entries)[-1] == "etc/ssl/private/mine"
+
+
 def test_early_files_are_in_no_part() -> None:
     tree = Tree()
     tree.add("usr/bin/busybox", Entry(Kind.FILE, 0o755, "busybox", source=b"x"))

@@ -87,6 +87,14 @@ def test_a_library_that_a_layer_keeps_stays_with_what_it_needs(programs: Program
     assert f"{LIB}/libc.so.6" in programs.tree
 
 
+def test_a_library_is_kept_by_the_name_of_its_link(programs: Programs) -> None:
+    programs.add(f"{LIB}/libplugin.so.1.2.3")
+    programs.link(f"{LIB}/libplugin.so.1", "libplugin.so.1.2.3")
+    drop_unneeded_libraries(programs.tree, Arch.AMD64, Globs(["usr/lib/*/libplugin.so.1"]))
+    left = [path for path in programs.tree if ".so" in path]
+    assert left == [f"{LIB}/libplugin.so.1", f"{LIB}/libplugin.so.1.2.3"]
+
+
 def test_a_missing_library_is_named_with_who_needs_it(programs: Programs) -> None:
     programs.add("usr/sbin/sshd", "libsqlite3.so.0")
     with pytest.raises(UserError, match=r"/usr/sbin/sshd \(package\) needs libsqlite3\.so\.0"):

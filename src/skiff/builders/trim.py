@@ -66,7 +66,9 @@ def drop_unneeded_libraries(tree: Tree, arch: Arch, keep: Globs) -> None:
         return folder in folders and re.search(r"\.so(\.|$)", name) is not None
 
     libraries = {path for path in tree if is_library(path)}
-    roots = {path for path, _ in tree.files() if path not in libraries or keep.match(path)}
+    roots = {path for path, _ in tree.files() if path not in libraries}
+    # A library is kept by the name that programs load it by, too, which is a link.
+    roots |= {tree.resolve(path) or path for path in libraries if keep.match(path)}
     reached = linker.closure(roots)
     # Links stay when what they lead to stays: the loader looks for the link's name.
     for path in libraries:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 import msgspec
 
 from skiff.image.squashfs import Compression
 from skiff.model.arch import Arch
 from skiff.model.recipe import Recipe
-from skiff.model.tree import Entry, Tree
+from skiff.model.tree import Entry, Kind, Tree
 
 # Unpacked bytes from which on a layer's own packages get a part of their own.
 OWN_PART = 8 << 20
@@ -98,6 +99,12 @@ def split(tree: Tree, recipe: Recipe, early: frozenset[str]) -> list[Part]:
         ("files", files, _zstd("128K", small_level(recipe)), True),
     ]
     return [
-        Part(f"{number}-{_UNSAFE.sub('-', name)}", entries, compression, first)
+        Part(f"{number}-{_UNSAFE.sub('-', name)}", {**_folders(tree, entries), **entries}, compression, first)
         for number, (name, entries, compression, first) in enumerate(groups)
     ]
+
+
+def _folders(tree: Tree, entries: dict[str, Entry]) -> dict[str, Entry]:
+    """The tree's own folders above these paths: of one that is in two parts the upper one's mode counts."""
+    above = {str(parent) for path in entries for parent in PurePosixPath(path).parents}
+    return {path: tree[path] for path in sorted(above) if path in tree and tree[path].kind is Kind.DIR}

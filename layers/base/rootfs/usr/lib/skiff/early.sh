@@ -28,7 +28,7 @@ early_settings() {
 	cd "$RUN/persist-early/skiff" 2>/dev/null || return 0
 	# These are small; whatever they hold, no more than 1 MB is let into RAM. Keys come late: they are the many.
 	set --
-	for path in clock hostname machine-id ssh network keys wifi/*.conf; do
+	for path in clock hostname machine-id ssh/* network/*.conf keys/*.pub wifi/*.conf; do
 		[ ! -e "$path" ] || set -- "$@" "$path"
 	done
 	[ $# = 0 ] || tar -cf - "$@" 2>/dev/null | head -c 1048576 | tar -xof - -C "$SEEN" 2>/dev/null

@@ -82,7 +82,7 @@ engine_watch() { # NAME SOCKET
 	until [ -n "$version" ]; do
 		pause 0.5
 		# The service's shell became the engine: when that is gone, its successor is watched by another of these.
-		[ -e "$RUN/persist" ] && kill -0 $$ 2>/dev/null || return
+		[ -e "$RUN/persist" ] && kill -0 $$ 2>/dev/null || return 1
 		[ -S "$2" ] || continue
 		version=$(timeout 300 docker version --format '{{.Server.Version}}' 2>/dev/null </dev/null)
 	done
@@ -96,6 +96,7 @@ engine_watch() { # NAME SOCKET
 		report engine ok "$1 $version"
 	fi
 	trace "engine: ready"
+	return 0
 }
 
 # After an end that nobody asked for the next start waits, longer each time. This is done here and not in `finish`,

@@ -113,8 +113,9 @@ live_look() {
 		2>/dev/null)
 }
 
-# Copies what live_take reads to RAM, 1 MB of it at most. False when the disk does not let it be read: what it said
-# while it was well goes on to count, for without keys and addresses nobody could get in and look.
+# Copies what live_take reads to RAM, 1 MB of it at most. False (and WHY and HINT set) when that is too little, or the
+# disk does not let it be read: what was said before goes on to count, for without keys and addresses nobody could get
+# in and look.
 live_copy() {
 	rm -rf "$SEEN.new" "$RUN/unread"
 	mkdir -p "$SEEN.new"
@@ -123,6 +124,13 @@ live_copy() {
 	for path in hostname ssh network keys wifi; do
 		[ ! -e "$path" ] || set -- "$@" "$path"
 	done
+	# A folder that cannot be read has no files to the shell, either.
+	[ $# = 0 ] || ls "$@" >/dev/null 2>&1 || : >"$RUN/unread"
+	# What else lies there may be large, and keep out what counts.
+	set --
+	for path in hostname ssh/* network/*.conf keys/*.pub wifi/*; do
+		if [ -f "$path" ] || [ -p "$path" ]; then set -- "$@" "$path"; fi
+	done
 	# There are passwords and the host key in it.
 	(umask 077 && : >"$RUN/seen.tar")
 	[ $# = 0 ] || { tar -cf - "$@" 2>/dev/null || : >"$RUN/unread"; } | head -c 1048576 >"$RUN/seen.tar"
@@ -130,12 +138,11 @@ live_copy() {
 	# The kernel counts folders and inodes that it could not read: to the shell they only are not there.
 	! persist_stopped "$PERSIST_DEV" || return 1
 	[ $# != 0 ] || return 0
-	if [ "$(stat -c %s "$RUN/seen.tar")" -lt 1048576 ]; then
-		[ ! -e "$RUN/unread" ] && tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null
-	else
-		# Cut off, which tar does not like.
-		tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null || :
+	if [ "$(stat -c %s "$RUN/seen.tar")" -ge 1048576 ]; then
+		WHY="more than 1 MB in skiff/ssh, network, keys and wifi" HINT="take what is large out of these folders"
+		return 1
 	fi
+	[ ! -e "$RUN/unread" ] && tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null
 }
 
 # What was copied counts from here on.
@@ -161,12 +168,12 @@ LAST_SEEN=
 live_take() {
 	live_look
 	LAST_SEEN=$NOW_SEEN
+	WHY="persist cannot be read" HINT="dmesg; the disk may be dying: back it up"
 	if live_copy; then
 		rm -f "$STATUS/settings"
 		live_replace
 	else
-		report settings warn "persist cannot be read: what it said before goes on to count" \
-			"dmesg; the disk may be dying: back it up"
+		report settings warn "$WHY: what was said before goes on to count" "$HINT"
 	fi
 	rm -f "$RUN/seen.tar"
 	live_machine_id

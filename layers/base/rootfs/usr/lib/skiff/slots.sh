@@ -10,6 +10,8 @@ BOOT=$RUN/boot
 ENTRIES=$BOOT/loader/entries
 # Starts that a good slot has until SSH answers once. Several cuts of power in a row must not use them up.
 GOOD_TRIES=5
+# Not counted: the other slot failed its trial, and is no place to go to after a few starts that were cut short.
+ALONE=255
 
 # Sets LOADER once the partition is mounted.
 boot_loader() {
@@ -162,4 +164,13 @@ slot_confirm() {
 	elif entry_of "$RUNNING" && [ "${REPLY##*/}" != "skiff-$RUNNING.conf" ]; then
 		mv "$REPLY" "$ENTRIES/skiff-$RUNNING.conf"
 	fi
+	[ "$LOADER" != uefi ] || slot_last_word
+}
+
+# On UEFI the entry of the highest version is started. One that was ordered since goes; its slot stays.
+slot_last_word() {
+	entry_version "$RUNNING"
+	mine=$REPLY
+	entry_version "$OTHER"
+	[ "$REPLY" -le "$mine" ] || slot_disarm "$OTHER"
 }

@@ -302,7 +302,7 @@ roll_back() { # TRIES SECONDS
 		entry_version "$OTHER"
 		case $LOADER:$SLOT_STATE:$REPLY in
 		# The other one was good before it. One write: after the first of two a cut could leave this one good.
-		uboot:trial:*) state_write "$OTHER" "$GOOD_TRIES" g ;;
+		uboot:trial:*) state_write "$OTHER" "$ALONE" g ;;
 		# On UEFI nothing would start without this one, if the other one has no entry or no tries.
 		uefi:trial:[!0]*) slot_disarm "$RUNNING" ;;
 		*) slot_try "$OTHER" "$1" "$2" ;;
@@ -404,8 +404,12 @@ slots_well() {
 		return
 	fi
 	case $ST_SLOT:$ST_TRIES in
-	"$RUNNING:255" | "$RUNNING:$GOOD_TRIES") ;;
-	*) state_write "$RUNNING" "$GOOD_TRIES" g ;;
+	"$RUNNING:$ALONE" | "$RUNNING:$GOOD_TRIES") ;;
+	*)
+		tries=$GOOD_TRIES
+		[ "$ST_MARK" = g ] || tries=$ALONE
+		state_write "$RUNNING" "$tries" g
+		;;
 	esac
 }
 
