@@ -47,6 +47,12 @@ def test_the_boot_disk_is_known_by_its_fat_label_too(device: Device) -> None:
     assert device.says(FIND) == "persist=sdb2 rootfs= boot=sdb"
 
 
+def test_another_systems_boot_partition_is_not_the_boot_disk(device: Device) -> None:
+    device.disk("mmcblk0", partitions={"mmcblk0p4": ("boot", ""), "mmcblk0p5": ("persist", "")})
+    device.disk("mmcblk1", partitions={"mmcblk1p1": ("SKIFFBOOT", ""), "mmcblk1p2": ("persist", "")})
+    assert device.says(FIND) == "persist=mmcblk1p2 rootfs= boot=mmcblk1"
+
+
 def test_the_disk_of_the_command_line_goes_before_the_boot_disk(device: Device) -> None:
     device.cmdline("skiff.persist=/dev/sda")
     device.disk("sda", partitions={"sda1": ("persist", "persist")})

@@ -34,13 +34,15 @@ consider() { # PATH_IN_SYS DISK
 	*)
 		ext_label "$device"
 		label=$REPLY
-		[ -n "$label" ] || ! is_boot_fat "$device" || label=boot
+		[ -n "$label" ] || ! is_boot_fat "$device" || label=SKIFFBOOT
 		;;
 	esac
 	case $label in
 	persist) PERSISTS="$PERSISTS $2:$device" ;;
 	rootfs) ROOTFSES="$ROOTFSES $2:$device" ;;
-	boot | SKIFFBOOT) [ -n "$BOOT_DISK" ] || BOOT_DISK=$2 BOOT_DEV=$device ;;
+	SKIFFBOOT) [ -n "$OUR_BOOT" ] || BOOT_DISK=$2 BOOT_DEV=$device OUR_BOOT=yes ;;
+	# A name that others give, too.
+	boot) [ -n "$BOOT_DISK" ] || BOOT_DISK=$2 BOOT_DEV=$device ;;
 	esac
 }
 
@@ -64,7 +66,7 @@ prefer() { # LIST DISK…
 
 # Looks at every disk once. Sets PERSIST_DEV and ROOTFS_DEV (empty when not there), BOOT_DISK with BOOT_DEV, and DISKS.
 scan_disks() {
-	PERSISTS='' ROOTFSES='' BOOT_DISK='' BOOT_DEV='' DISKS='' PERSIST_DEV='' ROOTFS_DEV='' WANTED_DISK=''
+	PERSISTS='' ROOTFSES='' BOOT_DISK='' BOOT_DEV='' OUR_BOOT='' DISKS='' PERSIST_DEV='' ROOTFS_DEV='' WANTED_DISK=''
 	if cmdline skiff.persist; then
 		WANTED_DISK=${REPLY#/dev/}
 	fi
