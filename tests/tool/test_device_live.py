@@ -78,6 +78,8 @@ def told(device: Device) -> Device:
     [
         # A file whose content cannot be read.
         'tar() { case $1 in -cf) command tar "$@"; return 1 ;; esac; command tar "$@"; }',
+        # Folders that cannot be listed.
+        'rm -r "$PERSIST"/skiff/*/*; ls() { return 1; }',
         # A folder of which the kernel says nothing but that it counted an error.
         'rm -r "$PERSIST/skiff/keys" "$PERSIST/skiff/network"; echo 1 >"$SYS/fs/ext4/vda1/errors_count"',
         # No room in RAM.

@@ -137,12 +137,12 @@ live_copy() {
 	cd /
 	# The kernel counts folders and inodes that it could not read: to the shell they only are not there.
 	! persist_stopped "$PERSIST_DEV" || return 1
-	[ $# != 0 ] || return 0
 	if [ "$(stat -c %s "$RUN/seen.tar")" -ge 1048576 ]; then
 		WHY="more than 1 MB in skiff/ssh, network, keys and wifi" HINT="take what is large out of these folders"
 		return 1
 	fi
-	[ ! -e "$RUN/unread" ] && tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null
+	[ ! -e "$RUN/unread" ] || return 1
+	[ $# = 0 ] || tar -xof "$RUN/seen.tar" -C "$SEEN.new" 2>/dev/null
 }
 
 # What was copied counts from here on.
