@@ -16,11 +16,11 @@ from skiff.builders.buildroot.tree import compose as source_tree
 from skiff.builders.built import Built
 from skiff.builders.debian.archive import SUITE, Archive, NoSuchPackage, Resolver
 from skiff.builders.debian.base_lock import base_files, lock_bases
-from skiff.builders.debian.boot import LOADER_PACKAGE, loader_file, loader_packages
+from skiff.builders.debian.boot import loader_file, loader_packages
 from skiff.builders.debian.compose import compose, request
 from skiff.builders.debian.firmware import firmware
 from skiff.builders.debian.interpreter import find_interpreter
-from skiff.builders.debian.one_package import find_package, package_file
+from skiff.builders.debian.one_package import find_package, package_fact, package_file
 from skiff.builders.debian.source import Sources, source_key
 from skiff.builders.debian.unpack import Unpacked, licences, unpack_all
 from skiff.builders.hooks import generated
@@ -101,16 +101,18 @@ def _build_from_source(
             "SkiffOS's own system is no image of Skiff's",
             hint="compile it with `skiff br -- all`; it lies in the workspace's buildroot/output/images",
         )
-    if options.locked and (recipe.uboot_defconfig or recipe.boot_files):
+    if options.locked and _is_started(recipe):
         # Said before hours go into the image.
         _boot_lock(recipe, workspace, cache, options, ui)
+    loader = _source_loader(recipe, workspace, cache, options, ui)
     configured = configure(recipe, workspace, cache, options.source, ui)
     epoch = configured.make.release.epoch
     present = load(workspace.image)
     written = _written(workspace, cache)
     held = outdated.contents(recipe)
+    given = [*held.values(), *(package.sha256 for package in loader)]
     if present is not None and present.recipe_sha256 == fingerprint.of_recipe(
-        recipe, [*source.state(configured), *held.values()], written
+        recipe, [*source.state(configured), *given], written
     ):
         return present, False
     for script in skiffos.scripts(recipe):
@@ -120,7 +122,10 @@ def _build_from_source(
         ui.notice(line)
     with ui.step("compile", total=len(packages)) as step:
         warnings = source.compile_all(configured, packages, options.source, step.detail, step.advance)
-    boot = _source_loader(recipe, cache, options, ui)
+    boot = {}
+    for package in loader:
+        path, name = loader_file(recipe)
+        boot[f"boot/{name}"] = package_file(package, path, recipe.arch, cache, options.mirror)
     with _scratch() as scratch:
         with ui.step("compose") as step:
             extra = generated(recipe, scratch, ui.notice)
@@ -130,8 +135,9 @@ def _build_from_source(
             ui.warn(line)
         # A layer's own packages are a part of their own here too.
         owned = {f"packages[{name}]": layer for name, layer in source.owners(configured).items()}
-        key = fingerprint.of_recipe(recipe, [*source.state(configured), *held.values()], written)
+        key = fingerprint.of_recipe(recipe, [*source.state(configured), *given], written)
         facts = source.facts(recipe.arch, packages, configured.make.places)
+        facts += [package_fact(one, recipe.arch, cache, options.mirror) for one in loader]
         recipe = msgspec.structs.replace(recipe, origins={**recipe.origins, **owned})
         return _pack(recipe, workspace, built, key, epoch, facts, cache, ui), True
 
@@ -141,13 +147,28 @@ def _written(workspace: Workspace, cache: Path) -> tuple[Path, ...]:
     return workspace.root, workspace.root.parent, cache
 
 
-def _source_loader(recipe: Recipe, cache: Path, options: Options, ui: Ui) -> dict[str, Path]:
-    """The UEFI loader, which is Debian's under both builders: Buildroot has it with systemd alone."""
-    if not loader_packages(recipe):
-        return {}
-    path, name = loader_file(recipe)
-    package = find_package(recipe.arch, LOADER_PACKAGE, cache, options.mirror, ui.warn)
-    return {f"boot/{name}": package_file(package, path, recipe.arch, cache, options.mirror)}
+def _source_loader(
+    recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui
+) -> list[Package]:
+    """The package with the UEFI loader for what Buildroot compiles, if the recipe has one."""
+    names = _loader_names(recipe)
+    if not names:
+        return []
+    lock = _boot_lock(recipe, workspace, cache, options, ui)
+    return [package for package in lock.packages if package.name in names]
+
+
+def _loader_names(recipe: Recipe) -> list[str]:
+    """The UEFI loader is Debian's under both builders: Buildroot has it with systemd alone.
+
+    None for an image of packages, which has it among them.
+    """
+    return loader_packages(recipe) if recipe.builder == "buildroot" else []
+
+
+def _is_started(recipe: Recipe) -> bool:
+    """Whether something that starts the board comes from the archive, beside the image's packages."""
+    return bool(recipe.uboot_defconfig or recipe.boot_files or _loader_names(recipe))
 
 
 def _pack(
@@ -289,7 +310,7 @@ def _uboot(
 def _boot_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> BootLock:
     """What the boot partition and U-Boot take from the archive: the lock's when locked, else of today."""
     named = [item.package for item in recipe.uboot_inputs] + [file.package for file in recipe.boot_files]
-    names = dict.fromkeys(name for name in named if name)
+    names = dict.fromkeys(name for name in [*named, *_loader_names(recipe)] if name)
     if options.locked:
         lock = _locked(recipe, workspace).boot
         if {*names} - {item.name for item in lock.packages} or (recipe.uboot_defconfig and not lock.source):
@@ -342,7 +363,7 @@ def _locked(recipe: Recipe, workspace: Workspace) -> PackageSet:
 
 def write_lock(recipe: Recipe, workspace: Workspace, cache: Path, options: Options, ui: Ui) -> PackageSet:
     """Resolve anew and write the lock. Raises UserError when packages cannot be resolved."""
-    started = bool(recipe.uboot_defconfig or recipe.boot_files)
+    started = _is_started(recipe)
     if recipe.builder == "buildroot":
         if not started:
             raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from skiff.builders.buildroot.fragments import Kind, read
 from skiff.builders.buildroot.saved import changes
-from skiff.builders.debian.one_package import find_package, unpacked_files, unpacked_package
+from skiff.builders.debian.one_package import find_package, package_fact, unpacked_files
 from skiff.builders.linux.compile import LINUX, Compiled, check_host, compile_linux, state
 from skiff.builders.linux.configure import configure, job_of, lost, menu
 from skiff.builders.linux.tarball import unpacked
@@ -53,19 +53,7 @@ def linux_facts(
     recipe: Recipe, package: Package | None, cache: Path, mirror: str | None
 ) -> list[PackageFact]:
     """What the owner of an image is told of a kernel that was compiled."""
-    if package is None:
-        return []
-    one = unpacked_package(package, recipe.arch, cache, mirror)
-    return [
-        PackageFact(
-            package.name,
-            package.version,
-            package.arch,
-            package.sha256,
-            one.index.licences,
-            package.source,
-        )
-    ]
+    return [package_fact(package, recipe.arch, cache, mirror)] if package else []
 
 
 def compiled_kernel(

@@ -48,6 +48,10 @@ class FakeDisks:
             holders.mkdir(exist_ok=True)
             self._link(holders / name, folder)
 
+    def tell(self, name: str, file: str, text: str) -> None:
+        """Have /sys say something else of a disk."""
+        self._write(self.host.block(name).resolve() / file, text)
+
     def mount(self, number_of: str, place: str, source: str = "none") -> None:
         """Have something mounted, by the number of a device or (``number_of`` empty) by its source alone."""
         number = (self.host.block(number_of) / "dev").read_text().strip() if number_of else "0:99"

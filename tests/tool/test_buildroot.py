@@ -132,6 +132,29 @@ def test_it_is_configured_once_as_long_as_nothing_changes(bench: Bench) -> None:
     assert bench.calls("defconfig") == 2
 
 
+def test_a_package_of_a_layer_s_own_that_changed_is_looked_at_anew(bench: Bench) -> None:
+    bench.write("buildroot_ext/package/tiny/Config.in", "config BR2_PACKAGE_TINY\n")
+    bench.write("buildroot_ext/package/tiny/tiny.mk", "TINY_VERSION = 1.0\n")
+    bench.compile()
+    bench.write("buildroot_ext/package/tiny/tiny.mk", "TINY_VERSION = 2.0\n")
+    bench.compile()
+    assert (bench.calls("defconfig"), bench.calls("info")) == (2, 2)
+    bench.compile()
+    assert (bench.calls("defconfig"), bench.calls("info")) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("package/tiny/tiny.mk", 2), ("package/tiny/Config.in.host", 2), ("output/x.mk", 1), ("README", 1)],
+)
+def test_a_tree_of_the_user_s_that_changed_is_looked_at_anew(bench: Bench, name: str, times: int) -> None:
+    bench.compile()
+    (bench.source / name).parent.mkdir(parents=True, exist_ok=True)
+    (bench.source / name).write_text("# other\n")
+    bench.compile()
+    assert (bench.calls("defconfig"), bench.calls("info")) == (times, times)
+
+
 def test_a_setting_without_effect_is_told_with_its_layer(bench: Bench) -> None:
     bench.write("buildroot/b.config", "BR2_TINI=y\n")
     (line,) = bench.configure().warnings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from skiff.builders.buildroot import build, checks, outdated
@@ -14,7 +15,8 @@ from skiff.model.arch import Arch
 from skiff.model.recipe import Recipe
 from tests.unit.layer_tree import LayerTree
 
-# It takes any configuration, compiles every package of `info.json` that has no stamp, and tells which.
+# It takes any configuration, compiles every package of `info.json` that has no stamp, and tells which. Then
+# come overlays and scripts.
 MAKEFILE = """\
 export BR2_VERSION := 2026.02.9
 BR2_VERSION_EPOCH = 1771000000
@@ -24,6 +26,9 @@ all:
 	test -e $$dir/.stamp_$$step || { echo "$$name $$step" >>$(O)/steps; touch $$dir/.stamp_$$step; }; \\
 	test $$step != target_installed || touch $(O)/target/$$name; \\
 	done; done
+	@for dir in $(call setting,BR2_ROOTFS_OVERLAY); do cp -a $$dir/. $(O)/target; done
+	@for script in $(call setting,BR2_ROOTFS_POST_BUILD_SCRIPT); do $$script; done
+setting = $$(sed -n 's/^$(1)="\\(.*\\)"/\\1/p' $(O)/.config)
 defconfig:
 	@mkdir -p $(O); cp $(BR2_DEFCONFIG) $(O)/.config
 show-info:
@@ -68,7 +73,12 @@ class Bench:
 
     @property
     def recipe(self) -> Recipe:
-        return resolve([], Arch.ARM64, self.tree.search, builder="buildroot")
+        recipe = resolve([], Arch.ARM64, self.tree.search, builder="buildroot")
+        if not (self.layer / "hooks/pre.sh").exists():
+            return recipe
+        # Only config packages of SkiffOS have those.
+        (base,) = recipe.layers
+        return msgspec.structs.replace(recipe, layers=(msgspec.structs.replace(base, skiffos=True),))
 
     def build(self) -> tuple[list[str], dict[str, list[str]]]:
         """Build; what the user is told, and the steps that were taken for each package."""
@@ -221,6 +231,40 @@ def test_another_compiler_makes_everything_anew(bench: Bench) -> None:
     assert taken == {name: [*STEPS] for name in ALL}
 
 
+def test_what_is_taken_out_of_an_overlay_leaves_the_image(bench: Bench) -> None:
+    bench.write("root_overlay/vpn.key", "secret")
+    bench.write("root_overlay/other", "1")
+    bench.write("root_overlay/tiny", "in place of the package's")
+    assert bench.build() == ([], {})
+    bench.write("root_overlay/other", "2")
+    bench.write("root_overlay/more", "")
+    assert bench.build() == ([], {})
+    assert (bench.output / "target/other").read_text() == "2"
+    (bench.layer / "root_overlay/vpn.key").unlink()
+    (bench.layer / "root_overlay/tiny").unlink()
+    assert bench.build() == (["no longer in the image: /tiny, /vpn.key"], anew())
+    assert bench.target == {*ALL, "other", "more"}
+    assert (bench.output / "target/tiny").read_text() == ""
+    assert bench.build() == ([], {})
+
+
+def test_what_a_hook_wrote_leaves_the_image_with_it(bench: Bench) -> None:
+    def hook(name: str) -> None:
+        bench.write("hooks/pre.sh", f'#!/bin/sh\necho >"$BUILDROOT_DIR/target/{name}"\n')
+        (bench.layer / "hooks/pre.sh").chmod(0o755)
+
+    hook("one")
+    assert bench.build() == ([], {})
+    assert bench.target == {*ALL, "one"}
+    hook("two")
+    told = ["packed anew without what the hook wrote before: base/pre.sh"]
+    assert bench.build() == (told, anew())
+    assert bench.target == {*ALL, "two"}
+    (bench.layer / "hooks/pre.sh").unlink()
+    assert bench.build() == (told, anew())
+    assert bench.target == {*ALL}
+
+
 def test_what_was_broken_off_is_done_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.packages("host-tiny", "tiny", "linux")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -231,5 +275,11 @@ def test_what_was_broken_off_is_done_again(bench: Bench, monkeypatch: pytest.Mon
 
 
 def test_an_output_of_an_older_skiff_is_taken_as_it_is(bench: Bench) -> None:
-    (bench.folder / "made-of.json").unlink()
+    record = bench.folder / "made-of.json"
+    # Before overlays were written down.
+    facts = json.loads(record.read_text())
+    record.write_text(json.dumps({name: facts[name] for name in ("everything", "packages", "left")}))
+    bench.write("root_overlay/other", "")
+    assert bench.build() == ([], {})
+    record.unlink()
     assert bench.build() == ([], {})

@@ -80,6 +80,18 @@ def test_its_root_is_its_own_and_it_says_so(root: Path, tmp_path: Path) -> None:
     assert not own.is_symlink() and (own / "cc1").is_symlink()
 
 
+@pytest.mark.parametrize("name", ["lib/libc.so.6", "include/stdio.h"])
+def test_a_c_library_that_was_mended_is_taken(root: Path, tmp_path: Path, name: str) -> None:
+    file = root / "usr" / CPU.triple / name
+    file.write_text("with the hole")
+    before = debian_toolchain(CPU, tmp_path / "cache", root)
+    file.write_text("mended")
+    after = debian_toolchain(CPU, tmp_path / "cache", root)
+    # At another place, so that Buildroot makes everything anew.
+    assert before.path != after.path
+    assert (after.path / "sysroot/usr" / name).read_text() == "mended"
+
+
 def test_linker_scripts_name_the_new_root(root: Path, tmp_path: Path) -> None:
     made = debian_toolchain(CPU, tmp_path / "cache", root)
     assert "GROUP ( /usr/lib/libc.so.6 )" in (made.path / "sysroot/usr/lib/libc.so").read_text()

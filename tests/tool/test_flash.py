@@ -9,19 +9,23 @@ import io
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from skiff.__main__ import main
+from skiff.host.disks import Host
 from skiff.host.errors import UserError
 from skiff.host.run import run, which
 from skiff.machine.flash import pace
-from skiff.machine.flash_image import mapped_parts, open_packed
+from skiff.machine.flash_image import Packed, mapped_parts, open_packed
 from skiff.machine.flash_target import Target, open_target
 from skiff.model.disk import MIB
+from tests.tool.fake_disks import USB, FakeDisks
 from tests.tool.test_disk import UBOOT, UEFI, write
 
 CARD = 120 * MIB
@@ -419,7 +423,7 @@ def test_bad_targets(image: Path, tmp_path: Path, place: str, says: str, capsys:
 
 
 def test_two_at_once_on_the_same_card(image: Path, card: Path, capsys: Says) -> None:
-    with open_target(card, None, MIB, writable=True, sudo=""):
+    with open_target(card, None, MIB, host=Host(), writable=True, sudo=""):
         assert flash(image, card) == 2
     assert "another program is busy with it" in capsys.readouterr().err
 
@@ -465,6 +469,61 @@ def test_a_disk_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     # Before anything is built: no layers are chosen here.
     assert main(["flash", "--yes", "--to", str(tmp_path / "sdx")]) == 2
     assert "not a plain file\nhint: a disk is named without --to" in capsys.readouterr().err
+
+
+# What becomes of a card while the image is built, and what is said of it.
+MEANWHILE: dict[str, tuple[Callable[[FakeDisks], None], str]] = {
+    "nothing": (lambda _: None, ""),
+    "another model": (lambda disks: disks.tell("sdq", "device/model", "Backup"), "no longer the disk"),
+    "another size": (lambda disks: disks.tell("sdq", "size", "3907029168"), "no longer the disk"),
+    "another card like it": (lambda disks: disks.tell("sdq", "diskseq", "8"), "no longer the disk"),
+    "other sectors": (lambda disks: disks.tell("sdq", "queue/logical_block_size", "4096"), "no longer the"),
+    "another number": (lambda disks: disks.tell("sdq", "dev", "8:99"), "no longer the disk"),
+    "gone": (lambda disks: disks.host.block("sdq").unlink(), "there is no such device"),
+    "mounted": (lambda disks: disks.mount("sdq1", "/mnt/x"), "it is mounted at /mnt/x"),
+    "read-only": (lambda disks: disks.tell("sdq", "ro", "1"), "it is read-only"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), MEANWHILE.values(), ids=MEANWHILE)
+def test_another_disk_in_its_place_after_the_build_is_not_written(
+    image: Path,
+    card: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Says,
+    change: Callable[[FakeDisks], None],
+    says: str,
+) -> None:
+    disks = FakeDisks(tmp_path / "machine")
+    disks.add("sdq", USB, {"removable": "1", "diskseq": "7", "device/model": "Reader"}, parts=2)
+    number = (disks.host.block("sdq") / "dev").read_text().strip()
+    monkeypatch.setattr("skiff.cli.flash.Host", lambda: disks.host)
+    opened: list[int] = []
+    plain_open, plain_stat = os.open, os.fstat
+
+    def open_card(path: Path, flags: int, mode: int = 0o777) -> int:
+        if path != Path("/dev/sdq"):
+            return plain_open(path, flags, mode)
+        opened.append(plain_open(card, flags & ~os.O_EXCL, mode))
+        return opened[-1]
+
+    def stat_card(fd: int) -> object:
+        if fd not in opened:
+            return plain_stat(fd)
+        return SimpleNamespace(st_mode=stat.S_IFBLK, st_rdev=os.makedev(*map(int, number.split(":"))))
+
+    def built(path: Path) -> Packed:
+        """It stands for the hours of a build."""
+        change(disks)
+        return open_packed(path)
+
+    monkeypatch.setattr(os, "open", open_card)
+    monkeypatch.setattr(os, "fstat", stat_card)
+    monkeypatch.setattr("skiff.cli.flash.open_packed", built)
+    assert main(["flash", "-q", "-y", "--image", str(image), "/dev/sdq"]) == (2 if says else 0)
+    assert opened and says in capsys.readouterr().err
+    assert (card.stat().st_blocks == 0) == bool(says)
 
 
 class Terminal(io.StringIO):

@@ -17,7 +17,7 @@ from skiff.host.download import download
 from skiff.host.errors import UserError
 from skiff.host.workspace import open_workspace
 from skiff.model.arch import Arch
-from skiff.model.image import Image
+from skiff.model.image import Image, Manifest, PackageFact
 from skiff.model.packages import Package, PackageSet
 from skiff.model.version import key, without_rebuild
 
@@ -221,6 +221,30 @@ def test_an_image_of_another_version_is_to_be_built_again(
     assert main(["audit", "--data", str(audited)]) == 2
     said = capsys.readouterr().err
     assert "manifest.json: cannot be read" in said and "`skiff build`" in said
+
+
+def test_a_bill_of_materials_calls_debians_what_is_debians(
+    audited: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else Debian's holes are looked up by the version of another source."""
+    folder = open_workspace("default").image
+    folder.mkdir()
+    image = Image(Arch.AMD64, ("base",), "", (), (), "skiff", "", "", 512, 2, 0)
+    (folder / "image.json").write_bytes(typed.encode(image))
+    packages = (
+        PackageFact("busybox", "1.37.0", "amd64", "", ("GPL-2.0",)),
+        PackageFact("systemd-boot-efi", "257.9-1~deb13u1", "amd64", "", (), "systemd"),
+    )
+    (folder / "manifest.json").write_bytes(typed.encode(Manifest((), (), packages)))
+    assert main(["sbom", "--cyclonedx"]) == 0
+    assert [one["purl"] for one in json.loads(capsys.readouterr().out)["components"]] == [
+        "pkg:generic/busybox@1.37.0?arch=amd64",
+        "pkg:deb/debian/systemd-boot-efi@257.9-1~deb13u1?arch=amd64",
+    ]
+    # And no hole found is not to look as if all had been looked up.
+    assert main(["audit", "--data", str(audited)]) == 0
+    said = capsys.readouterr().err
+    assert "1 source packages" in said and "not looked up, as they are not Debian's: 1 packages" in said
 
 
 def test_without_an_image_it_says_so(audited: Path, capsys: pytest.CaptureFixture[str]) -> None:

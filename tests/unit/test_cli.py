@@ -15,7 +15,7 @@ import pytest
 import skiff
 from skiff.__main__ import main
 from skiff.cli import VERBS, cli, size
-from skiff.host.dirs import cache_dir
+from skiff.host.dirs import CACHE_TAG, cache_dir
 from skiff.host.errors import UserError
 from skiff.host.lock import hold
 from skiff.host.run import run
@@ -492,6 +492,24 @@ def test_clean_cache(project: Path, tmp_path: Path, capsys: Capture) -> None:
     sealed.chmod(0o500)
     assert main(["clean", "--cache"]) == 0
     assert not sealed.exists()
+
+
+def test_clean_that_is_broken_off_leaves_nothing_of_the_cache_in_parts(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = cache_dir()
+    for name in ("downloads", "unpacked/one", "unpacked/two"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "file").write_text("x")
+    (cache / "buildroot.lock").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(["clean", "--cache"]) == 130
+    left = [path.name for path in cache.iterdir()]
+    assert left and all(name == CACHE_TAG or name.startswith(".removed-") for name in left)
+    assert CACHE_TAG in left
+    assert main(["clean", "--cache"]) == 0
+    assert not cache.exists()
 
 
 def test_the_cache_may_lie_at_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from skiff.cli.options import examples, json_option, workspace_option
 from skiff.host.dirs import cache_dir
 from skiff.host.tracker import TRACKER, read
 from skiff.host.workspace import load_lock
-from skiff.image.audit import audit, of_image, of_packages
+from skiff.image.audit import audit, of_image, of_packages, unknown
 from skiff.model.workspace import Workspace
 
 
@@ -49,5 +49,8 @@ def command(workspace: Workspace, as_json: bool, of_locked: bool, data: str) -> 
         f"{len(found) - mended} that Debian has not mended yet",
         err=True,
     )
+    others = 0 if of_locked else unknown(workspace.image)
+    if others:
+        click.echo(f"not looked up, as they are not Debian's: {others} packages (`skiff sbom`)", err=True)
     if mended:
         raise click.exceptions.Exit(1)

@@ -12,11 +12,14 @@ from typing import Any
 import click
 
 from skiff.cli.options import examples, ui_option, workspace_option
-from skiff.host.dirs import removable_cache
+from skiff.host.dirs import CACHE_TAG, removable_cache
 from skiff.host.errors import UserError
 from skiff.host.lock import hold
 from skiff.host.ui import Ui
 from skiff.model.workspace import Workspace
+
+# How the name begins of what is being removed, or was when that was broken off.
+_ASIDE = ".removed-"
 
 
 @click.command(
@@ -34,7 +37,8 @@ from skiff.model.workspace import Workspace
 @ui_option
 def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None:
     """Remove what was built: the image, and with options more. The next build makes it anew."""
-    doomed = [removable_cache()] if cache else []
+    shared = removable_cache() if cache else None
+    doomed = [shared] if shared else []
     if everything:
         _refuse_running(workspace)
         doomed.append(workspace.root)
@@ -50,11 +54,12 @@ def command(everything: bool, cache: bool, workspace: Workspace, ui: Ui) -> None
             ui.notice(f"removed the link {folder}; {folder.resolve()} stays")
             folder.unlink()
             continue
+        remove = _remove_cache if folder == shared else _remove
         if folder.is_relative_to(workspace.root):
             with hold(workspace):
-                _remove(folder)
+                remove(folder)
         else:
-            _remove(folder)
+            remove(folder)
         ui.notice(f"removed {folder}")
 
 
@@ -64,6 +69,33 @@ def _refuse_running(workspace: Workspace) -> None:
 
     if running(MachineFiles(workspace.machine)) is not None:
         raise UserError(f"the machine of workspace {workspace.name} is running", hint="skiff stop")
+
+
+def _remove_cache(folder: Path) -> None:
+    """The same for the cache, where builds trust what is there: broken off, this leaves nothing in parts.
+
+    What says that it is one goes last, so that it can be removed another time.
+    """
+    aside = [_set_aside(path) for path in sorted(folder.iterdir()) if path.name != CACHE_TAG]
+    for path in aside:
+        if path.is_dir() and not path.is_symlink():
+            with suppress(OSError):
+                path.chmod(0o700)
+            _remove(path)
+        else:
+            # What cannot be removed is told below.
+            with suppress(OSError):
+                path.unlink()
+    _remove(folder)
+
+
+def _set_aside(path: Path) -> Path:
+    """Give it a name that no build looks for. A mount point stays where it is."""
+    if path.name.startswith(_ASIDE):
+        return path
+    with suppress(OSError):
+        return path.rename(path.with_name(f"{_ASIDE}{os.getpid()}-{path.name}"))
+    return path
 
 
 def _remove(folder: Path) -> None:

@@ -204,7 +204,12 @@ def _asks(order: Order) -> bool:
 def _flash(order: Order, packed: Packed, ui: Ui, as_json: bool) -> None:
     asks = _asks(order)
     with open_target(
-        order.path, order.disk, packed.bytes, writable=not order.verify_only, sudo=_sudo(order, packed)
+        order.path,
+        order.disk,
+        packed.bytes,
+        host=Host(),
+        writable=not order.verify_only,
+        sudo=_sudo(order, packed),
     ) as target:
         before = look(order.path, packed.bytes)
         if order.verify_only:

@@ -12,7 +12,7 @@ from skiff.host.files import at_home, write_atomic
 from skiff.model.workspace import Workspace
 
 # Marks a folder as a cache, for programs that save files too (https://bford.info/cachedir/).
-_TAG = "CACHEDIR.TAG"
+CACHE_TAG = "CACHEDIR.TAG"
 _TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# Skiff makes it again when it is needed.\n"
 
 
@@ -27,17 +27,17 @@ def cache_dir() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise UserError(f"{folder}: not a folder", hint="SKIFF_CACHE names a folder for the cache") from error
-    if not (folder / _TAG).exists() and (not named or not any(folder.iterdir())):
-        write_atomic(folder / _TAG, _TAG_TEXT.encode())
+    if not (folder / CACHE_TAG).exists() and (not named or not any(folder.iterdir())):
+        write_atomic(folder / CACHE_TAG, _TAG_TEXT.encode())
     return folder.resolve()
 
 
 def removable_cache() -> Path:
     """The cache folder, to be removed with all in it. Raises UserError if that may be more than ours."""
     folder = cache_dir()
-    if not (folder / _TAG).exists():
+    if not (folder / CACHE_TAG).exists():
         raise UserError(
-            f"{folder}: it has no {_TAG}, so it may hold more than Skiff's cache",
+            f"{folder}: it has no {CACHE_TAG}, so it may hold more than Skiff's cache",
             hint="remove yourself what is not needed; or does SKIFF_CACHE name the wrong folder?",
         )
     return folder

@@ -31,6 +31,9 @@ _TRANSPORTS = {
     r"loop\d+": "loop",
 }
 
+# What of a disk changes when another one, or another medium, takes its name and its number.
+_IDENTITY = ("number", "sequence", "model", "bytes", "sector", "transport", "removable")
+
 
 class Host(msgspec.Struct, frozen=True):
     """Where the kernel tells of itself. Other folders stand in for it in tests."""
@@ -65,11 +68,17 @@ class HostDisk(msgspec.Struct, frozen=True):
     users: tuple[str, ...] = ()
     # Why it is none to write to; empty for real disks.
     unfit: str = ""
+    # The kernel's count of disks and media, new for each that is put in; empty before Linux 5.15.
+    sequence: str = ""
 
     @property
     def title(self) -> str:
         """Model, size and transport in a few words."""
         return ", ".join(word for word in (self.model, size_words(self.bytes), self.transport) if word)
+
+    def is_same(self, other: HostDisk) -> bool:
+        """Whether it is that disk still, with the medium that was in it."""
+        return all(getattr(self, name) == getattr(other, name) for name in _IDENTITY)
 
     def refusal(self) -> tuple[str, str] | None:
         """Why it must not be written to now, and what to do about it; None when it may."""
@@ -148,6 +157,7 @@ def _describe(host: Host, name: str) -> HostDisk:
         mounts=tuple(mounts),
         users=tuple(users),
         unfit=_unfit(name),
+        sequence=_text(entry / "diskseq"),
     )
 
 

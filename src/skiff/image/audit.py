@@ -50,6 +50,12 @@ def of_image(folder: Path) -> list[Installed]:
     return _by_source(facts)
 
 
+def unknown(folder: Path) -> int:
+    """How many packages of a built image are not Debian's, so that it tells no holes of theirs."""
+    _, manifest = require_image(folder)
+    return sum(not fact.source for fact in manifest.packages)
+
+
 def of_packages(packages: Iterable[Package]) -> list[Installed]:
     """The packages of a lock."""
     return _by_source((item.source, item.version, item.name) for item in packages)

@@ -10,7 +10,7 @@ import msgspec
 from skiff.host.errors import UserError
 from skiff.image.assemble import load, load_manifest
 from skiff.image.shares import Row, ratios, summed
-from skiff.model.image import Image, Manifest
+from skiff.model.image import Image, Manifest, PackageFact
 
 
 def require_image(folder: Path) -> tuple[Image, Manifest]:
@@ -45,6 +45,13 @@ def kernel_modules(manifest: Manifest) -> list[Row]:
     ]
 
 
+def _purl(item: PackageFact) -> str:
+    """A name that other programs look holes up by (https://github.com/package-url/purl-spec)."""
+    # What Buildroot compiled has neither Debian's versions nor what Debian mends in them.
+    kind = "deb/debian" if item.source else "generic"
+    return f"pkg:{kind}/{item.name}@{quote(item.version)}?arch={item.arch}"
+
+
 def cyclonedx(image: Image, manifest: Manifest) -> dict[str, object]:
     """A CycloneDX 1.5 document of the packages (https://cyclonedx.org/docs/1.5/json/)."""
     return {
@@ -59,7 +66,7 @@ def cyclonedx(image: Image, manifest: Manifest) -> dict[str, object]:
                 "type": "library",
                 "name": item.name,
                 "version": item.version,
-                "purl": f"pkg:deb/debian/{item.name}@{quote(item.version)}?arch={item.arch}",
+                "purl": _purl(item),
                 "licenses": [{"license": {"name": name}} for name in item.licences],
             }
             for item in manifest.packages

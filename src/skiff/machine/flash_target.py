@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from skiff.host.disks import HostDisk, size_words
+from skiff.host.disks import Host, HostDisk, find_disk, size_words
 from skiff.host.errors import UserError
 from skiff.machine.flash_image import CHUNK
 from skiff.model.disk import BLOCK
@@ -102,20 +102,20 @@ class Target:
 
 @contextlib.contextmanager
 def open_target(
-    path: Path, disk: HostDisk | None, need: int, *, writable: bool, sudo: str
+    path: Path, disk: HostDisk | None, need: int, *, host: Host, writable: bool, sudo: str
 ) -> Iterator[Target]:
     """Hold a disk, or a file when ``disk`` is None, as long as the block runs. ``need``: bytes of the image.
 
     A file that is not there is made that long, of holes, and removed again when the block fails.
-    ``sudo``: the command to propose when only root may. Raises UserError when it cannot be had alone, or is
-    too small.
+    ``sudo``: the command to propose when only root may. Raises UserError when it cannot be had alone, is too
+    small, or is not the disk any more that ``disk`` tells of: a build may have taken hours since.
     """
     new = writable and disk is None and not path.exists()
     fd = _open(path, disk, new, writable, sudo)
     target = None
     try:
         _lock(fd, path)
-        _check_same(fd, path, disk)
+        _check_same(fd, path, disk, host, writable)
         if writable and disk is None and os.fstat(fd).st_size == 0:
             os.ftruncate(fd, need)
         target = Target(path, fd, os.lseek(fd, 0, os.SEEK_END))
@@ -173,13 +173,18 @@ def not_a_file(path: Path) -> UserError:
     return UserError(f"{path}: not a plain file", hint="a disk is named without --to")
 
 
-def _check_same(fd: int, path: Path, disk: HostDisk | None) -> None:
-    """A file is a plain one; a disk is still the one that was looked at."""
+def _check_same(fd: int, path: Path, disk: HostDisk | None, host: Host, writable: bool) -> None:
+    """A file is a plain one; a disk is still the one that was looked at, and nothing uses it since."""
     info = os.fstat(fd)
     if disk is None:
         if not stat.S_ISREG(info.st_mode):
             raise not_a_file(path)
         return
     number = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
-    if not stat.S_ISBLK(info.st_mode) or number != disk.number:
+    # Only now: what is open keeps its number. Another disk or card may have come to it before.
+    now = find_disk(path, host)
+    if not stat.S_ISBLK(info.st_mode) or number != now.number or not now.is_same(disk):
         raise UserError(f"{path}: it is no longer the disk that it was", hint="look again with `skiff flash`")
+    if writable:
+        # Whether one inside this machine is meant was asked before.
+        now.check_writable(allow_internal=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,8 @@ _INNER = {
     Kind.BUSYBOX: ("busybox", "busybox-configure"),
     Kind.UBOOT: ("uboot", "uboot-configure"),
 }
+# Folders of a tree of the user's that Buildroot, or git, writes to.
+_MADE = (".git", "dl", "output")
 
 
 class How(msgspec.Struct, frozen=True):
@@ -69,7 +72,7 @@ def configure(recipe: Recipe, folder: Path, cache: Path, how: How) -> Configured
     wanted = plan(recipe, toolchain.config if toolchain else "")
     defconfig = write_external(recipe, wanted, places, offline=how.offline)
     make = Make(found, places, externals(recipe, places), folder / "build.log")
-    key = _key(defconfig.parent, found)
+    key = _key(defconfig.parent, make, own=how.buildroot is not None)
     before = folder / "configured"
     if not places.config.exists() or not before.exists() or before.read_text() != key:
         before.unlink(missing_ok=True)
@@ -88,11 +91,29 @@ def configure(recipe: Recipe, folder: Path, cache: Path, how: How) -> Configured
     return Configured(make, wanted, tuple(report(told, strict=how.strict)), key)
 
 
-def _key(external: Path, found: release.Release) -> str:
-    files = sorted(path for path in external.rglob("*") if path.is_file())
-    return digest(
-        "\n".join([found.id, str(found.root), *(f"{path.name} {path.read_text()}" for path in files)])
-    )
+def _key(external: Path, make: Make, *, own: bool) -> str:
+    """``own``: Buildroot's tree is the user's, who may change it while its version stays."""
+    lines = [f"{path.name} {path.read_text()}" for path in _files(external)]
+    for tree in make.externals:
+        if tree != external:
+            lines += (f"{path} {file_digest(path)}" for path in _files(tree))
+    if own:
+        lines += _described(make.release.root)
+    return digest("\n".join([make.release.id, str(make.release.root), *lines]))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _described(root: Path) -> Iterator[str]:
+    """A line for each file of a tree that tells of options or packages: ten thousand, so none is read."""
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if Path(place) != root or name not in _MADE)
+        for name in sorted(files):
+            if name.startswith("Config.in") or name.endswith((".mk", ".hash")):
+                facts = Path(place, name).lstat()
+                yield f"{place}/{name} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def contested(configured: Configured) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from skiff.builders.buildroot import skiffos
 from skiff.builders.buildroot.build import Configured
 from skiff.builders.buildroot.external import folders_of, make_name
 from skiff.builders.buildroot.fragments import read
@@ -78,6 +79,10 @@ class Record(msgspec.Struct, frozen=True):
     packages: dict[str, Inputs]
     # Packages that were taken out. They are still compiled, should they come back.
     left: dict[str, Inputs] = {}
+    # What lies in folders `root_overlay` of layers, which is copied into `target` after all packages.
+    overlay: tuple[str, ...] = ()
+    # Script that writes there then → hash.
+    hooks: dict[str, str] = {}
 
 
 def renew(
@@ -100,6 +105,7 @@ def renew(
             known = {**before.left, **before.packages}
             gone = [name for name in before.packages if name not in now.packages]
             lines = _renew_packages(known, now.packages, gone, places.output)
+            lines += _renew_added(before, now, places.output)
             left = {name: inputs for name, inputs in known.items() if name not in now.packages}
             now = msgspec.structs.replace(now, left=left)
     # Last: what is broken off before is done again.
@@ -132,6 +138,16 @@ def _renew_packages(
     if gone:
         lines.append(f"no longer in the image: {', '.join(gone)}")
     return lines
+
+
+def _renew_added(before: Record, now: Record, output: Path) -> list[str]:
+    """The same for what comes into `target` besides packages."""
+    gone = sorted({*before.overlay} - {*now.overlay})
+    changed = [name for name, content in before.hooks.items() if now.hooks.get(name) != content]
+    if gone or changed:
+        _empty_target(output)
+    lines = [f"no longer in the image: {', '.join(f'/{path}' for path in gone)}"] if gone else []
+    return lines + [f"packed anew without what the hook wrote before: {name}" for name in changed]
 
 
 def _forget(name: str, before: Inputs, now: Inputs, output: Path) -> None:
@@ -197,7 +213,21 @@ def _record(
             content=held.get(name, ""),
         )
     everything = [f"{symbol}={value}" for symbol, value in config.items() if symbol.startswith(_EVERYTHING)]
-    return Record(digest("\n".join([configured.make.release.id, *everything])), made)
+    return Record(
+        digest("\n".join([configured.make.release.id, *everything])),
+        made,
+        overlay=tuple(_overlay(folders_of(recipe, "root_overlay"))),
+        hooks={
+            f"{layer.name}/pre.sh": file_digest(layer.hooks / "pre.sh")
+            for layer in skiffos.hooks(recipe, "pre.sh")
+        },
+    )
+
+
+def _overlay(folders: Iterable[Path]) -> list[str]:
+    """Paths on the device of what lies in these folders."""
+    found = [(folder, path) for folder in folders for path in folder.rglob("*")]
+    return sorted({str(path.relative_to(top)) for top, path in found if path.is_symlink() or path.is_file()})
 
 
 def _by_owner(values: Mapping[str, str], owner: Callable[[str], str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from skiff.host.errors import UserError
-from skiff.host.files import digest, keep_folder
+from skiff.host.files import digest, file_digest, keep_folder
 from skiff.host.run import require, run, which
 from skiff.model.arch import Arch
 
@@ -89,7 +89,7 @@ def debian_toolchain(arch: Arch, cache: Path, root: Path = Path("/")) -> Toolcha
     headers = _headers(library / "include/linux/version.h")
     cxx = which(f"{triple}-g++") is not None
     full = run([f"{triple}-gcc", "--version"]).stdout.decode().splitlines()[0]
-    key = digest(f"{_FORMAT} {full} {headers} {cxx} {root}")[:16]
+    key = digest(f"{_FORMAT} {full} {headers} {cxx} {root} {_content(library)}")[:16]
     target = cache / "toolchains" / f"{triple}-{key}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +106,12 @@ def _headers(file: Path) -> tuple[int, int]:
     found = re.search(r"LINUX_VERSION_CODE (\d+)", file.read_text())
     code = int(found[1]) if found else 0
     return code >> 16, (code >> 8) & 255
+
+
+def _content(library: Path) -> str:
+    """A hash of the C library and its headers: a mended one comes without another compiler."""
+    files = [path for part in ("include", "lib") for path in sorted((library / part).rglob("*"))]
+    return digest("".join(f"{path} {file_digest(path)}\n" for path in files if path.is_file()))
 
 
 def _assemble(made: Path, triple: str, library: Path, inner: Path, drivers: list[str]) -> None:

@@ -9,6 +9,7 @@ from skiff.builders.debian.archive import Archive, Resolver
 from skiff.builders.debian.unpack import Unpacked, unpack_all
 from skiff.host.errors import UserError
 from skiff.model.arch import Arch
+from skiff.model.image import PackageFact
 from skiff.model.packages import Package
 
 
@@ -40,6 +41,19 @@ def package_file(package: Package, path: str, arch: Arch, cache: Path, mirror: s
 def unpacked_files(package: Package, arch: Arch, cache: Path, mirror: str | None) -> Path:
     """Folder with the files of one package."""
     return unpacked_package(package, arch, cache, mirror).root / "files"
+
+
+def package_fact(package: Package, arch: Arch, cache: Path, mirror: str | None) -> PackageFact:
+    """What the owner of an image is told of one package of which something is in it."""
+    found = unpacked_package(package, arch, cache, mirror)
+    return PackageFact(
+        package.name,
+        package.version,
+        package.arch,
+        package.sha256,
+        found.index.licences,
+        package.source,
+    )
 
 
 def unpacked_package(package: Package, arch: Arch, cache: Path, mirror: str | None) -> Unpacked:
