@@ -133,6 +133,7 @@ class Board:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setenv("SKIFF_ROOT", str(self.root))
             patch.setattr(running, "capture", capture)
+            patch.setattr(running, "head", capture)
             patch.setattr(running, "stream", stream)
             patch.setattr(applying, "_STAYS_UP", 0)
             patch.setattr(sys, "stdin", io.StringIO(stdin))

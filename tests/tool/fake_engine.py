@@ -484,7 +484,9 @@ class Handler(BaseHTTPRequestHandler):
         assert query["path"].rstrip("/.") == inside
         if self.command == "PUT":
             with tarfile.open(fileobj=io.BytesIO(body)) as file:
-                file.extractall(folder, filter="tar")
+                # As dockerd, which leaves the folder itself as it is.
+                members = [member for member in file.getmembers() if member.name != "."]
+                file.extractall(folder, members=members, filter="tar")
             self._json(None)
             return
         data = io.BytesIO()

@@ -90,6 +90,7 @@ def test_an_app_comes_back_on_another_device(full: CrewDevice, data: bytes, othe
     assert store.env(other.paths, None) == {"ALL": "1"}
     assert store.whole(other.paths, "app") == store.whole(full.paths, "app")
     assert (other.paths.storage / "data/sub/file").read_bytes() == b"kept"
+    assert (other.paths.storage / "data").stat().st_mode & 0o777 == 0o777
     assert (other.paths.certs / "app/server.crt").read_text() == "cert"
     assert keys.read(other.paths) == keys.read(full.paths)
     now = release.current(other.paths, "app")

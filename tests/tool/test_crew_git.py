@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import subprocess
 import tarfile
@@ -90,7 +91,8 @@ def files(crew: CrewDevice) -> list[Path]:
 
 
 ARCHIVES = [
-    tar(), tar("w:gz"), tar("w:bz2"), tar("w:xz"), tar(folder="app-1.2/"), tar(folder="./"), zipped(),
+    tar(), tar("w:gz"), tar("w:bz2"), tar("w:xz"), lzma.compress(tar()[:600]) + lzma.compress(tar()[600:]),
+    tar(folder="app-1.2/"), tar(folder="./"), zipped(),
 ]  # fmt: skip
 
 
@@ -119,7 +121,9 @@ HOSTILE = [
     *(tar(bad={"link": target}) for target in ("/etc/passwd", "a/../../x", "..")),
     *(tar(bad={"odd": kind}) for kind in (tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)),
     zipped(**{"../evil": b"x"}), zipped(**{"/evil": b"x"}), zipped()[:-30], b"PK\5\6",
-    b"", b"no archive", tar("w:gz")[:90], tar()[:700], b"\x1f\x8b" + b"\0" * 50,
+    # Takes more memory than there may be.
+    lzma.compress(tar(), filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 300 << 20}]),
+    tar("w:xz")[:90], b"", b"no archive", tar("w:gz")[:90], tar()[:700], b"\x1f\x8b" + b"\0" * 50,
 ]  # fmt: skip
 
 

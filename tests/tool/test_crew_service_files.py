@@ -139,6 +139,13 @@ def test_an_app_with_secrets_stays_on_the_cluster(clustered: CrewDevice) -> None
     assert clustered.run("apps:set", "--no-cluster", "shop").status == 0
 
 
+def test_an_app_leaves_a_cluster_that_is_gone(clustered: CrewDevice) -> None:
+    clustered.run("secrets:set", "shop", "key", stdin=b"old")
+    clustered.engine.swarm.state = {"LocalNodeState": "inactive"}
+    assert clustered.run("secrets:unset", "--no-restart", "shop", "key").status == 0
+    assert clustered.run("apps:set", "--no-cluster", "shop").status == 0
+
+
 def test_who_may_read_sees_names_alone(clustered: CrewDevice) -> None:
     clustered.run("secrets:set", "shop", "key", stdin=b"old")
     told = json.loads(clustered.run("secrets:report", "--json", "shop").text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -151,7 +152,18 @@ def test_what_is_no_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
             member.type, member.linkname = kind, "nowhere"
             archive.addfile(member)
     done = run.Result(0, packed.getvalue(), "")
-    monkeypatch.setattr(run, "capture", lambda argv: done)
+    monkeypatch.setattr(run, "head", lambda *_: done)
+    assert engine.copy_out("box", "/etc/passwd") is None
+
+
+@pytest.mark.parametrize("writes", ["cat /dev/zero", "exec sleep 1000"])
+def test_what_never_ends_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, writes: str
+) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{writes}\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(engine, "_PATIENCE", 0.5)
     assert engine.copy_out("box", "/etc/passwd") is None
 
 

@@ -56,6 +56,32 @@ def capture(
     return Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
 
+def head(argv: list[str], most: int, timeout: float) -> Result:
+    """Run a program that may write without an end: what it writes, or status 1 if that is more than ``most``.
+
+    Bytes and seconds. One that is late is ended, with a status other than 0.
+    """
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            ["timeout", "-k", "1", f"{timeout:g}", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=_environment(),
+        )
+        assert process.stdout is not None
+        # Who goes on writing after that is ended by it.
+        with process.stdout:
+            out = process.stdout.read(most + 1)
+        status = process.wait()
+        said.seek(0)
+        err = said.read(_LONGEST_LINE).decode(errors="replace")
+    return Result(1, b"", err) if len(out) > most else Result(status, out, err)
+
+
 def stream(argv: list[str], log: Log, stdin: Path | None = None) -> Result:
     """Run a program and hand on each line it writes as it comes; err holds the last of them."""
     import subprocess

@@ -132,13 +132,18 @@ def build(argv: list[str], tag: str, log: run.Log) -> None:
         raise error_of(f"{tag} cannot be built", result.err)
 
 
+# In bytes, with what is around it in a tar, and seconds.
+_SMALL, _PATIENCE = 2 << 20, 60
+
+
 def copy_out(name: str, path: str) -> bytes | None:
     """A small file of a container, running or not; None when it has no such file."""
     import io
     import tarfile
 
     for follow in (["--follow-link"], []):
-        result = run.capture(["docker", "cp", *follow, f"{name}:{path}", "-"])
+        # Whoever rules the container may have put anything there.
+        result = run.head(["docker", "cp", *follow, f"{name}:{path}", "-"], _SMALL, _PATIENCE)
         # Podman follows links without being told, and does not know the flag.
         if result.status == 0 or "unknown flag" not in result.err:
             break

@@ -34,9 +34,44 @@ _INDEX = 16 << 20
 _LINK = 4096
 _END_OF_ZIP = struct.Struct("<4s4H2LH")
 # How a packed tar begins, and what unpacks it.
-_PACKED: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_PACKED: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lambda file: io.BufferedReader(Xz(file)),
+}
+# Of unpacking xz, in bytes; `xz -9` needs 65 MB, and a head may ask for 4 GB.
+_MEMORY = 80 << 20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
            NotImplementedError, RuntimeError, UnicodeError, ValueError)  # fmt: skip
+
+
+class Xz(io.RawIOBase):
+    """A file unpacked from xz, in bounded memory: lzma.open knows no bound. Raises LZMAError, EOFError."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, as far as is known by now; 0 at the end."""
+        while True:
+            given = b""
+            if self._stream.eof:
+                # Several may follow each other, with zeros between.
+                given = (self._stream.unused_data or self._file.read(1 << 16)).lstrip(b"\0")
+                if not given:
+                    return 0
+                self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+            elif self._stream.needs_input and not (given := self._file.read(1 << 16)):
+                raise EOFError("it is cut short")
+            data = self._stream.decompress(given, len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
 
 
 class Member(NamedTuple):

@@ -144,6 +144,8 @@ class Import:
             pieces = sync.room_for(self._reader.pieces(f"{prefix}{folder}"), self.paths.crew)
             beside = f".import.{os.getpid()}.{folder}"
             (self.paths.storage / beside).mkdir(parents=True)
+            # As `mounts` makes them: docker leaves the folder itself as it is.
+            (self.paths.storage / beside).chmod(0o777)
             with backup.mounted(self.paths, self._engine, app, beside) as container:
                 self._engine.write_tree(container, backup.MOUNT, pieces)
 

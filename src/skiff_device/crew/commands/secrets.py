@@ -51,8 +51,6 @@ def _set(context: Context, args: Args, kind: str) -> None:
 
 
 def _unset(context: Context, args: Args, kind: str) -> None:
-    from skiff_device.crew import service_files
-
     restart = not args.flag("--no-restart")
     app = context.app(args)
     gone = [names.file(word) for word in args.rest()]
@@ -61,7 +59,6 @@ def _unset(context: Context, args: Args, kind: str) -> None:
         raise DeviceError("NAME is missing", f"usage: {args.usage}")
     if missing := [name for name in gone if name not in there]:
         raise DeviceError(f"{app} has no {missing[0]} among its {kind}", f"{kind}:report {app}")
-    service_files.on_cluster(context.paths, app)
 
     def edit(named: dict[str, Any]) -> None:
         for name in gone:
