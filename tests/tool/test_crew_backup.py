@@ -15,6 +15,8 @@ import pytest
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import backup_import, keys, release, repo, restore, store
+from skiff_device.crew.backup_file import Writer
+from skiff_device.crew.engine import Engine
 from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5C"
@@ -108,6 +110,48 @@ def test_an_app_comes_back_on_another_device(full: CrewDevice, data: bytes, othe
     done = other.run("backup:import", stdin=data)
     assert done.status == 1 and "there is an app app already" in done.err
     assert tree(other) == before
+
+
+@pytest.mark.parametrize("left", [b"ke", b"kept", bytes(1024)])
+def test_a_folder_that_changes_while_it_is_copied_makes_no_backup(
+    full: CrewDevice, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
+    """As the engine's tar ends when a file becomes shorter between its head and its content."""
+    read_tree = Engine.read_tree
+    (full.paths.storage / "data/sub/file").write_bytes(b"kept" * 1024)
+
+    def short(self: Engine, name: str, path: str) -> Iterator[bytes]:
+        whole = b"".join(read_tree(self, name, path))
+        yield whole[: whole.index(b"kept")] + left
+
+    monkeypatch.setattr(Engine, "read_tree", short)
+    done = full.run("backup:export")
+    assert done.status == 1
+    assert "storage/data changed or cannot be read" in done.err and "ps:stop app" in done.err
+
+
+@pytest.mark.parametrize("name", ["Fotos alt", "Bücher", "a+b@c", ".hidden", "x" * 255])
+def test_a_folder_of_any_name_comes_back(crew: CrewDevice, name: str) -> None:
+    store.create(crew.paths, "app")
+    folder = crew.paths.storage / name
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"kept")
+    path = f"/mnt/persist/skiff/crew/storage/{name}"
+    assert crew.run("storage:mount", "--no-restart", "app", f"{path}:/data").status == 0
+    data = exported(crew)
+    assert crew.run("apps:destroy", "--force", "app").status == 0
+    remove_folder(folder)
+    done = crew.run("backup:import", stdin=data)
+    assert done.status == 0, done.err
+    assert (folder / "file").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", "\ud800", "x" * 256, ".import.1.0", 1])
+def test_what_is_no_folder_of_storage(other: CrewDevice, name: object) -> None:
+    out = io.BytesIO()
+    Writer(out, {"apps": [], "storage": [name]}).close()
+    done = other.run("backup:import", stdin=out.getvalue())
+    assert done.status == 1 and "damaged: storage" in done.err
 
 
 def test_only_the_apps_named_and_no_keys(full: CrewDevice, other: CrewDevice) -> None:

@@ -22,9 +22,13 @@ from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
-# Of a file with a certificate, and of a folder of storage.
+# Of a file with a certificate.
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NUMBER = 1
+# How folders of storage begin that are put beside, and go at the next boot.
+_BESIDE = ".import."
+# Of a file, in bytes (NAME_MAX).
+_LONGEST = 255
 
 
 class Import:
@@ -49,11 +53,13 @@ class Import:
 
     def _listed(self, name: str) -> list[str]:
         found = self._reader.about.get(name)
-        if not isinstance(found, list) or not all(
-            isinstance(one, str) and _FILE.fullmatch(one) for one in found
-        ):
+        if not isinstance(found, list) or not all(isinstance(one, str) and _is_folder(one) for one in found):
             raise DeviceError(f"the backup is damaged: {name}", "take another one")
         return found
+
+    def _beside(self, folder: str) -> Path:
+        """Where a folder of storage is put beside. Its own name may be as long as names can be."""
+        return self.paths.storage / f"{_BESIDE}{os.getpid()}.{self._storage.index(folder)}"
 
     def check_free(self) -> None:
         """Raise DeviceError when something of it is there already."""
@@ -142,15 +148,15 @@ class Import:
             if folder not in self._storage:
                 raise DeviceError(f"the backup is damaged: {names.shown(name)}", "take another one")
             pieces = sync.room_for(self._reader.pieces(f"{prefix}{folder}"), self.paths.crew)
-            beside = f".import.{os.getpid()}.{folder}"
-            (self.paths.storage / beside).mkdir(parents=True)
-            with backup.mounted(self.paths, self._engine, app, beside) as container:
+            beside = self._beside(folder)
+            beside.mkdir(parents=True)
+            with backup.mounted(self.paths, self._engine, app, beside.name) as container:
                 self._engine.write_tree(container, backup.MOUNT, pieces)
 
     def commit(self, with_keys: bool, with_global: bool) -> None:
         """From here on it counts, one app after the other."""
         for folder in self._storage:
-            beside = self.paths.storage / f".import.{os.getpid()}.{folder}"
+            beside = self._beside(folder)
             if beside.exists():
                 beside.rename(self.paths.storage / folder)
         if with_global and self._stage.settings.exists():
@@ -186,7 +192,7 @@ class Import:
     def tidy(self) -> None:
         """Remove what was put beside and is not of use."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        for folder in self.paths.storage.glob(f".import.{os.getpid()}.*"):
+        for folder in self.paths.storage.glob(f"{_BESIDE}{os.getpid()}.*"):
             shutil.rmtree(folder, ignore_errors=True)
         for tag in self._tags:
             self._engine.untag(tag)
@@ -210,6 +216,17 @@ def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say
         wanted.tidy()
     restore.bring_up(paths, wanted.apps, say)
     return wanted.apps
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name can be of a folder of storage: of whatever storage:mount takes, but one folder."""
+    return (
+        name not in ("", ".", "..")
+        and "/" not in name
+        and name.isprintable()
+        and len(name.encode()) <= _LONGEST
+        and not name.startswith(_BESIDE)
+    )
 
 
 def _put(path: Path, value: dict[str, Any]) -> None:
