@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from skiff_device.common.errors import DeviceError
 from skiff_device.crew import backup_import, keys, release, repo, restore, store
 from skiff_device.crew.backup_file import Writer
 from skiff_device.crew.engine import Engine
+from skiff_device.crew.paths import Paths
 from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5C"
@@ -230,6 +231,41 @@ def test_a_damaged_or_hostile_backup_changes_nothing(data: bytes, other: CrewDev
         assert tree(other) == before, number
         assert other.engine.containers == {}, number
         assert not [name for name in other.engine.images if name.startswith("crew/app:")], number
+
+
+def test_a_cleanup_takes_no_image_that_is_being_taken_in(
+    data: bytes, other: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other.paths.root / f"proc/{os.getpid()}").mkdir(parents=True)
+    commit = backup_import.Import.commit
+
+    def late(self: backup_import.Import, with_keys: bool, with_global: bool) -> None:
+        assert other.run("cleanup").status == 0
+        commit(self, with_keys, with_global)
+
+    monkeypatch.setattr(backup_import.Import, "commit", late)
+    done = other.run("backup:import", stdin=data)
+    assert done.status == 0, done.err
+    now = release.current(other.paths, "app")
+    assert now is not None and other.engine.images[now.tag]["Id"] == now.image
+    assert other.engine.containers["app.worker.1-1"].running
+    # It has no other name any more.
+    assert [name for name in other.engine.images if name.startswith("crew/app:")] == [now.tag]
+
+
+def test_an_import_says_so_when_an_app_does_not_start(
+    data: bytes, other: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_up = restore.bring_up
+
+    def refused(paths: Paths, apps: list[str], say: Callable[[str], None]) -> list[str]:
+        other.engine.refuse = "no such device"
+        return bring_up(paths, apps, say)
+
+    monkeypatch.setattr(restore, "bring_up", refused)
+    done = other.run("backup:import", stdin=data)
+    assert done.status == 1 and "app does not run: " in done.err and "2 apps are back" in done.text
+    assert store.apps(other.paths) == ["app", "empty"]
 
 
 def test_an_app_that_was_taken_in_keeps_its_image_when_the_next_one_is_not(

@@ -116,7 +116,7 @@ class Import:
         bundle.unlink()
 
     def _release(self, app: str) -> None:
-        """The image goes to the engine at once, by a name that only the app to come has."""
+        """The image goes to the engine at once, by a name that cleanup lets alone while this goes on."""
         release = backup.check_release(self._reader.json(f"apps/{app}/release.json"), _NUMBER)
         pieces = sync.room_for(self._reader.pieces(f"apps/{app}/image"), self.paths.crew)
         arch = str(self._reader.about.get("arch", ""))
@@ -126,10 +126,7 @@ class Import:
             self._say(f"       its image is for {names.shown(arch)}: build it again with ps:rebuild {app}")
             return
         image = self._load(app, pieces)
-        release = release._replace(image=image, tag=f"crew/{app}:{_NUMBER}")
-        self._engine.tag(image, release.tag)
-        self._tags.append(release.tag)
-        releases.save(self._stage, app, release)
+        releases.save(self._stage, app, release._replace(image=image, tag=f"crew/{app}:{_NUMBER}"))
 
     def _load(self, app: str, pieces: Any) -> str:
         said = self._engine.load(pieces)
@@ -137,9 +134,10 @@ class Import:
         found = self._engine.image(match[0]) if match else None
         if match is None or found is None:
             raise DeviceError(f"the backup has no image of {app}", "take another one")
-        if match[0] != f"crew/{app}:{_NUMBER}":
-            self._tags.append(match[0])
-        return str(found["Id"])
+        image, held = str(found["Id"]), f"crew/{app}:build-{os.getpid()}"
+        self._tags += [match[0], held]
+        self._engine.tag(image, held)
+        return image
 
     def _folders(self, app: str) -> None:
         """Folders of storage are written by the engine, which may give files to anybody."""
@@ -173,6 +171,8 @@ class Import:
                     made = containers.lay_out(self.paths, app, _NUMBER, scale, network)
                     releases.save(self._stage, app, release._replace(containers=made))
                     releases.point_at(self._stage, app, _NUMBER)
+                    self._tags.append(release.tag)
+                    self._engine.tag(release.image, release.tag)
                 self._place(app)
             # Whatever becomes of the others, this app's image is in use.
             self._tags = [tag for tag in self._tags if tag != f"crew/{app}:{_NUMBER}"]
@@ -198,8 +198,10 @@ class Import:
             self._engine.untag(tag)
 
 
-def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say: Say) -> list[str]:
-    """Take a backup in and start its apps; their names.
+def take(
+    paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say: Say
+) -> tuple[list[str], list[str]]:
+    """Take a backup in and start its apps; their names, and those that do not run.
 
     Raises DeviceError: nothing has changed then; of a disk that fails at the very end some apps are there.
     """
@@ -214,8 +216,7 @@ def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say
         wanted.commit(with_keys, with_global)
     finally:
         wanted.tidy()
-    restore.bring_up(paths, wanted.apps, say)
-    return wanted.apps
+    return wanted.apps, restore.bring_up(paths, wanted.apps, say)
 
 
 def _is_folder(name: str) -> bool:
