@@ -120,6 +120,8 @@ class FakeEngine:
         self.pruned: list[tuple[str, dict[str, str]]] = []
         # What `docker save` gives beside the name, per image.
         self.saved: dict[str, bytes] = {}
+        # The next logs are broken off, as by an engine that is restarted.
+        self.breaks_off = False
         # Why `docker create` fails, where it is to.
         self.refuse = ""
         self._server = Server(str(path), Handler)
@@ -517,8 +519,14 @@ class Handler(BaseHTTPRequestHandler):
     def _do_logs(self, container: Container, query: dict[str, str], body: Any) -> None:
         engine = self.server.engine
         self.send_response(200)
-        self.end_headers()
         self.close_connection = True
+        if engine.breaks_off:
+            engine.breaks_off = False
+            # A chunk that never comes.
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            return
+        self.end_headers()
         with engine.lock:
             since = float(query.get("since") or 0)
             lines = [one for one in container.log if not since or _seconds(one[1]) >= since]

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ import pytest
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import backup_import, keys, release, repo, restore, store
+from skiff_device.crew.backup_file import Writer
+from skiff_device.crew.engine import Engine
+from skiff_device.crew.paths import Paths
 from tests.tool.crew_device import CrewDevice, remove_folder, short_folder
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0mBxXgAkT7hXNgJdQ3GkAkY4JbKkzB3j1m7Q3y9d5C"
@@ -111,6 +114,48 @@ def test_an_app_comes_back_on_another_device(full: CrewDevice, data: bytes, othe
     assert tree(other) == before
 
 
+@pytest.mark.parametrize("left", [b"ke", b"kept", bytes(1024)])
+def test_a_folder_that_changes_while_it_is_copied_makes_no_backup(
+    full: CrewDevice, monkeypatch: pytest.MonkeyPatch, left: bytes
+) -> None:
+    """As the engine's tar ends when a file becomes shorter between its head and its content."""
+    read_tree = Engine.read_tree
+    (full.paths.storage / "data/sub/file").write_bytes(b"kept" * 1024)
+
+    def short(self: Engine, name: str, path: str) -> Iterator[bytes]:
+        whole = b"".join(read_tree(self, name, path))
+        yield whole[: whole.index(b"kept")] + left
+
+    monkeypatch.setattr(Engine, "read_tree", short)
+    done = full.run("backup:export")
+    assert done.status == 1
+    assert "storage/data changed or cannot be read" in done.err and "ps:stop app" in done.err
+
+
+@pytest.mark.parametrize("name", ["Fotos alt", "Bücher", "a+b@c", ".hidden", "x" * 255])
+def test_a_folder_of_any_name_comes_back(crew: CrewDevice, name: str) -> None:
+    store.create(crew.paths, "app")
+    folder = crew.paths.storage / name
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"kept")
+    path = f"/mnt/persist/skiff/crew/storage/{name}"
+    assert crew.run("storage:mount", "--no-restart", "app", f"{path}:/data").status == 0
+    data = exported(crew)
+    assert crew.run("apps:destroy", "--force", "app").status == 0
+    remove_folder(folder)
+    done = crew.run("backup:import", stdin=data)
+    assert done.status == 0, done.err
+    assert (folder / "file").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", "\ud800", "x" * 256, ".import.1.0", 1])
+def test_what_is_no_folder_of_storage(other: CrewDevice, name: object) -> None:
+    out = io.BytesIO()
+    Writer(out, {"apps": [], "storage": [name]}).close()
+    done = other.run("backup:import", stdin=out.getvalue())
+    assert done.status == 1 and "damaged: storage" in done.err
+
+
 def test_only_the_apps_named_and_no_keys(full: CrewDevice, other: CrewDevice) -> None:
     data = exported(full, "empty")
     assert other.run("backup:import", "--keys", "--global", stdin=data).status == 0
@@ -187,6 +232,41 @@ def test_a_damaged_or_hostile_backup_changes_nothing(data: bytes, other: CrewDev
         assert tree(other) == before, number
         assert other.engine.containers == {}, number
         assert not [name for name in other.engine.images if name.startswith("crew/app:")], number
+
+
+def test_a_cleanup_takes_no_image_that_is_being_taken_in(
+    data: bytes, other: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (other.paths.root / f"proc/{os.getpid()}").mkdir(parents=True)
+    commit = backup_import.Import.commit
+
+    def late(self: backup_import.Import, with_keys: bool, with_global: bool) -> None:
+        assert other.run("cleanup").status == 0
+        commit(self, with_keys, with_global)
+
+    monkeypatch.setattr(backup_import.Import, "commit", late)
+    done = other.run("backup:import", stdin=data)
+    assert done.status == 0, done.err
+    now = release.current(other.paths, "app")
+    assert now is not None and other.engine.images[now.tag]["Id"] == now.image
+    assert other.engine.containers["app.worker.1-1"].running
+    # It has no other name any more.
+    assert [name for name in other.engine.images if name.startswith("crew/app:")] == [now.tag]
+
+
+def test_an_import_says_so_when_an_app_does_not_start(
+    data: bytes, other: CrewDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_up = restore.bring_up
+
+    def refused(paths: Paths, apps: list[str], say: Callable[[str], None]) -> list[str]:
+        other.engine.refuse = "no such device"
+        return bring_up(paths, apps, say)
+
+    monkeypatch.setattr(restore, "bring_up", refused)
+    done = other.run("backup:import", stdin=data)
+    assert done.status == 1 and "app does not run: " in done.err and "2 apps are back" in done.text
+    assert store.apps(other.paths) == ["app", "empty"]
 
 
 def test_an_app_that_was_taken_in_keeps_its_image_when_the_next_one_is_not(

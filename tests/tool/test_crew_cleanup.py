@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_nothing_that_serves_or_is_kept_goes(crew: CrewDevice) -> None:
     rows = json.loads(done.text)
     assert (rows["images"], rows["containers"], rows["cache"]) == (5, 1, 3000)
     assert crew.engine.pruned[-1] == ("build", {"keep-storage": str(1 << 30), "all": "1"})
+
+
+def test_what_comes_amid_it_stays(crew: CrewDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an import, say: its image is there when images are listed, and the app when it is looked for."""
+    crew.engine.image("crew/gone:1")
+    listed = Engine.images
+
+    def late(self: Engine, label: str = "") -> list[dict[str, Any]]:
+        if not store.exists(crew.paths, "app"):
+            crew.app("app")
+        return listed(self, label)
+
+    monkeypatch.setattr(Engine, "images", late)
+    assert crew.run("cleanup").status == 0
+    assert images(crew) == {"crew/app:1"}
 
 
 def test_what_a_cluster_brought_here_goes_when_it_runs_elsewhere(crew: CrewDevice) -> None:

@@ -98,6 +98,17 @@ def test_a_container_that_starts_again_is_followed_again(crew: CrewDevice) -> No
     assert process.wait(10) == 130
 
 
+def test_a_follower_goes_on_after_an_engine_that_was_restarted(crew: CrewDevice) -> None:
+    crew.app("app")
+    crew.engine.write("app.worker.1-1", "still there")
+    crew.engine.breaks_off = True
+    process = crew.start("logs", "-t", "-q", "app")
+    assert read_line(process) == "still there"
+    assert not crew.engine.breaks_off
+    crew.engine.end(crew.engine.containers["app.worker.1-1"])
+    assert process.wait(10) == 0
+
+
 def test_a_follower_ends_when_nobody_reads_though_nothing_is_written(crew: CrewDevice) -> None:
     crew.app("app")
     crew.engine.write("app.worker.1-1", "x")

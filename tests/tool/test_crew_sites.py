@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from skiff_device.crew import cluster_sites, router, store
+from skiff_device.crew import cluster_sites, router, service_spec, store
 from tests.tool.crew_device import CrewDevice
 from tests.tool.test_crew_services import clustered, roll_out, shop
 
 __all__ = ["clustered", "shop"]
 
 PEM = "a certificate and its key\n"
+# Another manager, by its id.
+ANOTHER = "00002node"
 OTHER = {"app": "blog", "port": 80, "names": ["blog.example.org"], "servers": ["127.0.0.1:30007"], "tls": ""}
 
 
@@ -25,6 +27,7 @@ def manager(clustered: CrewDevice) -> CrewDevice:
     (clustered.paths.crew / "cluster").mkdir()
     (clustered.paths.crew / "cluster/interface").write_text("eth1\n")
     clustered.run("domains:set", "shop", "shop.example.org")
+    assert clustered.engine.swarm.add("board2", "manager") == ANOTHER
     return clustered
 
 
@@ -41,7 +44,7 @@ def told(crew: CrewDevice) -> list[dict[str, Any]]:
 
 def another_tells(crew: CrewDevice, *sites: dict[str, Any], app: str = "blog") -> None:
     """A site that comes from another manager."""
-    labels = {"crew.site.app": app, "crew.site.device": "another"}
+    labels = {"crew.site.app": app, "crew.site.device": ANOTHER}
     data = base64.b64encode(json.dumps(sites).encode()).decode()
     body = {"Name": "x", "Labels": labels, "Data": data}
     crew.engine.swarm.object("configs", ["create"], "POST", {}, body)
@@ -114,6 +117,55 @@ def test_what_is_gone_is_forgotten(manager: CrewDevice) -> None:
     del manager.engine.swarm.objects["configs"][manager.engine.swarm.made[0]]
     cluster_sites.sync(manager.paths)
     assert answered(manager).keys() == {("wiki", 80)} and not pem.exists()
+
+
+def lose(crew: CrewDevice, *, forgotten: bool = False) -> None:
+    """The other manager goes for ever."""
+    swarm = crew.engine.swarm
+    swarm.nodes[ANOTHER]["Status"]["State"] = "down"
+    if forgotten:
+        assert crew.run("cluster:remove", "board2").status == 0
+
+
+def runs(crew: CrewDevice, app: str) -> None:
+    """An app of another manager has a service."""
+    name = f"{app}_web"
+    labels, mode = {service_spec.APP: app}, {"Replicated": {"Replicas": 1}}
+    spec = {"Name": name, "Labels": labels, "Mode": mode, "TaskTemplate": {}}
+    crew.engine.swarm.services[name] = spec
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_apps_of_a_lost_manager_are_answered_until_they_end(manager: CrewDevice, forgotten: bool) -> None:
+    runs(manager, "blog")
+    another_tells(manager, OTHER)
+    lose(manager, forgotten=forgotten)
+    cluster_sites.sync(manager.paths)
+    assert answered(manager) == {("blog", 80): ("127.0.0.1:30007",)}
+    manager.engine.swarm.services.clear()
+    cluster_sites.sync(manager.paths)
+    assert answered(manager) == {} and manager.engine.swarm.names("configs") == []
+
+
+def test_a_manager_that_is_there_looks_after_its_own(manager: CrewDevice) -> None:
+    """It may be making services anew; and would tell again what others take away, and again."""
+    another_tells(manager, OTHER)
+    cluster_sites.sync(manager.paths)
+    assert answered(manager) == {("blog", 80): ("127.0.0.1:30007",)}
+
+
+def test_an_app_of_a_manager_that_was_forgotten_is_told_by_the_one_that_has_it_now(
+    manager: CrewDevice,
+) -> None:
+    roll_out(manager)
+    another_tells(manager, {**OTHER, "app": "shop", "tls": PEM}, app="shop")
+    lose(manager)
+    # It may come back.
+    cluster_sites.sync(manager.paths)
+    assert len(manager.engine.swarm.names("configs")) == 2
+    lose(manager, forgotten=True)
+    cluster_sites.sync(manager.paths)
+    assert len(manager.engine.swarm.names("configs")) == len(told(manager)) == 1
 
 
 def test_a_worker_knows_nothing_of_others(manager: CrewDevice) -> None:

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -60,7 +60,10 @@ def port() -> Iterator[int]:
             status = 503 if self.path == "/late" and Handler.tries < 3 else 200
             self.send_response(404 if self.path == "/none" else status)
             self.end_headers()
-            self.wfile.write(f"hello {self.headers['Host']}".encode())
+            with suppress(OSError):
+                while self.path == "/endless":
+                    self.wfile.write(b": beat\n" * 1000)
+                self.wfile.write(f"hello {self.headers['Host']}".encode())
 
         def log_message(self, *args: object) -> None:
             pass
@@ -120,6 +123,14 @@ def test_checks(port: int, one: Check, message: str) -> None:
         return
     with pytest.raises(DeviceError, match=message):
         ready(Engine(), Plan((one,), port))
+
+
+def test_an_answer_without_an_end_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(1000))
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _: None)
+    monkeypatch.setattr(check, "time", clock)
+    with pytest.raises(DeviceError, match="does not pass /endless: the answer does not end within 5 s"):
+        ready(Engine(), Plan((Check("http", path="/endless", wait=0, attempts=1),), port))
 
 
 def test_a_command_that_fails_tells_what_it_said() -> None:

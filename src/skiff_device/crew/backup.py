@@ -14,8 +14,9 @@ from skiff_device.common import run
 from skiff_device.common.errors import DeviceError
 from skiff_device.crew import keys, names, raw_env, repo, store
 from skiff_device.crew import release as releases
-from skiff_device.crew.backup_file import PIECE, Writer
+from skiff_device.crew.backup_file import PIECE, Pieces, Writer
 from skiff_device.crew.engine import Engine
+from skiff_device.crew.engine_api import CHUNK
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
@@ -23,6 +24,8 @@ Say = Callable[[str], None]
 # through a container of an empty image that is never started. Where it sees the folder:
 MOUNT = "/storage"
 _EMPTY = "crew/backup:empty"
+# A tar ends with so many zeros, in bytes.
+_END = 1024
 
 
 def storage_of(paths: Paths, app: str) -> list[str]:
@@ -90,8 +93,45 @@ def _app(paths: Paths, engine: Engine, writer: Writer, app: str, folders: list[s
             mounted(paths, engine, app, folder) as container,
             writer.pieces(f"apps/{app}/storage/{folder}") as pieces,
         ):
-            for data in engine.read_tree(container, f"{MOUNT}/."):
-                pieces.write(data)
+            if not _whole(engine.read_tree(container, f"{MOUNT}/."), pieces):
+                raise DeviceError(
+                    f"storage/{folder} changed or cannot be read while it was copied",
+                    f"ps:stop {app}, and again",
+                )
+
+
+class _Copy(io.RawIOBase):
+    """Hands a tar on while somebody reads it, and knows how it ended."""
+
+    def __init__(self, tar: Iterator[bytes], out: Pieces) -> None:
+        self._tar = tar
+        self._out = out
+        self.end = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next piece, of whatever size; nothing at the end."""
+        data = next(self._tar, b"")
+        self._out.write(data)
+        self.end = (self.end + data)[-_END:]
+        return data
+
+
+def _whole(tar: Iterator[bytes], out: Pieces) -> bool:
+    """Hand a tar of the engine's on; whether all of it came.
+
+    Of a file that became shorter, or cannot be read, the engine only logs it: what follows is missing then.
+    """
+    copy = _Copy(tar, out)
+    try:
+        with tarfile.open(fileobj=copy, mode="r|", bufsize=CHUNK) as heads:
+            for _ in heads:
+                # tarfile would remember all of them.
+                heads.members = []  # type: ignore[attr-defined]
+    except tarfile.TarError:
+        return False
+    while copy.read(PIECE):
+        pass
+    return copy.end == bytes(_END)
 
 
 def _image(engine: Engine, writer: Writer, app: str, release: releases.Release) -> None:

@@ -22,9 +22,13 @@ from skiff_device.crew.engine import Engine
 from skiff_device.crew.paths import Paths
 
 Say = Callable[[str], None]
-# Of a file with a certificate, and of a folder of storage.
+# Of a file with a certificate.
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NUMBER = 1
+# How folders of storage begin that are put beside, and go at the next boot.
+_BESIDE = ".import."
+# Of a file, in bytes (NAME_MAX).
+_LONGEST = 255
 
 
 class Import:
@@ -49,11 +53,13 @@ class Import:
 
     def _listed(self, name: str) -> list[str]:
         found = self._reader.about.get(name)
-        if not isinstance(found, list) or not all(
-            isinstance(one, str) and _FILE.fullmatch(one) for one in found
-        ):
+        if not isinstance(found, list) or not all(isinstance(one, str) and _is_folder(one) for one in found):
             raise DeviceError(f"the backup is damaged: {name}", "take another one")
         return found
+
+    def _beside(self, folder: str) -> Path:
+        """Where a folder of storage is put beside. Its own name may be as long as names can be."""
+        return self.paths.storage / f"{_BESIDE}{os.getpid()}.{self._storage.index(folder)}"
 
     def check_free(self) -> None:
         """Raise DeviceError when something of it is there already."""
@@ -110,7 +116,7 @@ class Import:
         bundle.unlink()
 
     def _release(self, app: str) -> None:
-        """The image goes to the engine at once, by a name that only the app to come has."""
+        """The image goes to the engine at once, by a name that cleanup lets alone while this goes on."""
         release = backup.check_release(self._reader.json(f"apps/{app}/release.json"), _NUMBER)
         pieces = sync.room_for(self._reader.pieces(f"apps/{app}/image"), self.paths.crew)
         arch = str(self._reader.about.get("arch", ""))
@@ -120,10 +126,7 @@ class Import:
             self._say(f"       its image is for {names.shown(arch)}: build it again with ps:rebuild {app}")
             return
         image = self._load(app, pieces)
-        release = release._replace(image=image, tag=f"crew/{app}:{_NUMBER}")
-        self._engine.tag(image, release.tag)
-        self._tags.append(release.tag)
-        releases.save(self._stage, app, release)
+        releases.save(self._stage, app, release._replace(image=image, tag=f"crew/{app}:{_NUMBER}"))
 
     def _load(self, app: str, pieces: Any) -> str:
         said = self._engine.load(pieces)
@@ -131,9 +134,10 @@ class Import:
         found = self._engine.image(match[0]) if match else None
         if match is None or found is None:
             raise DeviceError(f"the backup has no image of {app}", "take another one")
-        if match[0] != f"crew/{app}:{_NUMBER}":
-            self._tags.append(match[0])
-        return str(found["Id"])
+        image, held = str(found["Id"]), f"crew/{app}:build-{os.getpid()}"
+        self._tags += [match[0], held]
+        self._engine.tag(image, held)
+        return image
 
     def _folders(self, app: str) -> None:
         """Folders of storage are written by the engine, which may give files to anybody."""
@@ -142,17 +146,17 @@ class Import:
             if folder not in self._storage:
                 raise DeviceError(f"the backup is damaged: {names.shown(name)}", "take another one")
             pieces = sync.room_for(self._reader.pieces(f"{prefix}{folder}"), self.paths.crew)
-            beside = f".import.{os.getpid()}.{folder}"
-            (self.paths.storage / beside).mkdir(parents=True)
+            beside = self._beside(folder)
+            beside.mkdir(parents=True)
             # As `mounts` makes them: docker leaves the folder itself as it is.
-            (self.paths.storage / beside).chmod(0o777)
-            with backup.mounted(self.paths, self._engine, app, beside) as container:
+            beside.chmod(0o777)
+            with backup.mounted(self.paths, self._engine, app, beside.name) as container:
                 self._engine.write_tree(container, backup.MOUNT, pieces)
 
     def commit(self, with_keys: bool, with_global: bool) -> None:
         """From here on it counts, one app after the other."""
         for folder in self._storage:
-            beside = self.paths.storage / f".import.{os.getpid()}.{folder}"
+            beside = self._beside(folder)
             if beside.exists():
                 beside.rename(self.paths.storage / folder)
         if with_global and self._stage.settings.exists():
@@ -169,6 +173,8 @@ class Import:
                     made = containers.lay_out(self.paths, app, _NUMBER, scale, network)
                     releases.save(self._stage, app, release._replace(containers=made))
                     releases.point_at(self._stage, app, _NUMBER)
+                    self._tags.append(release.tag)
+                    self._engine.tag(release.image, release.tag)
                 self._place(app)
             # Whatever becomes of the others, this app's image is in use.
             self._tags = [tag for tag in self._tags if tag != f"crew/{app}:{_NUMBER}"]
@@ -188,14 +194,16 @@ class Import:
     def tidy(self) -> None:
         """Remove what was put beside and is not of use."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        for folder in self.paths.storage.glob(f".import.{os.getpid()}.*"):
+        for folder in self.paths.storage.glob(f"{_BESIDE}{os.getpid()}.*"):
             shutil.rmtree(folder, ignore_errors=True)
         for tag in self._tags:
             self._engine.untag(tag)
 
 
-def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say: Say) -> list[str]:
-    """Take a backup in and start its apps; their names.
+def take(
+    paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say: Say
+) -> tuple[list[str], list[str]]:
+    """Take a backup in and start its apps; their names, and those that do not run.
 
     Raises DeviceError: nothing has changed then; of a disk that fails at the very end some apps are there.
     """
@@ -210,8 +218,18 @@ def take(paths: Paths, stream: BinaryIO, with_keys: bool, with_global: bool, say
         wanted.commit(with_keys, with_global)
     finally:
         wanted.tidy()
-    restore.bring_up(paths, wanted.apps, say)
-    return wanted.apps
+    return wanted.apps, restore.bring_up(paths, wanted.apps, say)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name can be of a folder of storage: of whatever storage:mount takes, but one folder."""
+    return (
+        name not in ("", ".", "..")
+        and "/" not in name
+        and name.isprintable()
+        and len(name.encode()) <= _LONGEST
+        and not name.startswith(_BESIDE)
+    )
 
 
 def _put(path: Path, value: dict[str, Any]) -> None:

@@ -26,6 +26,9 @@ DEFAULT_UPTIME = 5.0
 LONGEST = 120.0
 _PAUSE = 0.1
 _DAY = 86400
+# As much of an answer is looked at, and at once; in bytes.
+_BODY = 1 << 20
+_PIECE = 1 << 16
 # How long one that ended and was started again is waited for, to tell its status.
 _NEXT_END = 10.0
 
@@ -271,17 +274,23 @@ def _once(engine: Engine, container: Running, plan: Plan, check: Check) -> str:
         text = " ".join(said.decode(errors="replace").split())[:200]
         return "" if status == 0 else f"status {status} {text}".rstrip()
     port = check.port or plan.port or 5000
+    end = time.monotonic() + check.timeout
+    body = b""
     connection = http.client.HTTPConnection(container.address, port, timeout=check.timeout)
     try:
         connection.request("GET", check.path, headers={"Host": check.host or plan.host or "localhost"})
         answer = connection.getresponse()
-        body = answer.read(1 << 20).decode(errors="replace")
+        while len(body) < _BODY and (data := answer.read1(_PIECE)):
+            body += data
+            # The limit of the connection is for silence.
+            if time.monotonic() > end:
+                return f"the answer does not end within {check.timeout:g} s"
     except (OSError, http.client.HTTPException, ValueError) as error:
         return str(error) or type(error).__name__
     finally:
         connection.close()
     if not 200 <= answer.status < 400:
         return f"status {answer.status}"
-    if check.content and check.content not in body:
+    if check.content and check.content not in body.decode(errors="replace"):
         return f"the answer does not hold {check.content!r}"
     return ""

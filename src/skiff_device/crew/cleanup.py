@@ -84,26 +84,32 @@ def _tags(paths: Paths, engine: Engine, name: str) -> int:
             match = _TAG.fullmatch(str(tag))
             if match is None or match[1] != name or (match[2] and int(match[2]) in numbers):
                 continue
-            # A build that is under way has this name for its image until there is a release of it.
-            if match[3] and Path(paths.root / "proc" / match[3]).exists():
+            if _is_under_way(paths, match):
                 continue
             count += engine.untag(str(tag))
     return count
 
 
+def _is_under_way(paths: Paths, match: re.Match[str]) -> bool:
+    """Whether a build or an import has this name for its image, until there is a release of it."""
+    return bool(match[3]) and Path(paths.root / "proc" / match[3]).exists()
+
+
 def everything(paths: Paths, engine: Engine) -> Freed:
     """What no app needs, what apps that are gone left, unnamed images, and build cache beyond its limit."""
     freed = Freed()
-    apps = store.apps(paths)
-    for name in apps:
+    for name in store.apps(paths):
         # A damaged app keeps nobody's disk full.
         with suppress(DeviceError):
             freed += app(paths, engine, name)
     for image in engine.images():
-        for tag in image.get("RepoTags") or []:
-            match = _TAG.fullmatch(str(tag))
-            if match is not None and match[1] not in apps:
-                freed += Freed(images=int(engine.untag(str(tag))))
+        found = [match for tag in image.get("RepoTags") or [] if (match := _TAG.fullmatch(str(tag)))]
+        if any(_is_under_way(paths, match) for match in found):
+            continue
+        for match in found:
+            # Looked for now: an import that has just ended was under way until its app was there.
+            if not store.exists(paths, match[1]):
+                freed += Freed(images=int(engine.untag(match[0])))
     freed += _fetched(engine)
     unnamed = engine.prune_images()
     return freed + Freed(cache=unnamed + engine.prune_build_cache(cache_limit(paths)))

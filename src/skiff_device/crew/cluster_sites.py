@@ -16,9 +16,9 @@ from typing import Any
 
 from skiff_device.common.errors import DeviceError
 from skiff_device.common.files import write_atomically
-from skiff_device.crew import names, router, store
+from skiff_device.crew import names, router, service_spec, store
 from skiff_device.crew.engine_api import Api, Refused, records
-from skiff_device.crew.engine_swarm import Swarm, patiently
+from skiff_device.crew.engine_swarm import Swarm, is_there, patiently
 from skiff_device.crew.nginx_conf import Site
 from skiff_device.crew.paths import Paths
 
@@ -53,8 +53,9 @@ def sync(paths: Paths) -> bool:
         return False
     here = str(state["NodeID"])
     listed = patiently(lambda: swarm.objects("configs", _APP))
-    _keep(swarm, here, listed, _own(paths))
-    others = [one for one in listed if not _is_of(one, here)]
+    own = _own(paths)
+    _keep(swarm, here, listed, own)
+    others = _without_lost(swarm, [one for one in listed if not _is_of(one, here)], own)
     others.sort(key=lambda one: str(one["CreatedAt"]))
     # Of an app that was pushed to two managers the last one counts.
     _take_in(paths, {one["Spec"]["Labels"][_APP]: json.loads(_data(one)) for one in others})
@@ -92,9 +93,34 @@ def _keep(swarm: Swarm, here: str, listed: list[dict[str, Any]], wanted: dict[st
         swarm.create_object("configs", name, {_APP: app, _DEVICE: here}, wanted[app])
     for one in mine:
         if one not in kept:
-            # Another command may have been quicker.
-            with suppress(Refused):
-                swarm.remove_object("configs", one)
+            _forget(swarm, one)
+
+
+def _forget(swarm: Swarm, found: dict[str, Any]) -> None:
+    # Another command may have been quicker.
+    with suppress(Refused):
+        swarm.remove_object("configs", found)
+
+
+def _without_lost(swarm: Swarm, others: list[dict[str, Any]], own: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Forget what lost managers told of apps that have ended, or are this device's now; what is left.
+
+    An app of theirs that runs is answered still. Managers that are there look after their own.
+    """
+    nodes = {str(node["ID"]): node for node in patiently(swarm.nodes)} if others else {}
+    left = []
+    for one in others:
+        app, node = one["Spec"]["Labels"][_APP], nodes.get(str(one["Spec"]["Labels"].get(_DEVICE)))
+        lost = node is None or not is_there(node) or "ManagerStatus" not in node
+        if lost and ((node is None and app in own) or not _runs(swarm, app)):
+            _forget(swarm, one)
+        else:
+            left.append(one)
+    return left
+
+
+def _runs(swarm: Swarm, app: str) -> bool:
+    return bool(patiently(lambda: swarm.labelled(f"{service_spec.APP}={app}")))
 
 
 def _is_of(found: dict[str, Any], here: str) -> bool:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from http.client import HTTPException
 from typing import TYPE_CHECKING, NamedTuple
 
 from skiff_device.common.errors import DeviceError
@@ -131,17 +132,20 @@ class Follower:
         return bool(self._busy)
 
     def _read(self, source: Source, tail: str, since: str) -> None:
-        with suppress(DeviceError, OSError):
-            for line in lines(self._engine, source, True, "all" if since else tail, unix(since)):
-                # The engine begins with the very moment that was seen last.
-                if line.time > since:
-                    self._seen[source] = line.time
-                    with self._news:
-                        self._come.append(line)
-                        self._news.notify()
-        with self._news:
-            self._busy.discard(source)
-            self._news.notify()
+        try:
+            # An engine that is restarted breaks its answer off.
+            with suppress(DeviceError, OSError, HTTPException):
+                for line in lines(self._engine, source, True, "all" if since else tail, unix(since)):
+                    # The engine begins with the very moment that was seen last.
+                    if line.time > since:
+                        self._seen[source] = line.time
+                        with self._news:
+                            self._come.append(line)
+                            self._news.notify()
+        finally:
+            with self._news:
+                self._busy.discard(source)
+                self._news.notify()
 
 
 def unix(text: str) -> str:

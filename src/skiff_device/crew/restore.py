@@ -57,20 +57,23 @@ def restore(paths: Paths) -> int:
     return 0
 
 
-def bring_up(paths: Paths, apps: list[str], say: Callable[[str], None]) -> None:
-    """Start apps that have just come, as after a boot; one that does not start is told."""
+def bring_up(paths: Paths, apps: list[str], say: Callable[[str], None]) -> list[str]:
+    """Start apps that have just come, as after a boot; those that do not start, which is told."""
     from skiff_device.crew import crontab, router, status
 
     engine = Engine(paths)
+    failed = []
     for app in apps:
         try:
             with store.alone(paths, f"deploy-{app}"):
                 _app(paths, engine, app)
         except DeviceError as error:
             say(f"{app} does not run: {error.message}")
+            failed.append(app)
     router.apply(paths, say)
     crontab.write(paths)
     status.write(paths, engine)
+    return failed
 
 
 def _lost(paths: Paths, folder: Path, name: str) -> list[Path]:

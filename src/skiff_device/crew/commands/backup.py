@@ -33,7 +33,7 @@ def import_(context: Context, args: Args) -> int | None:
 
     with_keys, with_global = args.flag("--keys"), args.flag("--global")
     args.none_left()
-    apps = backup_import.take(context.paths, context.stdin, with_keys, with_global, context.note)
+    apps, failed = backup_import.take(context.paths, context.stdin, with_keys, with_global, context.note)
     events.log(context.paths, context.caller, f"backup:import {' '.join(apps)}")
     context.say(f"{len(apps)} apps are back: {' '.join(apps)}")
-    return None
+    return 1 if failed else None
