@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def tree(tmp_path: Path) -> Tree:
     return tree
 
 
+def upper(program: bytes) -> bytes:
+    return program.upper()
+
+
 def content(tree: Tree, path: str) -> bytes:
     source = tree[path].source
     assert isinstance(source, Path)
@@ -28,7 +33,7 @@ def content(tree: Tree, path: str) -> bytes:
 
 
 def test_only_what_is_named_is_changed(tree: Tree, tmp_path: Path) -> None:
-    rewrite(tree, "names", ["usr/bin/one"], bytes.upper, tmp_path / "cache")
+    rewrite(tree, "names", ["usr/bin/one"], upper, tmp_path / "cache")
     assert (content(tree, "usr/bin/one"), content(tree, "usr/bin/two")) == (b"PROGRAM", b"program")
     assert tree["usr/bin/one"].mode == 0o755
 
@@ -45,6 +50,19 @@ def test_it_is_made_once(tree: Tree, tmp_path: Path) -> None:
     # Another change of the same file is another file.
     rewrite(tree, "others", ["usr/bin/two"], lambda data: data[::-1], tmp_path / "cache")
     assert (content(tree, "usr/bin/one"), content(tree, "usr/bin/two")) == (b"PROGRAM", b"MARGORP")
+
+
+def test_it_is_made_anew_when_the_way_of_it_is_mended(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, made in (("way_one", b"wrong"), ("way_two", b"right")):
+        (tmp_path / f"{name}.py").write_text(f"def change(program):\n    return {made!r}\n")
+        change = importlib.import_module(name).change
+        program = Tree()
+        program.add("usr/bin/one", tree["usr/bin/one"])
+        rewrite(program, "names", ["usr/bin/one"], change, tmp_path / "cache")
+        assert content(program, "usr/bin/one") == made
 
 
 def test_what_cannot_be_changed_is_told(tree: Tree, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 
 from skiff.builders.trim import Globs
 from skiff.host.errors import UserError
-from skiff.host.files import file_digest, write_atomic
+from skiff.host.files import digest, file_digest, write_atomic
 from skiff.model.tree import Tree
 
 
@@ -52,10 +53,12 @@ def rewrite(
     Raises UserError for a file of which ``change`` raises CannotRewrite.
     """
     wanted = Globs(globs)
+    # What an older way of changing them made may have its mistakes.
+    way = "".join(Path(file).read_text() for file in (__file__, inspect.getfile(change)))
     for path, entry in list(tree.files()):
         if not wanted.match(path) or isinstance(entry.source, bytes):
             continue
-        made = cache / f"without-{key}" / file_digest(entry.source)
+        made = cache / f"without-{key}" / digest(f"{file_digest(entry.source)}\n{way}")
         if not made.exists():
             try:
                 data = change(entry.source.read_bytes())
