@@ -61,7 +61,12 @@ def domains(paths: Paths, app: str) -> list[str]:
     section = store.section(paths, app, "domains")
     if section.get("disabled"):
         return []
-    return list(section.get("names", [])) or [f"{app}.{socket.gethostname()}.local"]
+    return list(section.get("names", [])) or [f"{app}{below_device()}"]
+
+
+def below_device() -> str:
+    """What follows an app's name in the one that it has without any that was set."""
+    return f".{socket.gethostname()}.local"
 
 
 def urls(paths: Paths, app: str) -> list[str]:
@@ -207,15 +212,15 @@ def _sound(wanted: list[Site]) -> tuple[list[Site], dict[str, str]]:
     """Sites whose every word is of its kind, and apps that have others: settings may come from a backup."""
     bad = {site.app: reason for site in wanted if (reason := nginx_conf.unsound(site))}
     # To nginx HTTPS is a matter of the port, whoever has it: plain HTTP stays so, but on HTTPS's own.
-    schemes = {port: {scheme_of(site) for site in wanted if site.port == port} for port in _ports(wanted)}
+    schemes = {port: {_scheme(site) for site in wanted if site.port == port} for port in _ports(wanted)}
     for site in wanted:
         usual = "https" if site.port == 443 else "http"
-        if len(schemes[site.port]) > 1 and scheme_of(site) != usual:
+        if len(schemes[site.port]) > 1 and _scheme(site) != usual:
             bad.setdefault(site.app, f"port {site.port} is another app's for {usual}")
     return [site for site in wanted if site.app not in bad], bad
 
 
-def scheme_of(site: Site) -> str:
+def _scheme(site: Site) -> str:
     """`http` or `https`."""
     return "https" if site.tls else "http"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from skiff_device.common.errors import DeviceError
@@ -25,8 +24,10 @@ def _words(args: Args) -> list[str]:
 
 def _free(context: Context, app: str, wanted: list[str]) -> None:
     """See that these names reach no other app. Raises DeviceError, which tells admins alone whom."""
+    from skiff_device.crew import router
+
     is_admin = context.caller.role == "admin"
-    device = f".{socket.gethostname()}.local"
+    device = router.below_device()
     for name in wanted:
         if not is_admin and name.endswith(device) and name != f"{app}{device}":
             # It would have what is meant for an app of that name, one that comes later, too.

@@ -76,7 +76,8 @@ doctor_knows() { # UNIT TEXT
 # Whether something else than its data keeps the engine from starting. Sets WHY then.
 engine_waits() {
 	persist_room
-	if [ "$SIZE" != 0 ] && [ "$FREE" -lt 16 ]; then
+	# What cannot be told is no reason.
+	if [ "$SIZE" != 0 ] && persist_is_full; then
 		WHY="The disk is full: skiff-status persist"
 		return
 	fi

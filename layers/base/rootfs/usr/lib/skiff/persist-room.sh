@@ -10,6 +10,7 @@ persist_room() {
 	SIZE=${2:-0} FREE=${4:-0}
 }
 
+persist_is_full() { [ "$FREE" -lt 16 ]; }
 persist_runs_short() { [ $((FREE * 10)) -lt "$SIZE" ]; }
 
 # Images without a name and caches of builds. With words for docker only some of them.

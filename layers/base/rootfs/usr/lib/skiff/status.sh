@@ -74,7 +74,7 @@ gather_persist() {
 	if [ "$STATE" = ok ] || [ "$STATE" = warn ]; then
 		persist_room
 		TEXT="$TEXT; $FREE of $SIZE MiB free"
-		if [ "$FREE" -lt 16 ]; then
+		if persist_is_full; then
 			STATE=fail TEXT="$TEXT: full" HINT="make room: skiff-doctor, or delete in $PERSIST"
 		elif persist_runs_short && [ "$STATE" = ok ]; then
 			STATE=warn TEXT="$TEXT: nearly full" HINT="make room: skiff-doctor, or delete in $PERSIST"
